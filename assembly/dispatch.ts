@@ -1,0 +1,24 @@
+/**
+ * From an opcode to a kernel. A kernel is a function of (params, buffers, begin, end, scratch): it does the work items
+ * [begin, end) of a command, with `buffers` pointing at an array of addresses in the order of its schema and `scratch`
+ * at SCRATCH_BYTES that belong to the calling thread.
+ */
+import { Opcode } from "./generated/kernels";
+import { matmul } from "./matmul";
+
+export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
+  switch (opcode) {
+    case Opcode.matmul:
+      matmul(params, buffers, begin, end, scratch);
+      break;
+    default:
+      unreachable();
+  }
+}
+
+/** The address of buffer `index` of a command. */
+// @ts-ignore: decorator
+@inline
+export function buffer(buffers: usize, index: i32): usize {
+  return load<u32>(buffers + (<usize>index << 2));
+}

@@ -1,0 +1,2 @@
+export { execute } from "./dispatch";
+export { work } from "./queue";

@@ -1,0 +1,16 @@
+/** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
+import type { KernelSchema } from "../schema.ts";
+import { covariance, variance } from "./covariance.ts";
+import { elementwise } from "./elementwise.ts";
+import { matmul } from "./matmul.ts";
+import { reduce } from "./reduce.ts";
+
+export const kernels: readonly KernelSchema[] = [
+  matmul,
+  elementwise,
+  reduce,
+  variance,
+  covariance,
+] as unknown[] as KernelSchema[];
+
+export { covariance, elementwise, matmul, reduce, variance };

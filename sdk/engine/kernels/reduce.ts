@@ -1,0 +1,22 @@
+/** Reduces each row of a row-major matrix to one float32: sums are pairwise, so their error grows with log(columns). */
+import { d, defineKernel } from "../schema.ts";
+
+export const ReduceOperation = {
+  sum: 0,
+  max: 1,
+  min: 2,
+  /** The column of the first largest entry, as a float32. */
+  argmax: 3,
+} as const;
+
+export const reduce = defineKernel({
+  name: "reduce",
+  params: d.struct({ rows: d.u32, columns: d.u32, operation: d.u32 }),
+  buffers: [
+    { name: "a", access: "read", element: "f32" },
+    { name: "out", access: "write", element: "f32" },
+  ],
+  // One workgroup a row, strided where there are more rows than one dimension holds workgroups.
+  geometry: ({ rows }) => ({ workgroups: [Math.min(rows, 65535), 1, 1] }),
+  split: ({ rows, columns }) => ({ items: rows, grain: Math.max(1, Math.floor(16384 / Math.max(1, columns))) }),
+});

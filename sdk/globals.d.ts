@@ -1,0 +1,9 @@
+/** Set by the build and by vitest's config. */
+declare const WIDEFIELD_VERSION: string;
+/** Where `wasm/` and `worker.js` are, relative to the importing module: "./" in dist, "../../dist/" for sources under test. */
+declare const WIDEFIELD_ASSETS: string;
+
+declare module "*.wgsl" {
+  const source: string;
+  export default source;
+}
