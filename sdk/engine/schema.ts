@@ -36,6 +36,7 @@ export interface Split {
 
 export interface KernelSchema<F extends Fields = Fields> {
   readonly name: string;
+  /** The params struct, a typegpu struct. */
   readonly params: d.WgslStruct<F>;
   readonly buffers: readonly BufferSlot[];
   /** Absent: the kernel exists on wasm only (float64 work). */
@@ -43,13 +44,12 @@ export interface KernelSchema<F extends Fields = Fields> {
   readonly split: (params: ParamsOf<F>) => Split;
 }
 
-export function defineKernel<F extends Fields>(schema: KernelSchema<F>): KernelSchema<F> {
-  for (const [field, type] of Object.entries(schema.params.propTypes)) {
-    if (!["u32", "i32", "f32"].includes(type.type))
-      throw new Error(`${schema.name}.${field}: params hold 4-byte scalars only`);
-  }
-  if (schema.buffers.length > 8) throw new Error(`${schema.name}: a wasm command carries at most 8 buffers`);
-  return schema;
+/** A schema as it is written down: the params as typegpu fields. */
+export type KernelDefinition<F extends Fields> = Omit<KernelSchema<F>, "params"> & { readonly params: F };
+
+export function defineKernel<F extends Fields>(definition: KernelDefinition<F>): KernelSchema<F> {
+  if (definition.buffers.length > 8) throw new Error(`${definition.name}: a wasm command carries at most 8 buffers`);
+  return { ...definition, params: d.struct(definition.params) };
 }
 
 export function paramsBytes(schema: KernelSchema): number {

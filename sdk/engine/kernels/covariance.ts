@@ -21,13 +21,13 @@ export function wasmTableFloats(images: number, imageFloats: number, tablePixels
 
 export const variance = defineKernel({
   name: "variance",
-  params: d.struct({
+  params: {
     images: d.u32,
     steps: d.u32,
     imageFloats: d.u32,
     tablePixels: d.u32,
     mapPixels: d.u32,
-  }),
+  },
   buffers: [
     { name: "program", access: "read", element: "u32" },
     { name: "images", access: "read", element: "f32" },
@@ -40,7 +40,7 @@ export const variance = defineKernel({
 
 export const covariance = defineKernel({
   name: "covariance",
-  params: d.struct({
+  params: {
     rows: d.u32,
     columns: d.u32,
     steps: d.u32,
@@ -51,7 +51,7 @@ export const covariance = defineKernel({
     diagonal: d.i32,
     /** 1: entries with j - i > diagonal are not wanted and may hold anything. */
     lower: d.u32,
-  }),
+  },
   buffers: [
     { name: "program", access: "read", element: "u32" },
     { name: "rowTable", access: "read", element: "f32" },

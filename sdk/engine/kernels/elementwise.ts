@@ -19,7 +19,7 @@ const PER_WORKGROUP = 256;
 
 export const elementwise = defineKernel({
   name: "elementwise",
-  params: d.struct({ count: d.u32, operation: d.u32, alpha: d.f32, beta: d.f32 }),
+  params: { count: d.u32, operation: d.u32, alpha: d.f32, beta: d.f32 },
   buffers: [
     { name: "a", access: "read", element: "f32" },
     { name: "b", access: "read", element: "f32" },

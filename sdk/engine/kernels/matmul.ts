@@ -5,7 +5,7 @@ export const MATMUL_TILE = 64;
 
 export const matmul = defineKernel({
   name: "matmul",
-  params: d.struct({
+  params: {
     /** Rows of C. */
     m: d.u32,
     /** Columns of C. */
@@ -18,7 +18,7 @@ export const matmul = defineKernel({
     alpha: d.f32,
     /** With beta = 0, C is never read (it may hold NaN). */
     beta: d.f32,
-  }),
+  },
   buffers: [
     { name: "a", access: "read", element: "f32" },
     { name: "b", access: "read", element: "f32" },

@@ -11,7 +11,7 @@ export const ReduceOperation = {
 
 export const reduce = defineKernel({
   name: "reduce",
-  params: d.struct({ rows: d.u32, columns: d.u32, operation: d.u32 }),
+  params: { rows: d.u32, columns: d.u32, operation: d.u32 },
   buffers: [
     { name: "a", access: "read", element: "f32" },
     { name: "out", access: "write", element: "f32" },
