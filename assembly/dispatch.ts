@@ -4,12 +4,16 @@
  * at SCRATCH_BYTES that belong to the calling thread.
  */
 import { Opcode } from "./generated/kernels";
+import { COPY_OPCODE } from "./generated/layout";
 import { matmul } from "./matmul";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
     case Opcode.matmul:
       matmul(params, buffers, begin, end, scratch);
+      break;
+    case COPY_OPCODE:
+      memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));
       break;
     default:
       unreachable();
