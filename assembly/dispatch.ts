@@ -5,12 +5,20 @@
  */
 import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
+import { covariance } from "./covariance";
 import { matmul } from "./matmul";
+import { variance } from "./variance";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
     case Opcode.matmul:
       matmul(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.variance:
+      variance(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.covariance:
+      covariance(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

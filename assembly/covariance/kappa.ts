@@ -1,0 +1,104 @@
+/**
+ * The arc-cosine step of order 1 (relu) on four pairs at once, in float32, without acos and without a division.
+ *
+ * With n = s s' (standard deviations of the two images at this pixel), covariance k, d = |n - |k||, u = d / n = 1 - |c|:
+ *
+ *     n kappa_1(c) = max(k, 0)/2 + d sqrt(u) P(u),      P smooth on [0, 1]
+ *
+ * There is one square root, and nothing cancels near c = 1 or c = -1. P is a minimax polynomial:
+ * degree 4 (error 1.3e-7 of n) in the plain build, degree 5 (1.5e-8) where fused multiply-add makes Horner cheap.
+ *
+ * Plain build: `scale` (the step's, which holds the next convolution's weight) and P's leading coefficient are folded
+ * into the variable. With v = lambda u and lambda^4.5 = scale p4,
+ *
+ *     scale sqrt(u) P(u) = sqrt(v) Q(v),   Q monic of degree 4,
+ *
+ * and a monic quartic costs two products (Knuth, TAOCP 2, 4.6.4):  y = (v + a) v + b,  Q = (y + v + c) y + e.
+ * The tables hold r = sqrt(lambda)/s, so that v = d r r' comes for nothing.
+ */
+
+import { LANE_BYTES } from "./table";
+
+const P0_4: f64 = 0.150058971;
+const P1_4: f64 = 0.00744111604;
+const P2_4: f64 = 0.00141643944;
+const P3_4: f64 = -3.7830636e-5;
+const P4_4: f64 = 0.000276225965;
+
+const P0_5: f64 = 0.150051598;
+const P1_5: f64 = 0.00751774787;
+const P2_5: f64 = 0.00113256993;
+const P3_5: f64 = 0.000446664963;
+const P4_5: f64 = -0.00011258328;
+const P5_5: f64 = 0.000118943471;
+
+/** Bytes of one relu step's constants: splat vectors, read from memory because V8 rebuilds literals in every turn. */
+export const KAPPA_BYTES: usize = 9 * 16;
+
+/** What `variance` folds into 1/s. */
+export function kappaLambda(scale: f64): f64 {
+  return ASC_FEATURE_RELAXED_SIMD ? 1 : Math.pow(scale * P4_4, 1.0 / 4.5);
+}
+
+/** Writes the constants of a relu step. */
+export function prepareKappa(at: usize, scale: f64): void {
+  v128.store(at, i32x4.splat(0x7fffffff));
+  splat(at + 16, 0.5 * scale);
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    splat(at + 32, scale * P0_5);
+    splat(at + 48, scale * P1_5);
+    splat(at + 64, scale * P2_5);
+    splat(at + 80, scale * P3_5);
+    splat(at + 96, scale * P4_5);
+    splat(at + 112, scale * P5_5);
+    return;
+  }
+  const root = Math.sqrt(kappaLambda(scale));
+  let power = root; // lambda^(i + 1/2)
+  const q0 = (scale * P0_4) / power;
+  power *= root * root;
+  const q1 = (scale * P1_4) / power;
+  power *= root * root;
+  const q2 = (scale * P2_4) / power;
+  power *= root * root;
+  const q3 = (scale * P3_4) / power;
+  const a = (q3 - 1) / 2;
+  const b = q1 - a * (q2 - a * a - a);
+  const c = q2 - a * a - a - 2 * b;
+  const e = q0 - b * b - c * b;
+  splat(at + 32, a);
+  splat(at + 48, b);
+  splat(at + 64, c);
+  splat(at + 80, e);
+}
+
+function splat(at: usize, value: f64): void {
+  v128.store(at, f32x4.splat(<f32>value));
+}
+
+/**
+ * scale n kappa_1 of four covariances `k`. `x` points at the splat image's (s, r) of this pixel (its lane's s; r lies
+ * 16 bytes behind), `y` at the four other images' s and r, `constants` at what `prepareKappa` wrote.
+ */
+// @ts-ignore: decorator
+@inline
+export function kappa1(k: v128, x: usize, y: usize, constants: usize): v128 {
+  const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
+  const rr = f32x4.mul(v128.load32_splat(x, LANE_BYTES), v128.load(y, LANE_BYTES));
+  const magnitude = v128.load(constants);
+  const d = v128.and(f32x4.sub(n, v128.and(k, magnitude)), magnitude);
+  const v = f32x4.mul(d, rr);
+  const positive = f32x4.mul(f32x4.pmax(f32x4.splat(0), k), v128.load(constants, 16));
+  const root = f32x4.mul(d, f32x4.sqrt(v));
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    let p = f32x4.relaxed_madd(v128.load(constants, 112), v, v128.load(constants, 96));
+    p = f32x4.relaxed_madd(p, v, v128.load(constants, 80));
+    p = f32x4.relaxed_madd(p, v, v128.load(constants, 64));
+    p = f32x4.relaxed_madd(p, v, v128.load(constants, 48));
+    p = f32x4.relaxed_madd(p, v, v128.load(constants, 32));
+    return f32x4.relaxed_madd(root, p, positive);
+  }
+  const z = f32x4.add(f32x4.mul(f32x4.add(v, v128.load(constants, 32)), v), v128.load(constants, 48));
+  const q = f32x4.add(f32x4.mul(f32x4.add(f32x4.add(z, v), v128.load(constants, 64)), z), v128.load(constants, 80));
+  return f32x4.add(positive, f32x4.mul(root, q));
+}

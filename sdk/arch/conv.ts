@@ -1,0 +1,123 @@
+/**
+ * conv: weights are i.i.d. N(0, weightVariance / (channels in * taps)), biases N(0, biasVariance), so that
+ *
+ *     K'[p] = weightVariance * mean over the filter's taps of K[p + tap] + biasVariance
+ *
+ * (Garriga-Alonso et al. 2019, eq. 7), taps outside the image counting zero.
+ */
+import { z } from "zod";
+import type { BoxGeometry, ProgramBuilder } from "../covariance/builder.ts";
+import { WidefieldError } from "../errors.ts";
+import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import { pairSchema, varianceSchema, widthSchema } from "./schema.ts";
+
+/**
+ * "same": zeros as for stride 1, k_eff - 1 in all, floor((k_eff - 1) / 2) of them in front, whatever the stride.
+ * "same-tf": TensorFlow's and XLA's rule: output ceil(n / stride), floor of half the zeros needed in front.
+ * "valid": none. A number: that many on every side.
+ */
+export type Padding = "same" | "same-tf" | "valid" | number;
+
+export const convSchema = z.strictObject({
+  type: z.literal("conv"),
+  /** Height and width of the filter, or one number for both; so are stride and dilation. */
+  filter: pairSchema("filter"),
+  stride: pairSchema("stride").default([1, 1]),
+  dilation: pairSchema("dilation").default([1, 1]),
+  padding: z
+    .union(
+      [z.enum(["same", "same-tf", "valid"]), z.int().min(0)],
+      'padding is "same", "same-tf", "valid" or a number of pixels',
+    )
+    .default("same"),
+  weightVariance: varianceSchema("weightVariance").default(1),
+  biasVariance: varianceSchema("biasVariance").default(0),
+  channels: widthSchema("channels").optional(),
+});
+
+export type ConvOptions = Omit<z.input<typeof convSchema>, "type">;
+type Settings = z.output<typeof convSchema>;
+
+interface Axis {
+  readonly out: number;
+  readonly front: number;
+}
+
+export class Conv implements Layer {
+  readonly type = "conv";
+  private readonly settings: Settings;
+
+  constructor(settings: Settings) {
+    this.settings = settings;
+  }
+
+  get title(): string {
+    const { filter, stride, padding } = this.settings;
+    const strided = stride[0] * stride[1] === 1 ? "" : ` stride ${stride.join("x")}`;
+    return `conv ${filter.join("x")}${strided} ${padding}`;
+  }
+
+  shape(input: Shape, path: string): Shape {
+    const { outHeight, outWidth } = this.geometry(imageInput(this, input, path), path);
+    return [this.settings.channels ?? Number.POSITIVE_INFINITY, outHeight, outWidth];
+  }
+
+  covariance(program: ProgramBuilder, input: Shape): void {
+    const { filter, weightVariance, biasVariance } = this.settings;
+    const geometry = this.geometry(imageInput(this, input, this.type), this.type);
+    program.conv(geometry, weightVariance / (filter[0] * filter[1]), biasVariance);
+  }
+
+  toJSON(): LayerJson {
+    return this.settings;
+  }
+
+  private geometry(input: readonly [number, number, number], path: string): BoxGeometry {
+    const { filter, stride, dilation } = this.settings;
+    const [, inHeight, inWidth] = input;
+    const vertical = this.axis(inHeight, 0, input, path);
+    const horizontal = this.axis(inWidth, 1, input, path);
+    return {
+      inHeight,
+      inWidth,
+      outHeight: vertical.out,
+      outWidth: horizontal.out,
+      filterHeight: filter[0],
+      filterWidth: filter[1],
+      strideHeight: stride[0],
+      strideWidth: stride[1],
+      dilationHeight: dilation[0],
+      dilationWidth: dilation[1],
+      padTop: vertical.front,
+      padLeft: horizontal.front,
+    };
+  }
+
+  private axis(n: number, which: 0 | 1, input: Shape, path: string): Axis {
+    const { filter, stride, dilation, padding } = this.settings;
+    const reach = (filter[which] - 1) * dilation[which] + 1;
+    const step = stride[which];
+    let front = 0;
+    let total = 0;
+    if (padding === "same") {
+      total = reach - 1;
+      front = Math.floor(total / 2);
+    } else if (padding === "same-tf") {
+      total = Math.max(0, (Math.ceil(n / step) - 1) * step + reach - n);
+      front = Math.floor(total / 2);
+    } else if (padding !== "valid") {
+      total = 2 * padding;
+      front = padding;
+    }
+    if (n + total < reach) {
+      const side = which === 0 ? "high" : "wide";
+      throw new WidefieldError(
+        "E_SHAPE",
+        `${path} (${this.title}): a filter that is ${reach} pixels ${side} does not fit into its padded input, ` +
+          `${n + total} pixels ${side} (input ${formatShape(input)})`,
+        { details: { path, layer: this.toJSON(), input } },
+      );
+    }
+    return { out: Math.floor((n + total - reach) / step) + 1, front };
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * dense: weights i.i.d. N(0, weightVariance / features in), biases N(0, biasVariance), so that
+ *
+ *     K' = weightVariance * K + biasVariance,
+ *
+ * where behind `flatten` K is the mean over pixels.
+ */
+import { z } from "zod";
+import type { ProgramBuilder } from "../covariance/builder.ts";
+import { vectorInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import { varianceSchema, widthSchema } from "./schema.ts";
+
+export const denseSchema = z.strictObject({
+  type: z.literal("dense"),
+  weightVariance: varianceSchema("weightVariance").default(1),
+  biasVariance: varianceSchema("biasVariance").default(0),
+  units: widthSchema("units").optional(),
+});
+
+export type DenseOptions = Omit<z.input<typeof denseSchema>, "type">;
+
+export class Dense implements Layer {
+  readonly type = "dense";
+  readonly title = "dense";
+  private readonly settings: z.output<typeof denseSchema>;
+
+  constructor(settings: z.output<typeof denseSchema>) {
+    this.settings = settings;
+  }
+
+  shape(input: Shape, path: string): Shape {
+    vectorInput(this, input, path);
+    return [this.settings.units ?? Number.POSITIVE_INFINITY];
+  }
+
+  covariance(program: ProgramBuilder): void {
+    program.affine(this.settings.weightVariance, this.settings.biasVariance);
+  }
+
+  toJSON(): LayerJson {
+    return this.settings;
+  }
+}

@@ -1,0 +1,24 @@
+/** flatten: an image becomes the vector of its channels and pixels; covariances become their mean over pixels. */
+import { z } from "zod";
+import type { ProgramBuilder } from "../covariance/builder.ts";
+import { imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
+
+export const flattenSchema = z.strictObject({ type: z.literal("flatten") });
+
+export class Flatten implements Layer {
+  readonly type = "flatten";
+  readonly title = "flatten";
+
+  shape(input: Shape, path: string): Shape {
+    const [channels, height, width] = imageInput(this, input, path);
+    return [channels * height * width];
+  }
+
+  covariance(program: ProgramBuilder): void {
+    program.mean();
+  }
+
+  toJSON(): LayerJson {
+    return { type: this.type };
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * What a layer is. Each kind of layer has one file in this folder, in which its JSON form, its effect on shapes and its
+ * covariance step stand together (and, later, its finite-width operation): the formula is written once.
+ */
+import type { ProgramBuilder } from "../covariance/builder.ts";
+import { WidefieldError } from "../errors.ts";
+
+/** [channels, height, width] of an image, or [features] of a vector. Infinity: a width that only a finite network fixes. */
+export type Shape = readonly [channels: number, height: number, width: number] | readonly [features: number];
+
+export type LayerJson = { readonly type: string } & Readonly<Record<string, unknown>>;
+
+export interface Layer {
+  readonly type: string;
+  /** One phrase for messages: "conv 7x7 same". */
+  readonly title: string;
+  /** Shape of the output. Throws E_SHAPE, naming the layer by `path`, where the input does not fit. */
+  shape(input: Shape, path: string): Shape;
+  /** Appends the covariance step. `input` has been accepted by `shape`. */
+  covariance(program: ProgramBuilder, input: Shape): void;
+  toJSON(): LayerJson;
+}
+
+export function isImage(shape: Shape): shape is readonly [number, number, number] {
+  return shape.length === 3;
+}
+
+/** "1 x 28 x 28", "784 features". */
+export function formatShape(shape: Shape): string {
+  return isImage(shape) ? shape.map(formatWidth).join(" x ") : `${formatWidth(shape[0])} features`;
+}
+
+function formatWidth(width: number): string {
+  return Number.isFinite(width) ? String(width) : "any";
+}
+
+/** The image that a layer asks for, or E_SHAPE with what it got. */
+export function imageInput(layer: Layer, input: Shape, path: string): readonly [number, number, number] {
+  if (isImage(input)) return input;
+  throw new WidefieldError(
+    "E_SHAPE",
+    `${path} (${layer.title}) needs an image, but its input is a vector of ${formatShape(input)}`,
+    { details: { path, layer: layer.toJSON(), input } },
+  );
+}
+
+export function vectorInput(layer: Layer, input: Shape, path: string): number {
+  if (!isImage(input)) return input[0];
+  throw new WidefieldError(
+    "E_SHAPE",
+    `${path} (${layer.title}) needs a vector, but its input is an image of ${formatShape(input)}: put flatten before it`,
+    { details: { path, layer: layer.toJSON(), input } },
+  );
+}

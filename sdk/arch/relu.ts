@@ -1,0 +1,43 @@
+/**
+ * relu: max(x, 0), with `sqrt2` sqrt(2) max(x, 0), which keeps variances.
+ *
+ *     K' = gain * s s' kappa_1(K / s s'),   kappa_1(c) = (sqrt(1 - c^2) + (pi - acos c) c) / 2 pi,   gain 1 or 2
+ *
+ * (the arc-cosine kernel of order 1: Cho and Saul 2009, eq. 6).
+ */
+import { z } from "zod";
+import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { Layer, LayerJson, Shape } from "./layer.ts";
+
+export const reluSchema = z.strictObject({
+  type: z.literal("relu"),
+  /** True: multiplied by sqrt(2). */
+  sqrt2: z.boolean("sqrt2 is true or false").default(false),
+});
+
+export type ReluOptions = Omit<z.input<typeof reluSchema>, "type">;
+
+export class Relu implements Layer {
+  readonly type = "relu";
+  private readonly settings: z.output<typeof reluSchema>;
+
+  constructor(settings: z.output<typeof reluSchema>) {
+    this.settings = settings;
+  }
+
+  get title(): string {
+    return this.settings.sqrt2 ? "relu times sqrt 2" : "relu";
+  }
+
+  shape(input: Shape): Shape {
+    return input;
+  }
+
+  covariance(program: ProgramBuilder): void {
+    program.relu(this.settings.sqrt2 ? 2 : 1);
+  }
+
+  toJSON(): LayerJson {
+    return this.settings;
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Builds a covariance program step by step, as the layers of an architecture ask for it.
+ *
+ * The builder follows the variance of an input of unit variance through the layers and scales every map by the nearest
+ * power of two, so that a network of any depth stays in float32's range; and it moves linear weights backwards into
+ * the steps that absorb them (see `program.ts`).
+ */
+import { WidefieldError } from "../errors.ts";
+import type { ConvStep, InputStep, MeanStep, Program, ReluStep, Step } from "./program.ts";
+
+export type BoxGeometry = Omit<ConvStep, "kind" | "weight" | "bias">;
+
+/** Kernels whose nominal size is within 2^±64 are given as they are; others as mantissa and exponent. */
+const PLAIN_EXPONENT = 64;
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+type Draft = Mutable<InputStep> | Mutable<ConvStep> | Mutable<ReluStep> | Mutable<MeanStep>;
+
+export class ProgramBuilder {
+  private readonly steps: Draft[] = [];
+  private readonly imageFloats: number;
+  private height: number;
+  private width: number;
+  private tablePixels = 0;
+  private mapPixels: number;
+  /** Variance here for inputs of unit variance, in units of 2^exponent. */
+  private nominal = 1;
+  private exponent = 0;
+
+  constructor(channels: number, height: number, width: number) {
+    this.height = height;
+    this.width = width;
+    this.imageFloats = channels * height * width;
+    this.mapPixels = height * width;
+    this.steps.push({ kind: "input", channels, height, width, scale: 1 / channels });
+  }
+
+  /** K' = weight * (sum over taps of K) + bias. */
+  conv(geometry: BoxGeometry, weight: number, bias: number): void {
+    const taps = geometry.filterHeight * geometry.filterWidth;
+    const { factor, offset } = this.rescale(weight, bias, taps);
+    this.steps.push({ kind: "conv", ...geometry, weight: factor, bias: offset });
+    this.height = geometry.outHeight;
+    this.width = geometry.outWidth;
+    const between = geometry.outHeight * geometry.inWidth;
+    this.mapPixels = Math.max(this.mapPixels, between, this.height * this.width);
+  }
+
+  /** K' = weight K + bias: a dense layer on a vector. */
+  affine(weight: number, bias: number): void {
+    const { factor, offset } = this.rescale(weight, bias, 1);
+    const last = this.last();
+    if (last.kind === "mean") {
+      last.weight *= factor;
+      last.bias = last.bias * factor + offset;
+      return;
+    }
+    this.steps.push({ kind: "conv", ...unitBox(this.height, this.width), weight: factor, bias: offset });
+  }
+
+  /** K' = gain * s s' kappa_1(K / s s'): gain 1 for relu, 2 for sqrt(2) relu. */
+  relu(gain: number): void {
+    const { height, width } = this;
+    this.steps.push({ kind: "relu", height, width, scale: gain, table: this.tablePixels });
+    this.tablePixels += height * width;
+    this.nominal *= gain / 2;
+  }
+
+  /** The mean over all pixels: `flatten` with whatever linear layer reads it. */
+  mean(): void {
+    this.steps.push({ kind: "mean", height: this.height, width: this.width, weight: 1, bias: 0 });
+    this.height = 1;
+    this.width = 1;
+  }
+
+  finish(): Program {
+    if (this.height * this.width !== 1) {
+      throw new WidefieldError(
+        "E_SHAPE",
+        `the architecture ends with a map of ${this.height} x ${this.width} pixels; a kernel needs one number: ` +
+          `add flatten, or a convolution that covers the map`,
+      );
+    }
+    if (Math.abs(this.exponent) <= PLAIN_EXPONENT) {
+      scaleStep(this.last(), 2 ** this.exponent);
+      this.exponent = 0;
+    }
+    for (let index = this.steps.length - 1; index > 0; index--) {
+      const step = this.steps[index];
+      const before = this.steps[index - 1];
+      if (step?.kind !== "conv" || before === undefined) continue;
+      scaleStep(before, step.weight);
+      step.weight = 1;
+    }
+    return {
+      steps: this.steps as readonly Step[],
+      imageFloats: this.imageFloats,
+      tablePixels: this.tablePixels,
+      mapPixels: this.mapPixels,
+      exponent: this.exponent,
+    };
+  }
+
+  /** A linear step's weight and bias at the scale of the map it makes. */
+  private rescale(weight: number, bias: number, taps: number): { factor: number; offset: number } {
+    const here = weight * taps * this.nominal;
+    const there = here + bias * 2 ** -this.exponent;
+    const shift = there > 0 ? Math.round(Math.log2(there)) : 0;
+    this.exponent += shift;
+    this.nominal = there * 2 ** -shift;
+    return { factor: weight * 2 ** -shift, offset: bias * 2 ** -this.exponent };
+  }
+
+  private last(): Draft {
+    const last = this.steps.at(-1);
+    if (last === undefined) throw new Error("a program has an input step");
+    return last;
+  }
+}
+
+/** Multiplies what a step gives. */
+function scaleStep(step: Draft, factor: number): void {
+  if (step.kind === "input" || step.kind === "relu") {
+    step.scale *= factor;
+    return;
+  }
+  step.weight *= factor;
+  step.bias *= factor;
+}
+
+function unitBox(height: number, width: number): BoxGeometry {
+  return {
+    inHeight: height,
+    inWidth: width,
+    outHeight: height,
+    outWidth: width,
+    filterHeight: 1,
+    filterWidth: 1,
+    strideHeight: 1,
+    strideWidth: 1,
+    dilationHeight: 1,
+    dilationWidth: 1,
+    padTop: 0,
+    padLeft: 0,
+  };
+}
