@@ -13,8 +13,8 @@ import { CovarianceParams, StepKind, STEP_BYTES } from "./generated/kernels";
 import { buffer } from "./dispatch";
 import { biasLine, boxLine, kappaLine, scatterLine } from "./covariance/lines";
 import { boxLine7, kappaLine7 } from "./covariance/lines7";
-import { biasOf, clearBorders, constantsOf, Plan, PLAN_BYTES, planMaps, planOf } from "./covariance/maps";
-import { groupBytes, LANES, LANE_BYTES, RELU_BYTES } from "./covariance/table";
+import { biasOf, clearBorders, constantsOf, mapBytes, Plan, PLAN_BYTES, planMaps, planOf } from "./covariance/maps";
+import { LANES, lanesOf, LANES_RELU_BYTES, LANE_BYTES, SPLAT_RELU_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
 
 /** Rows of one work item; the schema's `split` counts with the same number. */
@@ -24,7 +24,6 @@ export function covariance(params: usize, buffers: usize, begin: i32, end: i32, 
   const p = changetype<CovarianceParams>(params);
   const program = buffer(buffers, 0);
   const output = buffer(buffers, 4);
-  const bytes = groupBytes(p.imageFloats, p.tablePixels);
   const plans = scratch;
   planMaps(program, p.steps, plans);
   const maps = (scratch + <usize>p.steps * PLAN_BYTES + 63) & ~63;
@@ -33,10 +32,10 @@ export function covariance(params: usize, buffers: usize, begin: i32, end: i32, 
     const group = item / rowBlocks;
     const firstRow = (item % rowBlocks) * ROWS_PER_ITEM;
     const lastRow = min(firstRow + ROWS_PER_ITEM, p.rows);
-    const columnGroup = buffer(buffers, 2) + <usize>group * bytes;
+    const columnGroup = lanesOf(buffer(buffers, 2), group, p.imageFloats, p.tablePixels);
     for (let row = firstRow; row < lastRow; row++) {
       if (p.lower && <i32>(group * LANES) > <i32>row + p.diagonal) continue;
-      const rowImage = buffer(buffers, 1) + <usize>(row / LANES) * bytes + (<usize>(row % LANES) << 2);
+      const rowImage = splatOf(buffer(buffers, 1), row, p.imageFloats, p.tablePixels);
       const result = runProgram(p, program, plans, rowImage, columnGroup, maps);
       storeFour(p, result, row, group, output, buffer(buffers, 3));
     }
@@ -61,21 +60,23 @@ function storeFour(p: CovarianceParams, result: v128, row: u32, group: u32, outp
 }
 
 function runProgram(p: CovarianceParams, program: usize, plans: usize, x: usize, y: usize, maps: usize): v128 {
-  const xRelus = x + <usize>p.imageFloats * LANE_BYTES;
+  const xRelus = x + (<usize>p.imageFloats << 2);
   const yRelus = y + <usize>p.imageFloats * LANE_BYTES;
   for (let index: u32 = 0; index < p.steps; index++) {
     const step = changetype<Step>(program + <usize>index * STEP_BYTES);
     const plan = planOf(plans, index);
     if (step.kind == StepKind.conv) {
       const next = changetype<Step>(program + <usize>(index + 1) * STEP_BYTES);
-      const table = plan.fused ? <usize>next.table * RELU_BYTES : 0;
-      convolve(step, planOf(plans, index - 1), plan, planOf(plans, index + 1), xRelus + table, yRelus + table, maps);
+      const table = plan.fused ? <usize>next.table : 0;
+      const xTable = xRelus + table * SPLAT_RELU_BYTES;
+      const yTable = yRelus + table * LANES_RELU_BYTES;
+      convolve(step, planOf(plans, index - 1), plan, planOf(plans, index + 1), xTable, yTable, maps);
       index += plan.fused;
     } else if (step.kind == StepKind.input) {
       multiplyImages(step, plan, x, y, maps);
     } else if (step.kind == StepKind.relu) {
-      const table = <usize>step.table * RELU_BYTES;
-      relu(step, plan, xRelus + table, yRelus + table, maps);
+      const table = <usize>step.table;
+      relu(step, plan, xRelus + table * SPLAT_RELU_BYTES, yRelus + table * LANES_RELU_BYTES, maps);
     } else {
       mean(step, planOf(plans, index - 1), plan, maps);
     }
@@ -85,29 +86,43 @@ function runProgram(p: CovarianceParams, program: usize, plans: usize, x: usize,
 
 /** K = factor * sum over channels of x y; more than a few channels are summed in float64, whose products are exact. */
 function multiplyImages(step: Step, plan: Plan, x: usize, y: usize, map: usize): void {
-  const pixels = <usize>(step.inHeight * step.inWidth) * LANE_BYTES;
+  const pixels = <usize>(step.inHeight * step.inWidth);
   const factor = f32x4.splat(step.factor);
+  const pitch = <usize>plan.pitch;
   clearBorders(map, step.inWidth, plan.pitch, plan.front, step.inHeight);
   for (let row: u32 = 0; row < step.inHeight; row++) {
     let target = map + plan.front + <usize>row * LANE_BYTES;
-    for (let column: u32 = 0; column < step.inWidth; column++) {
-      let product: v128;
-      if (step.channels <= 4) {
-        product = f32x4.mul(v128.load32_splat(x), v128.load(y));
-        for (let c: usize = 1; c < <usize>step.channels; c++)
-          product = f32x4.add(product, f32x4.mul(v128.load32_splat(x + c * pixels), v128.load(y + c * pixels)));
-      } else {
-        product = multiplyMany(step.channels, pixels, x, y);
-      }
-      v128.store(target, f32x4.mul(product, factor));
-      target += plan.pitch;
-      x += LANE_BYTES;
-      y += LANE_BYTES;
+    const end = target + pitch * step.inWidth;
+    if (step.channels == 1) {
+      do {
+        v128.store(target, f32x4.mul(f32x4.mul(v128.load32_splat(x), v128.load(y)), factor));
+        target += pitch;
+        x += 4;
+        y += LANE_BYTES;
+      } while (target < end);
+      continue;
     }
+    do {
+      const product = step.channels <= 4 ? multiplyFew(step.channels, pixels, x, y) : multiplyMany(step.channels, pixels, x, y);
+      v128.store(target, f32x4.mul(product, factor));
+      target += pitch;
+      x += 4;
+      y += LANE_BYTES;
+    } while (target < end);
   }
 }
 
-function multiplyMany(channels: u32, pitch: usize, x: usize, y: usize): v128 {
+function multiplyFew(channels: u32, pixels: usize, x: usize, y: usize): v128 {
+  let product = f32x4.mul(v128.load32_splat(x), v128.load(y));
+  for (let c: u32 = 1; c < channels; c++) {
+    x += pixels << 2;
+    y += pixels * LANE_BYTES;
+    product = f32x4.add(product, f32x4.mul(v128.load32_splat(x), v128.load(y)));
+  }
+  return product;
+}
+
+function multiplyMany(channels: u32, pixels: usize, x: usize, y: usize): v128 {
   let low = f64x2.splat(0);
   let high = f64x2.splat(0);
   for (let c: u32 = 0; c < channels; c++) {
@@ -115,8 +130,8 @@ function multiplyMany(channels: u32, pitch: usize, x: usize, y: usize): v128 {
     const four = v128.load(y);
     low = f64x2.add(low, f64x2.mul(factor, f64x2.promote_low_f32x4(four)));
     high = f64x2.add(high, f64x2.mul(factor, f64x2.promote_low_f32x4(v128.shuffle<f64>(four, four, 1, 1))));
-    x += pitch;
-    y += pitch;
+    x += pixels << 2;
+    y += pixels * LANE_BYTES;
   }
   return v128.shuffle<f64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
 }
@@ -125,11 +140,10 @@ function multiplyMany(channels: u32, pitch: usize, x: usize, y: usize): v128 {
 function convolve(step: Step, source: Plan, plan: Plan, after: Plan, x: usize, y: usize, maps: usize): void {
   const fused = plan.fused != 0;
   const target = fused ? after : plan;
-  const mapBytes = max(source.pitch * step.inWidth, target.pitch * step.outWidth);
-  const rows = maps + <usize>((mapBytes + 63) & ~63);
+  const rows = maps + <usize>mapBytes(step, source, target);
   const line = rows + <usize>plan.rowPitch * step.outHeight;
   const suffix = line + <usize>max(step.outHeight, step.outWidth) * LANE_BYTES;
-  clearBorders(rows, step.outHeight, plan.rowPitch, plan.rowFront, step.inWidth);
+  if (plan.clearRows) clearBorders(rows, step.outHeight, plan.rowPitch, plan.rowFront, step.inWidth);
   const firstSeven = step.filterHeight == 7 && step.strideHeight == 1 && step.dilationHeight == 1;
   const done = firstSeven ? step.outHeight / 7 : 0;
   for (let column: u32 = 0; column < step.inWidth; column++) {
@@ -143,28 +157,33 @@ function convolve(step: Step, source: Plan, plan: Plan, after: Plan, x: usize, y
     );
     scatterLine(line, to + <usize>done * 7 * plan.rowPitch, plan.rowPitch, rest);
   }
-  clearBorders(maps, step.outWidth, target.pitch, target.front, step.outHeight);
+  if (plan.clearMap) clearBorders(maps, step.outWidth, target.pitch, target.front, step.outHeight);
   const bias = biasOf(plan);
   const constants = constantsOf(after);
-  const secondSeven = fused && step.filterWidth == 7 && step.strideWidth == 1 && step.dilationWidth == 1;
+  const secondSeven = step.filterWidth == 7 && step.strideWidth == 1 && step.dilationWidth == 1;
   const blocks = secondSeven ? step.outWidth / 7 : 0;
   const rest = step.outWidth - blocks * 7;
+  const whole = fused && blocks != 0 && rest == 0 && after.positive != 0;
   for (let row: u32 = 0; row < step.outHeight; row++) {
-    let from = rows + <usize>row * plan.rowPitch;
-    let to = maps + target.front + <usize>row * LANE_BYTES;
-    if (blocks) {
+    const from = rows + <usize>row * plan.rowPitch;
+    const to = maps + target.front + <usize>row * LANE_BYTES;
+    if (whole) {
       kappaLine7(from, to, target.pitch, blocks, bias, x, y, constants);
-      from += <usize>blocks * 7 * LANE_BYTES;
-      to += <usize>blocks * 7 * target.pitch;
+      x += <usize>step.outWidth * SPLAT_RELU_BYTES;
+      y += <usize>step.outWidth * LANES_RELU_BYTES;
+      continue;
     }
+    if (blocks) boxLine7(from, line, LANE_BYTES, blocks);
     if (rest) {
-      const offset = <usize>(blocks * 7) * RELU_BYTES;
-      boxLine(from, line, rest, step.filterWidth, step.strideWidth, step.dilationWidth, suffix);
-      if (fused) kappaLine(line, to, target.pitch, rest, bias, x + offset, y + offset, constants);
-      else biasLine(line, to, target.pitch, rest, bias);
+      const offset = <usize>(blocks * 7) * LANE_BYTES;
+      boxLine(
+        from + offset, line + offset, rest, step.filterWidth, step.strideWidth, step.dilationWidth, suffix,
+      );
     }
-    x += <usize>step.outWidth * RELU_BYTES;
-    y += <usize>step.outWidth * RELU_BYTES;
+    if (fused) kappaLine(line, to, target.pitch, step.outWidth, bias, x, y, constants);
+    else biasLine(line, to, target.pitch, step.outWidth, bias);
+    x += <usize>step.outWidth * SPLAT_RELU_BYTES;
+    y += <usize>step.outWidth * LANES_RELU_BYTES;
   }
 }
 
@@ -174,8 +193,8 @@ function relu(step: Step, plan: Plan, x: usize, y: usize, map: usize): void {
     for (let column: u32 = 0; column < step.inWidth; column++) {
       const at = map + plan.front + <usize>column * plan.pitch + <usize>row * LANE_BYTES;
       kappaLine(at, at, 0, 1, biasOf(plan), x, y, constantsOf(plan)); // its bias is zero
-      x += RELU_BYTES;
-      y += RELU_BYTES;
+      x += SPLAT_RELU_BYTES;
+      y += LANES_RELU_BYTES;
     }
   }
 }

@@ -6,6 +6,7 @@
 import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
 import { covariance } from "./covariance";
+import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { matmul } from "./matmul";
 import { variance } from "./variance";
 
@@ -19,6 +20,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.covariance:
       covariance(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.varianceF64:
+      varianceF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.covarianceF64:
+      covarianceF64(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -8,7 +8,7 @@ import { VarianceParams, StepKind, STEP_BYTES } from "./generated/kernels";
 import { buffer } from "./dispatch";
 import { conv64, input64, mean64 } from "./covariance/map64";
 import { kappaLambda } from "./covariance/kappa";
-import { groupBytes, LANES, LANE_BYTES, RELU_BYTES, S_MIN } from "./covariance/table";
+import { LANES, lanesOf, LANES_RELU_BYTES, LANE_BYTES, S_MIN, SPLAT_RELU_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
 
 export function variance(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
@@ -17,39 +17,43 @@ export function variance(params: usize, buffers: usize, begin: i32, end: i32, sc
   const images = buffer(buffers, 1);
   const table = buffer(buffers, 2);
   const variances = buffer(buffers, 3);
-  const bytes = groupBytes(p.imageFloats, p.tablePixels);
-  for (let group = begin; group < end; group++) {
-    const target = table + <usize>group * bytes;
+  for (let group = <u32>begin; group < <u32>end; group++) {
     for (let lane: u32 = 0; lane < LANES; lane++) {
-      const image = <u32>group * LANES + lane;
+      const image = group * LANES + lane;
       // Lanes behind the last image repeat it: they must hold finite numbers, and nobody reads their results.
       const source = images + ((<usize>min(image, p.images - 1) * p.imageFloats) << 2);
-      copyImage(source, target + (<usize>lane << 2), p.imageFloats);
-      const value = imageVariance(p, program, source, target + (<usize>lane << 2), scratch);
+      const lanes = lanesOf(table, group, p.imageFloats, p.tablePixels) + (<usize>lane << 2);
+      const splat = splatOf(table, image, p.imageFloats, p.tablePixels);
+      copyImage(source, lanes, splat, p.imageFloats);
+      const value = imageVariance(p, program, source, lanes, splat, scratch);
       if (image < p.images) store<f32>(variances + (<usize>image << 2), <f32>value);
     }
   }
 }
 
-function copyImage(source: usize, target: usize, floats: u32): void {
-  for (let i: usize = 0; i < <usize>floats; i++) store<f32>(target + i * LANE_BYTES, load<f32>(source + (i << 2)));
+function copyImage(source: usize, lanes: usize, splat: usize, floats: u32): void {
+  memory.copy(splat, source, <usize>floats << 2);
+  for (let i: usize = 0; i < <usize>floats; i++) store<f32>(lanes + i * LANE_BYTES, load<f32>(source + (i << 2)));
 }
 
-function imageVariance(p: VarianceParams, program: usize, image: usize, target: usize, scratch: usize): f64 {
+function imageVariance(
+  p: VarianceParams, program: usize, image: usize, lanes: usize, splat: usize, scratch: usize,
+): f64 {
   const map = scratch;
   const rows = scratch + (<usize>p.mapPixels << 3);
-  const relus = target + <usize>p.imageFloats * LANE_BYTES;
+  const laneRelus = lanes + <usize>p.imageFloats * LANE_BYTES;
+  const splatRelus = splat + (<usize>p.imageFloats << 2);
   for (let index: u32 = 0; index < p.steps; index++) {
     const step = changetype<Step>(program + <usize>index * STEP_BYTES);
     switch (step.kind) {
       case StepKind.input:
-        input64(step, image, image, map);
+        input64<f32>(step, image, image, map);
         break;
       case StepKind.conv:
         conv64(step, map, rows);
         break;
       case StepKind.relu:
-        relu(step, map, relus + <usize>step.table * RELU_BYTES);
+        relu(step, map, laneRelus + <usize>step.table * LANES_RELU_BYTES, splatRelus + <usize>step.table * SPLAT_RELU_BYTES);
         break;
       default:
         mean64(step, map);
@@ -58,15 +62,19 @@ function imageVariance(p: VarianceParams, program: usize, image: usize, target: 
   return load<f64>(map);
 }
 
-function relu(step: Step, map: usize, target: usize): void {
+function relu(step: Step, map: usize, lanes: usize, splat: usize): void {
   const pixels = <usize>(step.inHeight * step.inWidth);
   const rootLambda = Math.sqrt(kappaLambda(step.factor64));
   for (let p: usize = 0; p < pixels; p++) {
     const value = load<f64>(map + (p << 3));
     const s = Math.sqrt(Math.max(value, 0));
     const alive = s >= S_MIN;
-    store<f32>(target + p * RELU_BYTES, alive ? <f32>s : 0);
-    store<f32>(target + p * RELU_BYTES + LANE_BYTES, alive ? <f32>(rootLambda / s) : 0);
+    const deviation = alive ? <f32>s : 0;
+    const inverse = alive ? <f32>(rootLambda / s) : 0;
+    store<f32>(lanes + p * LANES_RELU_BYTES, deviation);
+    store<f32>(lanes + p * LANES_RELU_BYTES + LANE_BYTES, inverse);
+    store<f32>(splat + p * SPLAT_RELU_BYTES, deviation);
+    store<f32>(splat + p * SPLAT_RELU_BYTES + 4, inverse);
     store<f64>(map + (p << 3), alive ? 0.5 * step.factor64 * value : 0);
   }
 }

@@ -77,28 +77,49 @@ function splat(at: usize, value: f64): void {
 }
 
 /**
- * scale n kappa_1 of four covariances `k`. `x` points at the splat image's (s, r) of this pixel (its lane's s; r lies
- * 16 bytes behind), `y` at the four other images' s and r, `constants` at what `prepareKappa` wrote.
+ * scale n kappa_1 of four covariances `k`. `x` points at the one image's (s, r) of this pixel, `y` at the four others'. The constants are those of `prepareKappa`, in its order;
+ * callers hold them in locals, because V8 would load them anew for every pixel.
  */
 // @ts-ignore: decorator
 @inline
-export function kappa1(k: v128, x: usize, y: usize, constants: usize): v128 {
+export function kappa1(
+  k: v128, x: usize, y: usize, magnitude: v128, half: v128, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
+): v128 {
   const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
-  const rr = f32x4.mul(v128.load32_splat(x, LANE_BYTES), v128.load(y, LANE_BYTES));
-  const magnitude = v128.load(constants);
   const d = v128.and(f32x4.sub(n, v128.and(k, magnitude)), magnitude);
+  const positive = f32x4.mul(f32x4.pmax(f32x4.splat(0), k), half);
+  return arc(positive, d, x, y, a, b, c, e, f, g);
+}
+
+/** The same where no covariance is negative (behind the first relu) and scale = 2: three operations fewer. */
+// @ts-ignore: decorator
+@inline
+export function kappa1Positive(
+  k: v128, x: usize, y: usize, magnitude: v128, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
+): v128 {
+  const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
+  const d = v128.and(f32x4.sub(n, k), magnitude);
+  return arc(k, d, x, y, a, b, c, e, f, g);
+}
+
+/** base + scale d sqrt(u) P(u), the latter as d sqrt(v) Q(v). */
+// @ts-ignore: decorator
+@inline
+function arc(
+  base: v128, d: v128, x: usize, y: usize, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
+): v128 {
+  const rr = f32x4.mul(v128.load32_splat(x, 4), v128.load(y, LANE_BYTES));
   const v = f32x4.mul(d, rr);
-  const positive = f32x4.mul(f32x4.pmax(f32x4.splat(0), k), v128.load(constants, 16));
   const root = f32x4.mul(d, f32x4.sqrt(v));
   if (ASC_FEATURE_RELAXED_SIMD) {
-    let p = f32x4.relaxed_madd(v128.load(constants, 112), v, v128.load(constants, 96));
-    p = f32x4.relaxed_madd(p, v, v128.load(constants, 80));
-    p = f32x4.relaxed_madd(p, v, v128.load(constants, 64));
-    p = f32x4.relaxed_madd(p, v, v128.load(constants, 48));
-    p = f32x4.relaxed_madd(p, v, v128.load(constants, 32));
-    return f32x4.relaxed_madd(root, p, positive);
+    let p = f32x4.relaxed_madd(g, v, f);
+    p = f32x4.relaxed_madd(p, v, e);
+    p = f32x4.relaxed_madd(p, v, c);
+    p = f32x4.relaxed_madd(p, v, b);
+    p = f32x4.relaxed_madd(p, v, a);
+    return f32x4.relaxed_madd(root, p, base);
   }
-  const z = f32x4.add(f32x4.mul(f32x4.add(v, v128.load(constants, 32)), v), v128.load(constants, 48));
-  const q = f32x4.add(f32x4.mul(f32x4.add(f32x4.add(z, v), v128.load(constants, 64)), z), v128.load(constants, 80));
-  return f32x4.add(positive, f32x4.mul(root, q));
+  const z = f32x4.add(f32x4.mul(f32x4.add(v, a), v), b);
+  const q = f32x4.add(f32x4.mul(f32x4.add(z, f32x4.add(v, c)), z), e);
+  return f32x4.add(base, f32x4.mul(root, q));
 }

@@ -14,7 +14,7 @@
  * nothing drifts. About 2.5 additions a pixel and pass for any window.
  */
 import { kappa1 } from "./kappa";
-import { LANE_BYTES, RELU_BYTES } from "./table";
+import { LANE_BYTES, LANES_RELU_BYTES, SPLAT_RELU_BYTES } from "./table";
 
 /** Window sums of one line: `count` outputs, from contiguous `source` to contiguous `target`. `suffix`: window vectors. */
 export function boxLine(
@@ -81,15 +81,29 @@ export function biasLine(source: usize, target: usize, pitch: usize, count: u32,
   }
 }
 
-/** The same through the relu. */
+/** The same through the relu; `constants` points at what `prepareKappa` wrote. */
 export function kappaLine(
   source: usize, target: usize, pitch: usize, count: u32, bias: usize, x: usize, y: usize, constants: usize,
 ): void {
-  for (let j: u32 = 0; j < count; j++) {
-    v128.store(target, kappa1(f32x4.add(v128.load(source), v128.load(bias)), x, y, constants));
-    source += LANE_BYTES;
+  const shift = v128.load(bias);
+  const magnitude = v128.load(constants);
+  const half = v128.load(constants, 16);
+  const a = v128.load(constants, 32);
+  const b = v128.load(constants, 48);
+  const c = v128.load(constants, 64);
+  const e = v128.load(constants, 80);
+  const f = v128.load(constants, 96);
+  const g = v128.load(constants, 112);
+  for (; count >= 2; count -= 2) {
+    const k0 = f32x4.add(v128.load(source), shift);
+    v128.store(target, kappa1(k0, x, y, magnitude, half, a, b, c, e, f, g));
     target += pitch;
-    x += RELU_BYTES;
-    y += RELU_BYTES;
+    const k1 = f32x4.add(v128.load(source, LANE_BYTES), shift);
+    v128.store(target, kappa1(k1, x + SPLAT_RELU_BYTES, y + LANES_RELU_BYTES, magnitude, half, a, b, c, e, f, g));
+    target += pitch;
+    source += 2 * LANE_BYTES;
+    x += 2 * SPLAT_RELU_BYTES;
+    y += 2 * LANES_RELU_BYTES;
   }
+  if (count) v128.store(target, kappa1(f32x4.add(v128.load(source), shift), x, y, magnitude, half, a, b, c, e, f, g));
 }

@@ -7,14 +7,14 @@
  */
 import { Step } from "./step";
 
-/** K = factor * sum over channels of x y. */
-export function input64(step: Step, x: usize, y: usize, map: usize): void {
+/** K = factor * sum over channels of x y, for images of type T (f32 or f64). */
+export function input64<T>(step: Step, x: usize, y: usize, map: usize): void {
   const pixels = step.inHeight * step.inWidth;
   for (let p: u32 = 0; p < pixels; p++) {
     let sum: f64 = 0;
     for (let c: u32 = 0; c < step.channels; c++) {
-      const at = <usize>(c * pixels + p) << 2;
-      sum += <f64>load<f32>(x + at) * <f64>load<f32>(y + at);
+      const at = <usize>(c * pixels + p) << alignof<T>();
+      sum += <f64>load<T>(x + at) * <f64>load<T>(y + at);
     }
     store<f64>(map + (<usize>p << 3), step.factor64 * sum);
   }

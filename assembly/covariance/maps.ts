@@ -20,9 +20,11 @@ import { LANE_BYTES } from "./table";
   rowFront: u32;
   /** 1: a convolution with a relu behind it, done together. */
   fused: u32;
-  unused0: u32;
-  unused1: u32;
-  unused2: u32;
+  /** 1: a relu whose input is nowhere negative and whose scale is 2. */
+  positive: u32;
+  /** 1: the zeros around the result, or around V, are not there from the step before. */
+  clearMap: u32;
+  clearRows: u32;
 }
 
 export const PLAN_BYTES: usize = 32 + 16 + KAPPA_BYTES;
@@ -83,6 +85,50 @@ export function planMaps(program: usize, steps: u32, plans: usize): void {
     );
     front = step.padTop * <u32>LANE_BYTES;
   }
+  planBorders(program, steps, plans);
+  // Weights and biases are variances: behind the first relu nothing can become negative.
+  let behindRelu = false;
+  for (let index: u32 = 0; index < steps; index++) {
+    const step = changetype<Step>(program + <usize>index * STEP_BYTES);
+    if (step.kind != StepKind.relu) continue;
+    planOf(plans, index).positive = behindRelu && step.factor64 == 2 ? 1 : 0;
+    behindRelu = true;
+  }
+}
+
+/** Bytes of M before or after a convolution, whichever is larger: V begins behind them. */
+export function mapBytes(step: Step, source: Plan, target: Plan): u32 {
+  return (max(source.pitch * step.inWidth, target.pitch * step.outWidth) + 63) & ~63;
+}
+
+/** Finds the steps at which the layout of M or of V changes; between those, the zeros around them stay. */
+function planBorders(program: usize, steps: u32, plans: usize): void {
+  let previous: Step | null = null;
+  let before: Plan | null = null; // of the convolution before
+  let source = planOf(plans, 0);
+  for (let index: u32 = 0; index < steps; index++) {
+    const step = changetype<Step>(program + <usize>index * STEP_BYTES);
+    const plan = planOf(plans, index);
+    plan.clearMap = 1;
+    plan.clearRows = 1;
+    if (step.kind == StepKind.relu) continue;
+    if (step.kind == StepKind.conv) {
+      const sameMap = plan.pitch == source.pitch && plan.front == source.front && step.outHeight == step.inHeight;
+      if (sameMap && step.outWidth == step.inWidth) plan.clearMap = 0;
+      if (before !== null && previous !== null && sameRows(previous, before, step, plan) && !plan.clearMap)
+        plan.clearRows = before.clearMap; // V's place depends on M's size
+      previous = step;
+      before = plan;
+    }
+    source = plan;
+  }
+}
+
+function sameRows(a: Step, planA: Plan, b: Step, planB: Plan): bool {
+  return (
+    planA.rowPitch == planB.rowPitch && planA.rowFront == planB.rowFront && a.inWidth == b.inWidth &&
+    a.outHeight == b.outHeight && a.outWidth == b.outWidth
+  );
 }
 
 /** Writes the zeros in front of and behind the pixels of each line. */

@@ -1,10 +1,12 @@
 /**
  * The per-image table of the wasm backend: what a pair reads of each of its two images.
  *
- * Images stand in groups of four, one to a SIMD lane, so that one image (splat) meets four others (loaded) at once:
+ * Images stand in groups of four. One image meets the four of a group at once, so every group holds its images twice:
  *
- *     group:  [pixel][4 lanes]            the images themselves, imageFloats entries
- *             [relu pixel][s x 4, r x 4]  tablePixels entries of 32 bytes
+ *     lanes:  [pixel][4 lanes]            the images, one to a SIMD lane: the four
+ *             [relu pixel][s x 4, r x 4]
+ *     splats: four times [pixel]          each image on its own: the one. Compact, because its table shares L1 with
+ *             [relu pixel][s, r]          the pair's maps (6 KB a layer of 28 x 28; read out of lanes it would be 25)
  *
  * s is the standard deviation before the relu and r = sqrt(lambda) / s, with the lambda of that relu (`kappa.ts`).
  * A standard deviation below S_MIN counts as zero and gets r = 0: the pixel's covariances are zero, and 1/s of a
@@ -12,11 +14,28 @@
  */
 export const LANES: u32 = 4;
 export const LANE_BYTES: usize = 16;
-export const RELU_BYTES: usize = 32;
+/** One relu pixel among the lanes, and among the splats. */
+export const LANES_RELU_BYTES: usize = 32;
+export const SPLAT_RELU_BYTES: usize = 8;
 
 /** 2^-50: its square is far below one ulp of any variance that matters at a map's scale, and 1/s^2 stays finite. */
 export const S_MIN: f64 = 8.881784197001252e-16;
 
-export function groupBytes(imageFloats: u32, tablePixels: u32): usize {
-  return <usize>imageFloats * LANE_BYTES + <usize>tablePixels * RELU_BYTES;
+function lanesBytes(imageFloats: u32, tablePixels: u32): usize {
+  return <usize>imageFloats * LANE_BYTES + <usize>tablePixels * LANES_RELU_BYTES;
+}
+
+function splatBytes(imageFloats: u32, tablePixels: u32): usize {
+  return (<usize>imageFloats << 2) + <usize>tablePixels * SPLAT_RELU_BYTES;
+}
+
+/** The lanes of a group. */
+export function lanesOf(table: usize, group: u32, imageFloats: u32, tablePixels: u32): usize {
+  return table + <usize>group * 2 * lanesBytes(imageFloats, tablePixels);
+}
+
+/** The splats of an image. */
+export function splatOf(table: usize, image: u32, imageFloats: u32, tablePixels: u32): usize {
+  const lanes = lanesOf(table, image / LANES, imageFloats, tablePixels);
+  return lanes + lanesBytes(imageFloats, tablePixels) + <usize>(image % LANES) * splatBytes(imageFloats, tablePixels);
 }

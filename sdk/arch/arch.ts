@@ -42,7 +42,9 @@ const serialSchema = z.strictObject({ type: z.literal("serial"), layers: z.array
 /** From an object's JSON form to a layer, by its `type`. `path` names the place for messages. */
 const readers: Readonly<Record<string, (json: unknown, path: string) => Layer>> = {
   serial: (json, path) =>
-    new Serial(parse(serialSchema, json, path).layers.map((layer, index) => readLayer(layer, `${path}.layers[${index}]`))),
+    new Serial(
+      parse(serialSchema, json, path).layers.map((layer, index) => readLayer(layer, `${path}.layers[${index}]`)),
+    ),
   conv: (json, path) => new Conv(parse(convSchema, json, path)),
   relu: (json, path) => new Relu(parse(reluSchema, json, path)),
   dense: (json, path) => new Dense(parse(denseSchema, json, path)),

@@ -13,6 +13,9 @@ export type BoxGeometry = Omit<ConvStep, "kind" | "weight" | "bias">;
 /** Kernels whose nominal size is within 2^±64 are given as they are; others as mantissa and exponent. */
 const PLAIN_EXPONENT = 64;
 
+/** How far, in powers of two, the variance of a unit input may wander from 1 before a map is rescaled. */
+const REACH = 40;
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Draft = Mutable<InputStep> | Mutable<ConvStep> | Mutable<ReluStep> | Mutable<MeanStep>;
 
@@ -23,9 +26,9 @@ export class ProgramBuilder {
   private width: number;
   private tablePixels = 0;
   private mapPixels: number;
-  /** Variance here for inputs of unit variance, in units of 2^exponent. */
+  /** The map here holds K / unit, which is `nominal` for inputs of unit variance. */
+  private unit = 1;
   private nominal = 1;
-  private exponent = 0;
 
   constructor(channels: number, height: number, width: number) {
     this.height = height;
@@ -81,10 +84,9 @@ export class ProgramBuilder {
           `add flatten, or a convolution that covers the map`,
       );
     }
-    if (Math.abs(this.exponent) <= PLAIN_EXPONENT) {
-      scaleStep(this.last(), 2 ** this.exponent);
-      this.exponent = 0;
-    }
+    const size = Math.round(Math.log2(this.unit));
+    const exponent = Math.abs(size) <= PLAIN_EXPONENT ? 0 : size;
+    scaleStep(this.last(), this.unit * 2 ** -exponent);
     for (let index = this.steps.length - 1; index > 0; index--) {
       const step = this.steps[index];
       const before = this.steps[index - 1];
@@ -97,18 +99,24 @@ export class ProgramBuilder {
       imageFloats: this.imageFloats,
       tablePixels: this.tablePixels,
       mapPixels: this.mapPixels,
-      exponent: this.exponent,
+      exponent,
     };
   }
 
-  /** A linear step's weight and bias at the scale of the map it makes. */
+  /**
+   * A linear step's weight and bias at the scale of the map it makes. Behind a relu that scale is the one at which the
+   * relu's own becomes 2, as long as the map stays within reach of 1; otherwise, and elsewhere, the nearest power of two.
+   */
   private rescale(weight: number, bias: number, taps: number): { factor: number; offset: number } {
-    const here = weight * taps * this.nominal;
-    const there = here + bias * 2 ** -this.exponent;
-    const shift = there > 0 ? Math.round(Math.log2(there)) : 0;
-    this.exponent += shift;
-    this.nominal = there * 2 ** -shift;
-    return { factor: weight * 2 ** -shift, offset: bias * 2 ** -this.exponent };
+    const variance = weight * taps * this.nominal + bias / this.unit;
+    const before = this.steps.at(-1);
+    const free = before?.kind === "relu" ? (before.scale * weight) / 2 : 0;
+    const near = before?.kind === "relu" && free > 0 && Math.abs(Math.log2(variance / free)) <= REACH;
+    const shift = near ? free : variance > 0 ? 2 ** Math.round(Math.log2(variance)) : 1;
+    this.unit *= shift;
+    this.nominal = variance / shift;
+    if (near) before.scale = 2;
+    return { factor: near ? 1 : weight / shift, offset: bias / this.unit };
   }
 
   private last(): Draft {

@@ -6,6 +6,7 @@
  * and of `shaders/variance.wgsl`); it holds the image itself and the standard deviations before every relu.
  * `covariance` runs the program on a tile of pairs, fused: one pair's map never leaves workgroup memory or L1.
  */
+import type { BackendName } from "../backend.ts";
 import { d, defineKernel } from "../schema.ts";
 
 /** `diagonal` of a tile in which no image meets itself. */
@@ -14,9 +15,15 @@ export const NO_DIAGONAL = 0x7fffffff;
 /** Images that share one group of a wasm table: the SIMD lanes of float32. */
 export const WASM_LANES = 4;
 
-/** Floats of the wasm table of `images` images: per image its pixels, then (s, 1/s) for every relu pixel. */
+/** Floats of the wasm table of `images` images: twice its pixels, and twice (s, 1/s) for every relu pixel. */
 export function wasmTableFloats(images: number, imageFloats: number, tablePixels: number): number {
-  return Math.ceil(images / WASM_LANES) * WASM_LANES * (imageFloats + 2 * tablePixels);
+  return Math.ceil(images / WASM_LANES) * WASM_LANES * 2 * (imageFloats + 2 * tablePixels);
+}
+
+/** Floats of a table, in the layout of a backend. */
+export function tableFloats(backend: BackendName, images: number, imageFloats: number, tablePixels: number): number {
+  if (backend === "wasm") return wasmTableFloats(images, imageFloats, tablePixels);
+  return images * (imageFloats + tablePixels);
 }
 
 export const variance = defineKernel({

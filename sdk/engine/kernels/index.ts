@@ -1,6 +1,7 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
 import { covariance, variance } from "./covariance.ts";
+import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { elementwise } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 import { reduce } from "./reduce.ts";
@@ -11,6 +12,8 @@ export const kernels: readonly KernelSchema[] = [
   reduce,
   variance,
   covariance,
+  varianceF64,
+  covarianceF64,
 ] as unknown[] as KernelSchema[];
 
 export { covariance, elementwise, matmul, reduce, variance };

@@ -1,0 +1,261 @@
+/**
+ * Computes tiles of a kernel matrix by running a covariance program on a backend.
+ *
+ * Images come in blocks (the rows or columns of a tile). A block's table is computed when a tile first needs it and
+ * kept while the budget allows, least recently used first out; the values do not depend on when that happens.
+ */
+import { WidefieldError } from "../errors.ts";
+import type { Backend, Slot } from "../engine/backend.ts";
+import { covariance, NO_DIAGONAL, variance, tableFloats } from "../engine/kernels/covariance.ts";
+import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
+import { SCRATCH_BYTES } from "../engine/wasm/layout.ts";
+import { encodeProgram, type Program } from "./program.ts";
+
+export type Precision = "f32" | "f64";
+
+/** `count` images of `floats` numbers each, one after the other. */
+export interface ImageBlock {
+  readonly count: number;
+  readonly floats: number;
+  /** The images [begin, end), as one contiguous array. */
+  slice(begin: number, end: number): Float32Array;
+}
+
+interface Block {
+  readonly table: Slot;
+  readonly variances: Slot;
+  readonly bytes: number;
+}
+
+export interface TileSettings {
+  readonly backend: Backend;
+  readonly program: Program;
+  readonly rows: ImageBlock;
+  /** The same object as `rows` for a symmetric matrix. */
+  readonly columns: ImageBlock;
+  readonly precision: Precision;
+  /** Bytes that tables may occupy. */
+  readonly tableBudget: number;
+}
+
+export class ProgramTiles {
+  private readonly settings: TileSettings;
+  private readonly words: Slot;
+  private readonly blocks = new Map<string, Block>();
+  private bytes = 0;
+  private output: { readonly slot: Slot; readonly floats: number } | undefined;
+  private disposed = false;
+
+  constructor(settings: TileSettings) {
+    this.settings = settings;
+    const { program, backend } = settings;
+    for (const side of [settings.rows, settings.columns]) {
+      if (side.floats !== program.imageFloats)
+        throw new WidefieldError(
+          "E_SHAPE",
+          `images of ${side.floats} numbers, but the program takes ${program.imageFloats}`,
+        );
+    }
+    if (backend.info.backend === "wasm" && wasmScratchBytes(program) > SCRATCH_BYTES) {
+      throw new WidefieldError(
+        "E_SHAPE",
+        `a map of ${program.mapPixels} pixels is too large for the fused program on wasm (${SCRATCH_BYTES} bytes a thread)`,
+      );
+    }
+    const words = encodeProgram(program);
+    this.words = backend.allocate(words.byteLength, "covariance program");
+    backend.write(this.words, 0, words);
+  }
+
+  /** Bytes of backend memory that a tile of `rows` x `columns` needs, tables included. */
+  tileBytes(rows: number, columns: number): number {
+    const scalar = this.settings.precision === "f64" ? 8 : 4;
+    return this.tableBytes(rows) + this.tableBytes(columns) + rows * columns * scalar + (rows + columns) * scalar;
+  }
+
+  /** K(x, x) of the row images [begin, end), scaled like the program's output. */
+  async variances(begin: number, end: number): Promise<Float64Array> {
+    const block = this.block("rows", begin, end, undefined);
+    return this.readFloats(block.variances, end - begin);
+  }
+
+  /**
+   * One tile, row-major. With `diagonal` the rows and columns are the same images of a symmetric matrix: their entries
+   * are computed once and mirrored, and the diagonal is exact.
+   */
+  async tile(
+    rowBegin: number,
+    rowEnd: number,
+    columnBegin: number,
+    columnEnd: number,
+    diagonal: boolean,
+  ): Promise<Float32Array | Float64Array> {
+    const { backend, program, precision } = this.settings;
+    const rows = rowEnd - rowBegin;
+    const columns = columnEnd - columnBegin;
+    const rowBlock = this.block("rows", rowBegin, rowEnd, undefined);
+    const columnBlock = this.block("columns", columnBegin, columnEnd, rowBlock);
+    const slot = this.outputSlot(rows * columns);
+    const params = {
+      rows,
+      columns,
+      steps: program.steps.length,
+      imageFloats: program.imageFloats,
+      tablePixels: program.tablePixels,
+      mapPixels: program.mapPixels,
+      diagonal: diagonal ? rowBegin - columnBegin : NO_DIAGONAL,
+      lower: diagonal ? 1 : 0,
+    };
+    const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.variances, slot];
+    if (precision === "f64") backend.dispatch(covarianceF64, params, buffers);
+    else backend.dispatch(covariance, params, buffers);
+    const bytes = await backend.read(slot, 0, rows * columns * (precision === "f64" ? 8 : 4));
+    const tile = precision === "f64" ? new Float64Array(bytes) : new Float32Array(bytes);
+    if (diagonal) mirror(tile, rows, columns, rowBegin - columnBegin);
+    requireFinite(tile, columns, rowBegin, columnBegin);
+    return tile;
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    const { backend } = this.settings;
+    for (const block of this.blocks.values()) this.release(block);
+    this.blocks.clear();
+    backend.free(this.words);
+    if (this.output !== undefined) backend.free(this.output.slot);
+  }
+
+  private tableBytes(images: number): number {
+    const { program, precision, backend } = this.settings;
+    const { imageFloats, tablePixels } = program;
+    if (precision === "f64") return images * (imageFloats + tablePixels) * 8;
+    return tableFloats(backend.info.backend, images, imageFloats, tablePixels) * 4;
+  }
+
+  private block(side: "rows" | "columns", begin: number, end: number, keep: Block | undefined): Block {
+    const { rows, columns } = this.settings;
+    const images = side === "rows" ? rows : columns;
+    const key = `${rows === columns ? "rows" : side}:${begin}:${end}`;
+    const known = this.blocks.get(key);
+    if (known !== undefined) {
+      this.blocks.delete(key);
+      this.blocks.set(key, known);
+      return known;
+    }
+    const block = this.makeBlock(images, begin, end, keep);
+    this.blocks.set(key, block);
+    return block;
+  }
+
+  private makeBlock(images: ImageBlock, begin: number, end: number, keep: Block | undefined): Block {
+    const { backend, program, precision } = this.settings;
+    const count = end - begin;
+    const table = this.tableBytes(count);
+    const variances = count * (precision === "f64" ? 8 : 4);
+    this.evict(table + variances, keep);
+    const source = images.slice(begin, end);
+    const block: Block = {
+      table: backend.allocate(table, `table of ${count} images`),
+      variances: backend.allocate(variances, `variances of ${count} images`),
+      bytes: table + variances,
+    };
+    this.bytes += block.bytes;
+    const upload = backend.allocate(source.byteLength, `${count} images`);
+    backend.write(upload, 0, source);
+    const params = {
+      images: count,
+      steps: program.steps.length,
+      imageFloats: program.imageFloats,
+      tablePixels: program.tablePixels,
+      mapPixels: program.mapPixels,
+    };
+    const buffers = [this.words, upload, block.table, block.variances];
+    if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
+    else backend.dispatch(variance, params, buffers);
+    backend.free(upload);
+    return block;
+  }
+
+  private evict(needed: number, keep: Block | undefined): void {
+    for (const [key, block] of this.blocks) {
+      if (this.bytes + needed <= this.settings.tableBudget) return;
+      if (block === keep) continue;
+      this.blocks.delete(key);
+      this.release(block);
+    }
+  }
+
+  private release(block: Block): void {
+    this.settings.backend.free(block.table);
+    this.settings.backend.free(block.variances);
+    this.bytes -= block.bytes;
+  }
+
+  private outputSlot(floats: number): Slot {
+    if (this.output !== undefined && this.output.floats >= floats) return this.output.slot;
+    const { backend, precision } = this.settings;
+    if (this.output !== undefined) backend.free(this.output.slot);
+    const slot = backend.allocate(floats * (precision === "f64" ? 8 : 4), "tile");
+    this.output = { slot, floats };
+    return slot;
+  }
+
+  private async readFloats(slot: Slot, count: number): Promise<Float64Array> {
+    const { backend, precision } = this.settings;
+    const bytes = await backend.read(slot, 0, count * (precision === "f64" ? 8 : 4));
+    return precision === "f64" ? new Float64Array(bytes) : Float64Array.from(new Float32Array(bytes));
+  }
+}
+
+/** Copies the entries below the diagonal j - i = `diagonal` to above it. */
+function mirror(tile: Float32Array | Float64Array, rows: number, columns: number, diagonal: number): void {
+  for (let i = 0; i < rows; i++) {
+    for (let j = Math.max(0, i + diagonal + 1); j < columns; j++) {
+      tile[i * columns + j] = tile[(j - diagonal) * columns + (i + diagonal)] ?? Number.NaN;
+    }
+  }
+}
+
+function requireFinite(
+  tile: Float32Array | Float64Array,
+  columns: number,
+  rowBegin: number,
+  columnBegin: number,
+): void {
+  const bad = tile.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  const row = rowBegin + Math.floor(bad / columns);
+  const column = columnBegin + (bad % columns);
+  throw new WidefieldError(
+    "E_OVERFLOW",
+    `the kernel of images ${row} and ${column} is ${tile[bad]}: scale the pixels or the variances down`,
+    { details: { row, column } },
+  );
+}
+
+/** What `assembly/covariance/maps.ts` needs of a thread's scratch: the plans, M, V and a few lines, never underestimated. */
+function wasmScratchBytes(program: Program): number {
+  const plans = program.steps.length * 256;
+  let largest = 0;
+  for (const step of program.steps) {
+    if (step.kind !== "conv") continue;
+    const column = Math.max(
+      step.padTop + step.inHeight,
+      lastTap(step.outHeight, step.strideHeight, step.filterHeight, step.dilationHeight),
+    );
+    const row = Math.max(
+      step.padLeft + step.inWidth,
+      lastTap(step.outWidth, step.strideWidth, step.filterWidth, step.dilationWidth),
+    );
+    const map = Math.max(step.inWidth, step.outWidth) * Math.max(column, step.outHeight);
+    const lines = Math.max(step.outHeight, step.outWidth) + Math.max(step.filterHeight, step.filterWidth);
+    largest = Math.max(largest, 2 * map + row * step.outHeight + lines);
+  }
+  // The float64 maps of `variance`: two of mapPixels doubles.
+  return Math.max(plans + 16 * (Math.max(largest, program.mapPixels) + 64), 16 * program.mapPixels);
+}
+
+function lastTap(outputs: number, stride: number, window: number, dilation: number): number {
+  return (outputs - 1) * stride + (window - 1) * dilation + 1;
+}
