@@ -26,8 +26,9 @@ export class ProgramBuilder {
   private width: number;
   private tablePixels = 0;
   private mapPixels: number;
-  /** The map here holds K / unit, which is `nominal` for inputs of unit variance. */
+  /** The map here holds K / (unit 2^exponent), which is `nominal` for inputs of unit variance; 1 <= unit < 2. */
   private unit = 1;
+  private exponent = 0;
   private nominal = 1;
 
   constructor(channels: number, height: number, width: number) {
@@ -84,9 +85,8 @@ export class ProgramBuilder {
           `add flatten, or a convolution that covers the map`,
       );
     }
-    const size = Math.round(Math.log2(this.unit));
-    const exponent = Math.abs(size) <= PLAIN_EXPONENT ? 0 : size;
-    scaleStep(this.last(), this.unit * 2 ** -exponent);
+    const exponent = Math.abs(this.exponent) <= PLAIN_EXPONENT ? 0 : this.exponent;
+    scaleStep(this.last(), this.unit * 2 ** (this.exponent - exponent));
     for (let index = this.steps.length - 1; index > 0; index--) {
       const step = this.steps[index];
       const before = this.steps[index - 1];
@@ -108,15 +108,22 @@ export class ProgramBuilder {
    * relu's own becomes 2, as long as the map stays within reach of 1; otherwise, and elsewhere, the nearest power of two.
    */
   private rescale(weight: number, bias: number, taps: number): { factor: number; offset: number } {
-    const variance = weight * taps * this.nominal + bias / this.unit;
+    const variance = weight * taps * this.nominal + this.scaled(bias);
     const before = this.steps.at(-1);
     const free = before?.kind === "relu" ? (before.scale * weight) / 2 : 0;
     const near = before?.kind === "relu" && free > 0 && Math.abs(Math.log2(variance / free)) <= REACH;
     const shift = near ? free : variance > 0 ? 2 ** Math.round(Math.log2(variance)) : 1;
-    this.unit *= shift;
+    const unit = this.unit * shift;
+    const octave = Math.floor(Math.log2(unit));
+    this.unit = unit * 2 ** -octave;
+    this.exponent += octave;
     this.nominal = variance / shift;
     if (near) before.scale = 2;
-    return { factor: near ? 1 : weight / shift, offset: bias / this.unit };
+    return { factor: near ? 1 : weight / shift, offset: this.scaled(bias) };
+  }
+
+  private scaled(bias: number): number {
+    return (bias / this.unit) * 2 ** -this.exponent;
   }
 
   private last(): Draft {
