@@ -4,12 +4,20 @@
  * at SCRATCH_BYTES that belong to the calling thread.
  */
 import { Opcode } from "./generated/kernels";
+import { elementwise } from "./elementwise";
 import { matmul } from "./matmul";
+import { reduce } from "./reduce";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
     case Opcode.matmul:
       matmul(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.elementwise:
+      elementwise(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.reduce:
+      reduce(params, buffers, begin, end, scratch);
       break;
     default:
       unreachable();
