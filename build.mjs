@@ -54,7 +54,7 @@ async function generate() {
     `${head}export const enum Opcode {\n${opcodes}\n}\n\nexport const enum StepKind {\n${kinds.join("\n")}\n}\n` +
       `export const STEP_BYTES: usize = ${program.STEP_WORDS * 4};\n\n${classes}`,
   );
-  const signed = new Set(["FENCE_OPCODE", "RING_CAPACITY", "SPINS"]);
+  const signed = new Set(["FENCE_OPCODE", "COPY_OPCODE", "RING_CAPACITY", "SPINS"]);
   const constants = Object.entries(layout).map(
     ([name, value]) => `export const ${name}: ${signed.has(name) ? "i32" : "usize"} = ${value};`,
   );

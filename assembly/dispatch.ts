@@ -4,7 +4,11 @@
  * at SCRATCH_BYTES that belong to the calling thread.
  */
 import { Opcode } from "./generated/kernels";
+import { COPY_OPCODE } from "./generated/layout";
 import { elementwise } from "./elementwise";
+import { choleskyDiagonal, choleskyPanel, choleskyUpdate } from "./linalg/cholesky";
+import { tileDiagonal, tileLoad } from "./linalg/load";
+import { triangularSolve } from "./linalg/solve";
 import { matmul } from "./matmul";
 import { reduce } from "./reduce";
 
@@ -18,6 +22,27 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.reduce:
       reduce(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tileLoad:
+      tileLoad(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tileDiagonal:
+      tileDiagonal(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.choleskyDiagonal:
+      choleskyDiagonal(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.choleskyPanel:
+      choleskyPanel(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.choleskyUpdate:
+      choleskyUpdate(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.triangularSolve:
+      triangularSolve(params, buffers, begin, end, scratch);
+      break;
+    case COPY_OPCODE:
+      memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));
       break;
     default:
       unreachable();

@@ -7,3 +7,9 @@ declare module "*.wgsl" {
   const source: string;
   export default source;
 }
+
+/** Made by the browser build: the worker's source and the wasm builds, base64. */
+declare module "virtual:assets" {
+  export const workerSource: string;
+  export const wasm: Readonly<Partial<Record<string, string>>>;
+}

@@ -11,6 +11,8 @@ export interface WorkerHandle {
   onMessage(listener: (message: unknown) => void): void;
   /** A crash: an exception that left the worker, or its sudden end. */
   onError(listener: (error: Error) => void): void;
+  /** Whether this thread alone keeps the process from ending. */
+  keepAlive(on: boolean): void;
   terminate(): Promise<void>;
 }
 

@@ -2,6 +2,14 @@
 import type { KernelSchema } from "../schema.ts";
 import { covariance, variance } from "./covariance.ts";
 import { elementwise } from "./elementwise.ts";
+import {
+  choleskyDiagonal,
+  choleskyPanel,
+  choleskyUpdate,
+  tileDiagonal,
+  tileLoad,
+  triangularSolve,
+} from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { reduce } from "./reduce.ts";
 
@@ -11,6 +19,24 @@ export const kernels: readonly KernelSchema[] = [
   reduce,
   variance,
   covariance,
+  tileLoad,
+  tileDiagonal,
+  choleskyDiagonal,
+  choleskyPanel,
+  choleskyUpdate,
+  triangularSolve,
 ] as unknown[] as KernelSchema[];
 
-export { covariance, elementwise, matmul, reduce, variance };
+export {
+  choleskyDiagonal,
+  choleskyPanel,
+  choleskyUpdate,
+  covariance,
+  elementwise,
+  matmul,
+  reduce,
+  tileDiagonal,
+  tileLoad,
+  triangularSolve,
+  variance,
+};

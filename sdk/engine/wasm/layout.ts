@@ -28,7 +28,9 @@ export const COMMAND_BYTES = 192;
 
 /** A power of two. */
 export const RING_CAPACITY = 1024;
+/** Opcodes that are not kernels: a fence that threads report, and a copy inside the memory (params: target, source, bytes). */
 export const FENCE_OPCODE = -1;
+export const COPY_OPCODE = -2;
 
 /** Turns of a waiting loop before a thread sleeps: about 20 microseconds, more than a barrier between small commands. */
 export const SPINS = 4000;

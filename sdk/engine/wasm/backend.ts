@@ -1,0 +1,413 @@
+/**
+ * The wasm backend: kernels on CPU threads over one shared memory.
+ *
+ * With threads, a dispatch is written into the ring (`layout.ts`) and published; the workers are already spinning or
+ * asleep on it. Only a fence, which `finish` and `read` append, costs a message. Without shared memory the same
+ * commands wait in a list and run on the calling thread, with a pause for the event loop now and then.
+ */
+import { messageOf, WidefieldError } from "../../errors.ts";
+import type { Platform, WasmVariant, WorkerHandle } from "../../platform/platform.ts";
+import type { Backend, BackendInfo, Slot } from "../backend.ts";
+import { kernels } from "../kernels/index.ts";
+import { encodeParams, paramsBytes, type Fields, type KernelSchema, type ParamsOf } from "../schema.ts";
+import { WasmAllocator } from "./allocator.ts";
+import * as layout from "./layout.ts";
+import { chooseVariant } from "./variants.ts";
+import type { WorkerReport, WorkerStart } from "./worker.ts";
+
+const PAGE = 65536;
+const GIBIBYTE = 2 ** 30;
+/** Milliseconds that the single-threaded queue works before it lets the event loop breathe. */
+const BREATH = 30;
+
+export interface WasmOptions {
+  readonly threads: number;
+  /** Bytes that the backend's memory may grow to; at most 4 GiB. */
+  readonly memoryBytes: number;
+  /** For tests and measurements: a build other than the best that the runtime takes. */
+  readonly variant?: WasmVariant | undefined;
+}
+
+interface Command {
+  readonly opcode: number;
+  readonly name: string;
+  readonly items: number;
+  readonly grain: number;
+  readonly buffers: readonly number[];
+  readonly params: Uint8Array;
+}
+
+interface Waiter {
+  readonly passed: number;
+  resolve(): void;
+  reject(error: WidefieldError): void;
+}
+
+type Execute = (opcode: number, params: number, buffers: number, begin: number, end: number, scratch: number) => void;
+
+const opcodes = new Map(kernels.map((kernel, index) => [kernel.name, index]));
+
+export class WasmBackend implements Backend {
+  readonly info: BackendInfo;
+  private readonly memory: WebAssembly.Memory;
+  private readonly allocator: WasmAllocator;
+  private readonly control: number;
+  private readonly ring: number;
+  private readonly workers: readonly WorkerHandle[];
+  private readonly execute: Execute | undefined;
+  private readonly scratch: number;
+
+  /** Commands not yet in the ring (or, without threads, not yet run). */
+  private readonly waiting: Command[] = [];
+  /** Names of the commands in the ring, for error messages, by position. */
+  private readonly names = new Array<string>(layout.RING_CAPACITY).fill("");
+  private published = 0;
+  private passed = 0;
+  /** Commands appended since the last fence: the ring must not fill up without one. */
+  private unfenced = 0;
+  private waiters: Waiter[] = [];
+  private graves: { readonly after: number; readonly address: number }[] = [];
+  private failure: WidefieldError | undefined;
+  private closed = false;
+  private dispatched = 0;
+  private draining: Promise<void> | undefined;
+
+  static async open(platform: Platform, options: WasmOptions): Promise<WasmBackend> {
+    const variant = options.variant ?? chooseVariant(platform);
+    const module = await platform.compileWasm(variant);
+    const shared = variant !== "single";
+    const threads = shared ? options.threads : 1;
+    const limit = Math.min(options.memoryBytes, 4 * GIBIBYTE - PAGE);
+    const fixed = PAGE + layout.RING_CAPACITY * layout.COMMAND_BYTES + threads * layout.SCRATCH_BYTES;
+    if (limit < fixed + PAGE) {
+      throw new WidefieldError(
+        "E_MEMORY",
+        `a memory of ${options.memoryBytes} bytes is too small for ${threads} threads: at least ${fixed + PAGE} are needed`,
+      );
+    }
+    const memory = reserve(Math.max(Math.ceil(fixed / PAGE) + 1, 64), Math.floor(limit / PAGE), shared);
+    const workers = shared ? await Promise.all(Array.from({ length: threads }, () => platform.startWorker())) : [];
+    const backend = new WasmBackend(module, memory, workers, { variant, threads, limit });
+    try {
+      await backend.startWorkers(module);
+    } catch (thrown) {
+      await backend.close();
+      throw thrown;
+    }
+    return backend;
+  }
+
+  private constructor(
+    module: WebAssembly.Module,
+    memory: WebAssembly.Memory,
+    workers: readonly WorkerHandle[],
+    { variant, threads, limit }: { variant: WasmVariant; threads: number; limit: number },
+  ) {
+    this.memory = memory;
+    this.workers = workers;
+    // Static data ends below one page: the build has a few constants and no heap.
+    this.control = PAGE;
+    this.ring = this.control + layout.CONTROL_BYTES;
+    this.scratch = this.ring + layout.RING_CAPACITY * layout.COMMAND_BYTES;
+    this.allocator = new WasmAllocator(memory, this.scratch + threads * layout.SCRATCH_BYTES, limit);
+    if (workers.length === 0) {
+      const instance = new WebAssembly.Instance(module, { env: { memory } });
+      this.execute = instance.exports["execute"] as Execute;
+    }
+    this.info = {
+      backend: "wasm",
+      adapter: variant,
+      software: false,
+      threads,
+      maxBufferBytes: limit,
+      features: [
+        "simd",
+        ...(variant === "single" ? [] : ["threads"]),
+        ...(variant === "relaxed" ? ["relaxed-simd"] : []),
+      ],
+    };
+  }
+
+  private async startWorkers(module: WebAssembly.Module): Promise<void> {
+    await Promise.all(
+      this.workers.map(
+        (worker, index) =>
+          new Promise<void>((resolve, reject) => {
+            worker.onError((error) => {
+              const failure = this.workerFailure(error.message);
+              reject(failure);
+              this.fail(failure);
+            });
+            worker.onMessage((message) => {
+              const report = message as WorkerReport;
+              if ("ready" in report) resolve();
+              else if ("passed" in report) this.onPassed(report.passed);
+              else this.fail(this.workerFailure(report.error));
+            });
+            const start: WorkerStart = {
+              module,
+              memory: this.memory,
+              control: this.control,
+              ring: this.ring,
+              threads: this.workers.length,
+              scratch: this.scratch + index * layout.SCRATCH_BYTES,
+            };
+            worker.post(start);
+          }),
+      ),
+    );
+  }
+
+  allocate(bytes: number, label: string): Slot {
+    this.assertUsable();
+    return this.allocator.allocate(bytes, label) as Slot;
+  }
+
+  free(slot: Slot): void {
+    if (this.closed) return;
+    if (this.idle()) this.allocator.release(slot);
+    else this.graves.push({ after: this.published + this.waiting.length, address: slot });
+  }
+
+  write(slot: Slot, byteOffset: number, data: ArrayBufferView): void {
+    this.assertUsable();
+    if (data.byteLength === 0) return;
+    if (this.idle()) {
+      this.copyIn(slot + byteOffset, data);
+      return;
+    }
+    // Something that was dispatched before may still read the old bytes: stage the new ones behind it.
+    const staging = this.allocator.allocate(data.byteLength, "staging for a write");
+    this.copyIn(staging, data);
+    const params = new Uint8Array(new Uint32Array([slot + byteOffset, staging, data.byteLength]).buffer);
+    this.append({ opcode: layout.COPY_OPCODE, name: "copy", items: 1, grain: 1, buffers: [], params });
+    this.free(staging as Slot);
+  }
+
+  async read(slot: Slot, byteOffset: number, bytes: number): Promise<ArrayBuffer> {
+    await this.finish();
+    const copy = new Uint8Array(bytes);
+    copy.set(new Uint8Array(this.memory.buffer, slot + byteOffset, bytes));
+    return copy.buffer;
+  }
+
+  dispatch<F extends Fields>(kernel: KernelSchema<F>, params: ParamsOf<F>, buffers: readonly Slot[]): void {
+    this.assertUsable();
+    const opcode = opcodes.get(kernel.name);
+    if (opcode === undefined) throw new Error(`kernel ${kernel.name} is not registered`);
+    if (buffers.length !== kernel.buffers.length)
+      throw new Error(`${kernel.name} takes ${kernel.buffers.length} buffers, got ${buffers.length}`);
+    const { items, grain } = kernel.split(params);
+    this.dispatched++;
+    if (items <= 0) return;
+    const bytes = new Uint8Array(paramsBytes(kernel as unknown as KernelSchema));
+    encodeParams(kernel, params, new DataView(bytes.buffer));
+    this.append({ opcode, name: kernel.name, items, grain: Math.max(1, grain), buffers, params: bytes });
+  }
+
+  async finish(): Promise<void> {
+    this.assertUsable();
+    if (this.execute !== undefined) {
+      await (this.draining ??= this.drain(this.execute));
+      return;
+    }
+    if (this.idle()) return;
+    if (this.unfenced > 0) this.appendFence();
+    this.publishWaiting();
+    const target = this.published + this.waiting.length;
+    if (this.waiters.length === 0) this.keepAlive(true);
+    await new Promise<void>((resolve, reject) => this.waiters.push({ passed: target, resolve, reject }));
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    this.rejectAll(closedError());
+    const control = this.controlWords();
+    if (this.workers.length > 0) {
+      Atomics.store(control, layout.CONTROL_STOP / 4, 1);
+      Atomics.notify(control, layout.CONTROL_PUBLISHED / 4);
+    }
+    await Promise.all(this.workers.map((worker) => worker.terminate()));
+  }
+
+  stats(): { readonly slots: number; readonly bytes: number; readonly dispatches: number } {
+    return { slots: this.allocator.count, bytes: this.allocator.bytes, dispatches: this.dispatched };
+  }
+
+  // --- the queue -----------------------------------------------------------------------------------------------
+
+  private idle(): boolean {
+    return this.waiting.length === 0 && this.passed === this.published && this.draining === undefined;
+  }
+
+  private append(command: Command): void {
+    this.waiting.push(command);
+    if (this.execute !== undefined) return;
+    this.unfenced++;
+    if (this.unfenced >= layout.RING_CAPACITY / 4) this.appendFence();
+    this.publishWaiting();
+  }
+
+  private appendFence(): void {
+    this.waiting.push(FENCE);
+    this.unfenced = 0;
+  }
+
+  /** Moves what fits into the ring. A slot is free again once a fence behind it has been passed by every thread. */
+  private publishWaiting(): void {
+    let moved = 0;
+    for (const command of this.waiting) {
+      if (this.published - this.passed >= layout.RING_CAPACITY - 1) break;
+      this.publish(command);
+      moved++;
+    }
+    if (moved === 0) return;
+    this.waiting.splice(0, moved);
+    const control = this.controlWords();
+    Atomics.store(control, layout.CONTROL_PUBLISHED / 4, this.published | 0);
+    Atomics.notify(control, layout.CONTROL_PUBLISHED / 4);
+  }
+
+  private publish(command: Command): void {
+    const position = this.published % layout.RING_CAPACITY;
+    this.writeCommand(this.ring + position * layout.COMMAND_BYTES, command);
+    this.names[position] = command.name;
+    this.published++;
+  }
+
+  private writeCommand(at: number, { opcode, items, grain, buffers, params }: Command): void {
+    const view = new DataView(this.memory.buffer, at, layout.COMMAND_BYTES);
+    view.setInt32(layout.COMMAND_OPCODE, opcode, true);
+    view.setInt32(layout.COMMAND_ITEMS, items, true);
+    view.setInt32(layout.COMMAND_GRAIN, grain, true);
+    view.setInt32(layout.COMMAND_NEXT, 0, true);
+    view.setInt32(layout.COMMAND_DONE, 0, true);
+    view.setInt32(layout.COMMAND_PASSED, 0, true);
+    buffers.forEach((address, index) => view.setUint32(layout.COMMAND_BUFFERS + index * 4, address, true));
+    new Uint8Array(this.memory.buffer, at + layout.COMMAND_PARAMS, params.byteLength).set(params);
+  }
+
+  private onPassed(count: number): void {
+    // The threads count in 32 bits.
+    this.passed += (count - (this.passed | 0)) | 0;
+    this.bury();
+    this.publishWaiting();
+    const ready = this.waiters.filter((waiter) => waiter.passed <= this.passed);
+    this.waiters = this.waiters.filter((waiter) => waiter.passed > this.passed);
+    if (ready.length > 0 && this.waiters.length === 0) this.keepAlive(false);
+    for (const waiter of ready) waiter.resolve();
+  }
+
+  /** Only a thread that somebody waits for keeps the process running. */
+  private keepAlive(on: boolean): void {
+    for (const worker of this.workers) worker.keepAlive(on);
+  }
+
+  private bury(): void {
+    const done = this.execute === undefined ? this.passed : Number.POSITIVE_INFINITY;
+    for (const { after, address } of this.graves) if (after <= done) this.allocator.release(address);
+    this.graves = this.graves.filter(({ after }) => after > done);
+  }
+
+  /** Runs the waiting commands on this thread. */
+  private async drain(execute: Execute): Promise<void> {
+    await Promise.resolve();
+    let pause = performance.now() + BREATH;
+    try {
+      for (let command = this.waiting[0]; command !== undefined; command = this.waiting[0]) {
+        this.writeCommand(this.ring, command);
+        const [params, buffers] = [this.ring + layout.COMMAND_PARAMS, this.ring + layout.COMMAND_BUFFERS];
+        for (let begin = 0; begin < command.items; begin += command.grain) {
+          const end = Math.min(begin + command.grain, command.items);
+          execute(command.opcode, params, buffers, begin, end, this.scratch);
+          if (performance.now() < pause) continue;
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          if (this.closed) throw closedError();
+          pause = performance.now() + BREATH;
+        }
+        this.waiting.shift();
+      }
+    } catch (thrown) {
+      this.draining = undefined;
+      if (thrown instanceof WidefieldError) throw thrown;
+      const failure = new WidefieldError(
+        "E_DEVICE",
+        `kernel ${this.waiting[0]?.name ?? "?"} failed on wasm: ${messageOf(thrown)}`,
+        { cause: thrown },
+      );
+      this.fail(failure);
+      throw failure;
+    }
+    this.draining = undefined;
+    this.bury();
+  }
+
+  // --- failures ------------------------------------------------------------------------------------------------
+
+  private fail(error: WidefieldError): void {
+    if (this.closed) return;
+    this.failure ??= error;
+    this.rejectAll(this.failure);
+  }
+
+  private workerFailure(reason: string): WidefieldError {
+    const running = this.names[this.passed % layout.RING_CAPACITY];
+    const suspects = new Set<string>();
+    for (let position = this.passed; position < this.published; position++) {
+      const name = this.names[position % layout.RING_CAPACITY];
+      if (name !== undefined && name !== "fence") suspects.add(name);
+    }
+    const kernel = suspects.size > 0 ? [...suspects].join(" or ") : running;
+    return new WidefieldError("E_DEVICE", `a wasm thread failed in kernel ${kernel}: ${reason}`, {
+      details: { kernel },
+    });
+  }
+
+  private rejectAll(error: WidefieldError): void {
+    const waiters = this.waiters;
+    this.waiters = [];
+    for (const waiter of waiters) waiter.reject(error);
+  }
+
+  private assertUsable(): void {
+    if (this.closed) throw closedError();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  // --- memory --------------------------------------------------------------------------------------------------
+
+  private copyIn(address: number, data: ArrayBufferView): void {
+    const source = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    new Uint8Array(this.memory.buffer, address, data.byteLength).set(source);
+  }
+
+  private controlWords(): Int32Array {
+    return new Int32Array(this.memory.buffer, this.control, layout.CONTROL_BYTES / 4);
+  }
+}
+
+const FENCE: Command = {
+  opcode: layout.FENCE_OPCODE,
+  name: "fence",
+  items: 0,
+  grain: 1,
+  buffers: [],
+  params: new Uint8Array(0),
+};
+
+function closedError(): WidefieldError {
+  return new WidefieldError("E_CLOSED", "the engine is closed");
+}
+
+/** Reserves address space for `maximum` pages; runtimes that cannot are asked for less. */
+function reserve(initial: number, maximum: number, shared: boolean): WebAssembly.Memory {
+  for (let pages = maximum; ; pages = Math.max(initial, pages >> 1)) {
+    try {
+      return new WebAssembly.Memory({ initial, maximum: pages, shared });
+    } catch (cause) {
+      if (pages > initial) continue;
+      throw new WidefieldError("E_MEMORY", `the runtime grants no wasm memory of ${initial * PAGE} bytes`, { cause });
+    }
+  }
+}

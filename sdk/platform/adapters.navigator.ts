@@ -1,0 +1,3 @@
+import type { AdapterRequest, FoundAdapter } from "./platform.ts";
+
+export const findNavigatorAdapter = async (_request: AdapterRequest): Promise<FoundAdapter | undefined> => undefined;
