@@ -2,14 +2,7 @@
 import type { KernelSchema } from "../schema.ts";
 import { covariance, variance } from "./covariance.ts";
 import { elementwise } from "./elementwise.ts";
-import {
-  choleskyDiagonal,
-  choleskyPanel,
-  choleskyUpdate,
-  tileDiagonal,
-  tileLoad,
-  triangularSolve,
-} from "./linalg.ts";
+import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { reduce } from "./reduce.ts";
 
