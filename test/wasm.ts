@@ -10,6 +10,8 @@ installPlatform(nodePlatform);
 export interface WasmConfiguration {
   readonly variant: WasmVariant;
   readonly threads: number;
+  /** Default: 1 GiB. */
+  readonly memoryBytes?: number;
 }
 
 /** Relaxed SIMD is a feature of the runtime, not of the machine: Node 20 lacks it, and its absence is no failure. */
@@ -20,8 +22,8 @@ export const wasmConfigurations: readonly WasmConfiguration[] = [
   ...(hasRelaxedSimd() ? [{ variant: "relaxed", threads: 2 } as const] : []),
 ];
 
-export function openWasm({ variant, threads }: WasmConfiguration): Promise<Backend> {
-  return WasmBackend.open(nodePlatform, { variant, threads, memoryBytes: 2 ** 30 });
+export function openWasm({ variant, threads, memoryBytes = 2 ** 30 }: WasmConfiguration): Promise<Backend> {
+  return WasmBackend.open(nodePlatform, { variant, threads, memoryBytes });
 }
 
 /** Allocates a slot that holds `data`. */

@@ -148,6 +148,18 @@ it("the factor has the same bits for one thread and two, with and without shared
   for (const factor of factors) expect(factor).toEqual(factors[0]);
 });
 
+it("works beyond 2 GiB, where addresses have their highest bit set", async () => {
+  const n = 150;
+  const a = withSpectrum(Array.from({ length: n }, () => 1 + Math.random()));
+  for (const variant of ["single", "threads"] as const) {
+    const backend = await openWasm({ variant, threads: variant === "single" ? 1 : 2, memoryBytes: 3 * 2 ** 30 });
+    backend.allocate(2 ** 31, "the lower half");
+    const l = await lower(await factorised(backend, a, n, 64));
+    expect(Math.max(...difference(l, naiveCholesky(a, n).l).map(Math.abs))).toBeLessThan(1e-14);
+    await backend.close();
+  }
+});
+
 it("takes at most 1.1 times the triangle's memory at n = 4096", async () => {
   const backend = await openWasm({ variant: "threads", threads: 1 });
   const n = 4096;
