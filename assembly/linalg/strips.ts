@@ -3,7 +3,7 @@
  * beyond 4 x 4 blocks is done by the micro-kernel.
  */
 import { micro64 } from "../gemm/micro64";
-import { stepAt, stripAt } from "./tiles";
+import { entryAt, stepAt, stripAt } from "./tiles";
 
 /** C -= V S' for one strip C of `rows` steps: V a strip of `depth` steps, S rows / 4 strips of that depth. */
 export function updateStrip(v: usize, s: usize, c: usize, rows: i32, depth: i32): void {
@@ -37,8 +37,7 @@ export function solveStripTransposed(transposed: usize, inverse: usize, rows: i3
 /** One over the diagonal of a diagonal tile: four divisions a block, off the critical path of the substitution. */
 export function invertDiagonal(l: usize, rows: i32, inverse: usize): void {
   for (let row = 0; row < rows; row++) {
-    const at = l + stripAt(row & ~3, rows) + stepAt(row) + (<usize>(row & 3) << 3);
-    store<f64>(inverse + (<usize>row << 3), 1 / load<f64>(at));
+    store<f64>(inverse + (<usize>row << 3), 1 / load<f64>(l + entryAt(row, row, rows)));
   }
 }
 

@@ -283,6 +283,14 @@ describe.each(wasmConfigurations)("cholesky on wasm: $variant, $threads threads"
     expect((await refusal(factor.solve(randoms(n)))).code).toBe("E_CLOSED");
   });
 
+  it("says how large a matrix is that does not fit, and keeps nothing of it", async () => {
+    const before = backend.stats().slots;
+    const error = await refusal(cholesky(backend, { n: 40_000, block: () => new Float64Array(0) }));
+    expect(error.code).toBe("E_MEMORY");
+    expect(error.message).toContain("40000 x 40000");
+    expect(backend.stats().slots).toBe(before);
+  });
+
   it("stops when told to, before, while reading and while factorising", async () => {
     const n = 700;
     const a = positive(n);

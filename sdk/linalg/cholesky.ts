@@ -75,7 +75,10 @@ export async function cholesky(
       "E_CONFIG",
       `jitter must be a finite number that is not negative, or "auto"; got ${jitter}`,
     );
-  const triangle = new Triangle("cpu" in target ? await target.cpu() : target, n);
+  const backend = "cpu" in target ? await target.cpu() : target;
+  if (backend.info.backend !== "wasm")
+    throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
+  const triangle = new Triangle(backend, n);
   try {
     const first = await attempt(triangle, source, jitter === "auto" ? 0 : jitter, options, jitter === "auto");
     if (first instanceof CholeskyFactor) return first;

@@ -62,10 +62,16 @@ export class Triangle {
         bytes += this.extent(i) * this.extent(j) * 8;
       }
     }
+    // The large one first: it is the one that fails.
     this.tiles = backend.allocate(bytes, `the lower triangle of a ${n} x ${n} matrix in float64`);
-    this.table = backend.allocate(this.offsets.byteLength, "tile table");
-    this.pivots = backend.allocate(this.padded * 8, "pivots");
-    this.status = backend.allocate(8, "factorisation status");
+    try {
+      this.table = backend.allocate(this.offsets.byteLength, "tile table");
+      this.pivots = backend.allocate(this.padded * 8, "pivots");
+      this.status = backend.allocate(8, "factorisation status");
+    } catch (thrown) {
+      this.free();
+      throw thrown;
+    }
     backend.write(this.table, 0, this.offsets);
   }
 
@@ -164,6 +170,7 @@ export class Triangle {
   free(): void {
     if (this.freed) return;
     this.freed = true;
-    for (const slot of [this.tiles, this.table, this.pivots, this.status]) this.backend.free(slot);
+    const slots: readonly (Slot | undefined)[] = [this.tiles, this.table, this.pivots, this.status];
+    for (const slot of slots) if (slot !== undefined) this.backend.free(slot);
   }
 }

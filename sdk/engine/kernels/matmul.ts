@@ -30,6 +30,7 @@ export const matmul = defineKernel({
     /** 1: A is stored k x m, and B n x k. */
     transposeA: d.u32,
     transposeB: d.u32,
+    /** With alpha = 0, A and B are never read. */
     alpha: d.f32,
     /** With beta = 0, C is never read (it may hold NaN). */
     beta: d.f32,
