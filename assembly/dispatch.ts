@@ -7,8 +7,13 @@ import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
 import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
-import { matmul } from "./matmul";
 import { variance } from "./variance";
+import { elementwise } from "./elementwise";
+import { choleskyDiagonal, choleskyPanel, choleskyUpdate } from "./linalg/cholesky";
+import { tileDiagonal, tileLoad } from "./linalg/load";
+import { triangularSolve } from "./linalg/solve";
+import { matmul } from "./matmul";
+import { reduce } from "./reduce";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
@@ -26,6 +31,30 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.covarianceF64:
       covarianceF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.elementwise:
+      elementwise(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.reduce:
+      reduce(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tileLoad:
+      tileLoad(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tileDiagonal:
+      tileDiagonal(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.choleskyDiagonal:
+      choleskyDiagonal(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.choleskyPanel:
+      choleskyPanel(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.choleskyUpdate:
+      choleskyUpdate(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.triangularSolve:
+      triangularSolve(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -3,6 +3,7 @@ import type { KernelSchema } from "../schema.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { elementwise } from "./elementwise.ts";
+import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { reduce } from "./reduce.ts";
 
@@ -14,6 +15,24 @@ export const kernels: readonly KernelSchema[] = [
   covariance,
   varianceF64,
   covarianceF64,
+  tileLoad,
+  tileDiagonal,
+  choleskyDiagonal,
+  choleskyPanel,
+  choleskyUpdate,
+  triangularSolve,
 ] as unknown[] as KernelSchema[];
 
-export { covariance, elementwise, matmul, reduce, variance };
+export {
+  choleskyDiagonal,
+  choleskyPanel,
+  choleskyUpdate,
+  covariance,
+  elementwise,
+  matmul,
+  reduce,
+  tileDiagonal,
+  tileLoad,
+  triangularSolve,
+  variance,
+};

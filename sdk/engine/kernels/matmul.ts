@@ -3,6 +3,21 @@ import { d, defineKernel } from "../schema.ts";
 
 export const MATMUL_TILE = 64;
 
+/**
+ * Work items of the wasm kernel: blocks of C, halved until there are 16 of them or they are 32 x 64. The same rule stands
+ * in `assembly/matmul.ts`; the values of C do not depend on it.
+ */
+function wasmBlocks(m: number, n: number): number {
+  const blocks = (rows: number, columns: number): number => Math.ceil(m / rows) * Math.ceil(n / columns);
+  let rows = 128;
+  let columns = 256;
+  while (rows > 32 && blocks(rows, columns) < 16) {
+    if (columns > rows) columns /= 2;
+    else rows /= 2;
+  }
+  return blocks(rows, columns);
+}
+
 export const matmul = defineKernel({
   name: "matmul",
   params: {
@@ -15,6 +30,7 @@ export const matmul = defineKernel({
     /** 1: A is stored k x m, and B n x k. */
     transposeA: d.u32,
     transposeB: d.u32,
+    /** With alpha = 0, A and B are never read. */
     alpha: d.f32,
     /** With beta = 0, C is never read (it may hold NaN). */
     beta: d.f32,
@@ -25,5 +41,5 @@ export const matmul = defineKernel({
     { name: "c", access: "readwrite", element: "f32" },
   ],
   geometry: ({ m, n }) => ({ workgroups: [Math.ceil(n / MATMUL_TILE), Math.ceil(m / MATMUL_TILE), 1] }),
-  split: ({ m, n }) => ({ items: Math.ceil(m / 128) * Math.ceil(n / 256), grain: 1 }),
+  split: ({ m, n }) => ({ items: wasmBlocks(m, n), grain: 1 }),
 });

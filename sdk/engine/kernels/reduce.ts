@@ -1,4 +1,8 @@
-/** Reduces each row of a row-major matrix to one float32: sums are pairwise, so their error grows with log(columns). */
+/**
+ * Reduces each row of a row-major matrix to one float32: sums are pairwise, so their error grows with log(columns).
+ * An empty row has sum 0, max -infinity, min +infinity and argmax 0. On wasm a NaN makes its row's sum, max and min NaN,
+ * and the first NaN is the argmax, as in NumPy; WGSL leaves a shader's NaN open, so on a GPU rows must not hold any.
+ */
 import { d, defineKernel } from "../schema.ts";
 
 export const ReduceOperation = {
