@@ -24,6 +24,9 @@ export const matmul = defineKernel({
     { name: "b", access: "read", element: "f32" },
     { name: "c", access: "readwrite", element: "f32" },
   ],
-  geometry: ({ m, n }) => ({ workgroups: [Math.ceil(n / MATMUL_TILE), Math.ceil(m / MATMUL_TILE), 1] }),
+  geometry: ({ m, n }) => ({
+    workgroups: [Math.ceil(n / MATMUL_TILE), Math.ceil(m / MATMUL_TILE), 1],
+    constants: { TILE: MATMUL_TILE },
+  }),
   split: ({ m, n }) => ({ items: Math.ceil(m / 128) * Math.ceil(n / 256), grain: 1 }),
 });

@@ -5,7 +5,7 @@
  *
  *     //# for i in 0 .. LINE        repeats the lines up to its `//# end` for i = 0, 1, ..., LINE - 1
  *     //# for i in LINE downto 0    the same for i = LINE - 1, ..., 1, 0
- *     //# if i % BOX == 0           keeps or drops lines; `//# else` and `//# end` as usual
+ *     //# if i % BOX == 0           keeps or drops lines; `//# elseif`, `//# else` and `//# end` as usual
  *     //# include NAME              the text of shaders/NAME.wgsl
  *     r$i  s$(i + 1)                a loop variable or a constant; an integer expression
  *
@@ -60,9 +60,16 @@ function parse(source: string, include: (name: string) => string): Node[] {
       const node: Node = { kind: "if", condition: rest, body: [], otherwise: [] };
       into().push(node);
       open.push({ node, into: node.body });
-    } else if (word === "else" && open.at(-1)?.node.kind === "if") {
+    } else if ((word === "else" || word === "elseif") && open.at(-1)?.node.kind === "if") {
       const { node } = open.pop() ?? {};
-      if (node?.kind === "if") open.push({ node, into: node.otherwise });
+      if (node?.kind !== "if") continue;
+      if (word === "else") {
+        open.push({ node, into: node.otherwise });
+      } else {
+        const next: Node = { kind: "if", condition: rest, body: [], otherwise: [] };
+        node.otherwise.push(next);
+        open.push({ node: next, into: next.body });
+      }
     } else if (word === "end" && open.length > 0) {
       open.pop();
     } else if (word === "include") {
@@ -119,7 +126,9 @@ function evaluate(expression: string, values: Values): number {
   const tokens = expression.match(/\w+|\|\||&&|[=!<>]=|\S/g) ?? [];
   let at = 0;
   const fail = (): never => {
-    throw new PreprocessError(`cannot evaluate "${expression}"${at < tokens.length ? ` at "${tokens[at] ?? ""}"` : ""}`);
+    throw new PreprocessError(
+      `cannot evaluate "${expression}"${at < tokens.length ? ` at "${tokens[at] ?? ""}"` : ""}`,
+    );
   };
   const operand = (): number => {
     const token = tokens[at++] ?? fail();
