@@ -82,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       }
       case CONV: {
         if (!isPointwise(step)) {
-          for (var pass = 0u; pass < 2u; pass++) {
+          for (var direction = 0u; direction < 2u; direction++) {
             let taps = word(step, FILTER + axis);
             let stride = word(step, STRIDE + axis);
             let dilation = word(step, DILATION + axis);
@@ -141,7 +141,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             }
             //# end
             length = word(step, OUT_SIZE + axis);
-            if (pass == 0u) {
+            if (direction == 0u) {
               //# for i in 0 .. LINE
               lines[own + $(i)u] = r$i;
               //# end

@@ -37,7 +37,7 @@ export function describeAdapter(adapter: GPUAdapter): { name: string; all: strin
 /** Looks through `gpu`, by default the runtime's own; undefined when it has no adapter that the request admits. */
 export async function findNavigatorAdapter(
   request: AdapterRequest,
-  gpu: GPU | undefined = (globalThis.navigator as Navigator | undefined)?.gpu as GPU | undefined,
+  gpu: GPU | undefined = (globalThis.navigator as Navigator | undefined)?.gpu,
 ): Promise<FoundAdapter | undefined> {
   if (gpu === undefined) return undefined;
   const wanted = request.name?.toLowerCase() ?? "";

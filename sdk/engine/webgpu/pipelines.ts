@@ -1,5 +1,5 @@
 /** Compute pipelines, compiled when first asked for and kept by shader and constants. */
-import { WidefieldError } from "../../errors.ts";
+import type { WidefieldError } from "../../errors.ts";
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsBytes } from "../schema.ts";
 import { STAGE_COMPUTE } from "./flags.ts";
