@@ -46,8 +46,7 @@ export class ProgramBuilder {
     this.steps.push({ kind: "conv", ...geometry, weight: factor, bias: offset });
     this.height = geometry.outHeight;
     this.width = geometry.outWidth;
-    const between = geometry.outHeight * geometry.inWidth;
-    this.mapPixels = Math.max(this.mapPixels, between, this.height * this.width);
+    this.mapPixels = Math.max(this.mapPixels, this.height * this.width);
   }
 
   /** K' = weight K + bias: a dense layer on a vector. */

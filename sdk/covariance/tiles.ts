@@ -10,6 +10,7 @@ import { covariance, NO_DIAGONAL, variance, tableFloats } from "../engine/kernel
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
 import { SCRATCH_BYTES } from "../engine/wasm/layout.ts";
 import { encodeProgram, type Program } from "./program.ts";
+import { programShape } from "./shape.ts";
 
 export type Precision = "f32" | "f64";
 
@@ -99,10 +100,7 @@ export class ProgramTiles {
     const params = {
       rows,
       columns,
-      steps: program.steps.length,
-      imageFloats: program.imageFloats,
-      tablePixels: program.tablePixels,
-      mapPixels: program.mapPixels,
+      ...programShape(program),
       diagonal: diagonal ? rowBegin - columnBegin : NO_DIAGONAL,
       lower: diagonal ? 1 : 0,
     };
@@ -165,10 +163,7 @@ export class ProgramTiles {
     backend.write(upload, 0, source);
     const params = {
       images: count,
-      steps: program.steps.length,
-      imageFloats: program.imageFloats,
-      tablePixels: program.tablePixels,
-      mapPixels: program.mapPixels,
+      ...programShape(program),
     };
     const buffers = [this.words, upload, block.table, block.variances];
     if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
@@ -252,8 +247,8 @@ function wasmScratchBytes(program: Program): number {
     const lines = Math.max(step.outHeight, step.outWidth) + Math.max(step.filterHeight, step.filterWidth);
     largest = Math.max(largest, 2 * map + row * step.outHeight + lines);
   }
-  // The float64 maps of `variance`: two of mapPixels doubles.
-  return Math.max(plans + 16 * (Math.max(largest, program.mapPixels) + 64), 16 * program.mapPixels);
+  // The float64 maps of `variance`: one map, and one between two passes, which `largest` covers several times.
+  return plans + 16 * (Math.max(largest, program.mapPixels) + 64);
 }
 
 function lastTap(outputs: number, stride: number, window: number, dilation: number): number {

@@ -28,7 +28,16 @@ export interface Geometry {
   readonly workgroups: readonly [number, number, number];
   /** Source-level constants of the WGSL (tile sizes, line lengths): one pipeline is compiled and kept per combination. */
   readonly constants?: Readonly<Record<string, number>>;
+  /** The file in shaders/ that holds this layout, where it is not the one named after the kernel. */
+  readonly shader?: string;
 }
+
+/** What an adapter grants one workgroup; `geometry` chooses tile sizes by it. */
+export interface WorkgroupLimits {
+  readonly invocations: number;
+  readonly storageBytes: number;
+}
+
 export interface Split {
   readonly items: number;
   readonly grain: number;
@@ -40,7 +49,7 @@ export interface KernelSchema<F extends Fields = Fields> {
   readonly params: d.WgslStruct<F>;
   readonly buffers: readonly BufferSlot[];
   /** Absent: the kernel exists on wasm only (float64 work). */
-  readonly geometry?: (params: ParamsOf<F>) => Geometry;
+  readonly geometry?: (params: ParamsOf<F>, limits: WorkgroupLimits) => Geometry;
   readonly split: (params: ParamsOf<F>) => Split;
 }
 

@@ -1,6 +1,6 @@
 /** Browsers: everything is inside the one file of the bundle, so a page serves nothing else. */
 import { wasm, workerSource } from "virtual:assets";
-import { findNavigatorAdapter } from "./adapters.navigator.ts";
+import { findNavigatorAdapter } from "./adapters.ts";
 import type { Platform, WorkerHandle } from "./platform.ts";
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {

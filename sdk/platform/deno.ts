@@ -1,5 +1,6 @@
 /** Deno: files and threads through its Node compatibility, GPUs through navigator.gpu (wgpu). */
-import { explainNoVulkan, findNavigatorAdapter } from "./adapters.ts";
+import { explainNoVulkan } from "./adapters.node.ts";
+import { findNavigatorAdapter } from "./adapters.ts";
 import { nodePlatform } from "./node.ts";
 import type { Platform } from "./platform.ts";
 

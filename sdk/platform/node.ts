@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { Worker } from "node:worker_threads";
-import { explainNoVulkan, findDawnAdapter } from "./adapters.ts";
+import { explainNoVulkan, findDawnAdapter } from "./adapters.node.ts";
 import type { Platform, WorkerHandle } from "./platform.ts";
 
 function asset(name: string): URL {

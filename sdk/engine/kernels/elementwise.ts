@@ -25,7 +25,10 @@ export const elementwise = defineKernel({
     { name: "b", access: "read", element: "f32" },
     { name: "out", access: "write", element: "f32" },
   ],
-  // Two dimensions, because one holds at most 65,535 workgroups; the shader strides over what is left.
-  geometry: ({ count }) => ({ workgroups: [Math.min(Math.ceil(count / PER_WORKGROUP), 65535), 1, 1] }),
+  // One dimension holds at most 65,535 workgroups; the shader strides over what is left.
+  geometry: ({ count }) => ({
+    workgroups: [Math.min(Math.ceil(count / PER_WORKGROUP), 65535), 1, 1],
+    constants: { PER_WORKGROUP },
+  }),
   split: ({ count }) => ({ items: count, grain: 16384 }),
 });

@@ -40,6 +40,9 @@ export const matmul = defineKernel({
     { name: "b", access: "read", element: "f32" },
     { name: "c", access: "readwrite", element: "f32" },
   ],
-  geometry: ({ m, n }) => ({ workgroups: [Math.ceil(n / MATMUL_TILE), Math.ceil(m / MATMUL_TILE), 1] }),
+  geometry: ({ m, n }) => ({
+    workgroups: [Math.ceil(n / MATMUL_TILE), Math.ceil(m / MATMUL_TILE), 1],
+    constants: { TILE: MATMUL_TILE },
+  }),
   split: ({ m, n }) => ({ items: wasmBlocks(m, n), grain: 1 }),
 });

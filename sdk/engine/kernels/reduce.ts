@@ -13,6 +13,8 @@ export const ReduceOperation = {
   argmax: 3,
 } as const;
 
+const LANES = 256;
+
 export const reduce = defineKernel({
   name: "reduce",
   params: { rows: d.u32, columns: d.u32, operation: d.u32 },
@@ -21,6 +23,6 @@ export const reduce = defineKernel({
     { name: "out", access: "write", element: "f32" },
   ],
   // One workgroup a row, strided where there are more rows than one dimension holds workgroups.
-  geometry: ({ rows }) => ({ workgroups: [Math.min(rows, 65535), 1, 1] }),
+  geometry: ({ rows }) => ({ workgroups: [Math.min(rows, 65535), 1, 1], constants: { LANES } }),
   split: ({ rows, columns }) => ({ items: rows, grain: Math.max(1, Math.floor(16384 / Math.max(1, columns))) }),
 });

@@ -1,0 +1,55 @@
+/**
+ * The WGSL of a kernel: its params struct, its storage bindings and its constants, all written from the schema, and
+ * then the hand-written text of shaders/NAME.wgsl after preprocessing.
+ */
+import type { Geometry, KernelSchema } from "../schema.ts";
+import { paramsWgsl } from "../schema.ts";
+import { preprocess } from "./preprocess.ts";
+import arccosine from "../../../shaders/arccosine.wgsl";
+import covariance from "../../../shaders/covariance.wgsl";
+import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
+import elementwise from "../../../shaders/elementwise.wgsl";
+import matmul from "../../../shaders/matmul.wgsl";
+import pixelMaps from "../../../shaders/pixel-maps.wgsl";
+import program from "../../../shaders/program.wgsl";
+import reduce from "../../../shaders/reduce.wgsl";
+import variance from "../../../shaders/variance.wgsl";
+
+export type ShaderSources = Readonly<Record<string, string>>;
+
+/** Every file in shaders/, by name. */
+export const shaderSources: ShaderSources = {
+  arccosine,
+  covariance,
+  "covariance-pixels": covariancePixels,
+  elementwise,
+  matmul,
+  "pixel-maps": pixelMaps,
+  program,
+  reduce,
+  variance,
+};
+
+/** A name that tells pipelines of one kernel apart: shader and constants. */
+export function pipelineName(kernel: KernelSchema, geometry: Geometry): string {
+  const constants = Object.entries(geometry.constants ?? {}).map(([name, value]) => `${name}=${value}`);
+  return [geometry.shader ?? kernel.name, ...constants].join(" ");
+}
+
+/** Binding 0 holds the params, bindings 1 and up the buffers in the order of the schema. */
+export function kernelWgsl(kernel: KernelSchema, geometry: Geometry, sources: ShaderSources): string {
+  const text = (name: string): string => {
+    const source = sources[name];
+    if (source === undefined) throw new Error(`shaders/${name}.wgsl is not registered in sdk/engine/webgpu/shaders.ts`);
+    return source;
+  };
+  const constants = geometry.constants ?? {};
+  const bindings = kernel.buffers.map(({ name, access, element }, index) => {
+    if (element === "f64") throw new Error(`${kernel.name}: WGSL has no float64`);
+    const mode = access === "read" ? "read" : "read_write";
+    return `@group(0) @binding(${index + 1}) var<storage, ${mode}> ${name}: array<${element}>;`;
+  });
+  const declared = Object.entries(constants).map(([name, value]) => `const ${name} = ${value}u;`);
+  const body = preprocess(text(geometry.shader ?? kernel.name), constants, text);
+  return [paramsWgsl(kernel), ...bindings, ...declared, body].join("\n");
+}
