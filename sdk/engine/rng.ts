@@ -32,7 +32,7 @@ const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 const ROUNDS = 10;
 
-/** High 32 bits of the 64-bit product of two words, by 16-bit halves: no intermediate leaves 2^53. */
+/** High 32 bits of the 64-bit product of two words, by 16-bit halves: every intermediate stays below 2^32. */
 function multiplyHigh(a: number, b: number): number {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
@@ -40,7 +40,7 @@ function multiplyHigh(a: number, b: number): number {
   const bHigh = b >>> 16;
   const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
   const carry = aLow * bHigh + (middle & 0xffff);
-  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) >>> 0;
+  return aHigh * bHigh + (middle >>> 16) + (carry >>> 16);
 }
 
 /** One Philox 4x32-10 block: the four words of `counter` (c0..c3) under `key` (k0, k1), written to `out[0..3]`. */
