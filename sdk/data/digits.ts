@@ -26,9 +26,9 @@ const CLASSES = 10;
  */
 const BOX = 20 / 28; // side of the glyphs' square in the image, as MNIST fits its digits
 const WARP_GRID = 4; // displacements are drawn on a 4 x 4 grid over the square and interpolated in between
-const WARP = 0.04;
-const ROTATION_TURNS = 0.022;
-const SHEAR = 0.16;
+const WARP = 0.046;
+const ROTATION_TURNS = 0.024;
+const SHEAR = 0.18;
 const SIZE = 0.09; // relative
 const SHIFT_PIXELS = 0.75;
 const THINNEST_PIXELS = 0.75; // half the pen's width: uniform from here
@@ -98,12 +98,15 @@ function draw(canvas: Canvas, random: RandomStream, label: number): Uint8Array {
   const place = randomPlacement(random, canvas.size);
   const unit = canvas.size / 28;
   const halfWidth = unit * (THINNEST_PIXELS + (THICKEST_PIXELS - THINNEST_PIXELS) * random.uniform32());
-  canvas.clear(halfWidth + unit * EDGE_PIXELS);
-  for (const stroke of glyph) {
-    const path = flatten(stroke, place);
-    for (let i = 2; i < path.length; i += 2) {
-      canvas.segment(path[i - 2] ?? NaN, path[i - 1] ?? NaN, path[i] ?? NaN, path[i + 1] ?? NaN);
-    }
+  const reach = halfWidth + unit * EDGE_PIXELS;
+  const paths = glyph.map((stroke) => flatten(stroke, place));
+  const moveX = moveInside(paths, 0, reach, canvas.size);
+  const moveY = moveInside(paths, 1, reach, canvas.size);
+  canvas.clear(reach);
+  for (const path of paths) {
+    const x = (i: number) => (path[i] ?? NaN) + moveX;
+    const y = (i: number) => (path[i + 1] ?? NaN) + moveY;
+    for (let i = 2; i < path.length; i += 2) canvas.segment(x(i - 2), y(i - 2), x(i), y(i));
   }
   const ink = FAINTEST + (1 - FAINTEST) * random.uniform32();
   const grain = COARSEST_GRAIN * random.uniform32();
@@ -113,9 +116,9 @@ function draw(canvas: Canvas, random: RandomStream, label: number): Uint8Array {
 /** Where a point of the unit square lands in the image, in pixels. */
 type Placement = (x: number, y: number) => readonly [x: number, y: number];
 
-/** A normal number cut at 2.5, so that no digit leaves the image. */
+/** A normal number cut at 2: no digit is too large for its image. */
 function tame(random: RandomStream): number {
-  return Math.max(-2.5, Math.min(2.5, random.normal()));
+  return Math.max(-2, Math.min(2, random.normal()));
 }
 
 function randomPlacement(random: RandomStream, size: number): Placement {
@@ -165,6 +168,22 @@ function flatten(stroke: Stroke, place: Placement): number[] {
   }
   path.push(...at(points.length - 1));
   return path;
+}
+
+/** How far to move paths along one axis (0: x, 1: y) so that their ink stays off the outermost pixels. */
+function moveInside(paths: readonly (readonly number[])[], axis: 0 | 1, reach: number, size: number): number {
+  let least = Infinity;
+  let most = -Infinity;
+  for (const path of paths) {
+    for (let i = axis; i < path.length; i += 2) {
+      least = Math.min(least, path[i] ?? NaN);
+      most = Math.max(most, path[i] ?? NaN);
+    }
+  }
+  // Ink of a pixel's middle at distance `reach` is zero, and the outermost middles are half a pixel from the edge.
+  const tooFarBack = Math.max(0, 0.5 + reach - least);
+  const tooFarOn = Math.max(0, most - (size - 0.5 - reach));
+  return tooFarBack - tooFarOn;
 }
 
 /** The cubic through b (t = 0) and c (t = 1) with slopes (c - a)/2 and (d - b)/2. */

@@ -26,7 +26,7 @@ export function parseRanges(text: string, count: number, name = "range"): Ranges
       const single = /^\s*(\d+)\s*$/.exec(part)?.[1];
       const hint =
         single === undefined
-          ? `write start:end, both integers in 0..${count}, or several with commas between`
+          ? "write start:end, or several with commas between"
           : `for that one image write ${single}:${Number(single) + 1}`;
       throw refusal(name, text, `"${part.trim()}" is not a range`, hint, count);
     }
@@ -50,11 +50,10 @@ export function checkRanges(ranges: Ranges, count: number, name = "range"): Rang
     if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end)) {
       throw refusal(name, text, `${one} has bounds that are not integers`, "write start:end", count);
     }
-    if (start > end) throw refusal(name, text, `${one} is reversed`, `write ${end}:${start}`, count);
-    if (start < 0 || end > count) {
-      const hint = count === 0 ? "the dataset is empty" : `valid bounds are 0:${count}`;
-      throw refusal(name, text, `${one} is out of bounds`, hint, count);
+    if (start < 0 || start > count || end > count) {
+      throw refusal(name, text, `${one} is out of bounds`, count === 0 ? "there are no images" : "", count);
     }
+    if (start > end) throw refusal(name, text, `${one} is reversed`, `write ${end}:${start}`, count);
     if (start === end) throw refusal(name, text, `${one} is empty`, "its end must be above its start", count);
   }
   const sorted = [...ranges].sort((a, b) => a.start - b.start);
@@ -68,7 +67,8 @@ export function checkRanges(ranges: Ranges, count: number, name = "range"): Rang
 }
 
 function refusal(name: string, text: string, problem: string, hint: string, count: number): WidefieldError {
-  return new WidefieldError("E_RANGE", `${name} "${text}": ${problem}; ${hint} (${count} images, 0:${count})`, {
+  const parts = [`${name} "${text}": ${problem}`, hint, `valid bounds are 0:${count}`];
+  return new WidefieldError("E_RANGE", parts.filter((part) => part !== "").join("; "), {
     details: { name, text, bounds: { start: 0, end: count } },
   });
 }
