@@ -1,0 +1,71 @@
+import { Command } from "commander";
+import { describe, expect, it } from "vitest";
+import { inMemory, tinyFolder } from "../test/idx-files.ts";
+import { dataCommand } from "./data.ts";
+
+/** What `widefield data ...` prints over a folder in memory, and what it throws. */
+async function run(...words: string[]): Promise<{ printed: string; thrown: unknown }> {
+  let printed = "";
+  const write = (text: string) => void (printed += text);
+  const command = dataCommand({ write, readFile: inMemory(tinyFolder(4, 6, 3)) });
+  let thrown: unknown;
+  try {
+    await new Command("widefield").addCommand(command).parseAsync(["data", ...words], { from: "user" });
+  } catch (error) {
+    thrown = error;
+  }
+  return { printed, thrown };
+}
+
+describe("widefield data list", () => {
+  it("prints names, shapes, index ranges and files", async () => {
+    const { printed, thrown } = await run("list");
+    expect(thrown).toBeUndefined();
+    for (const name of ["mnist", "fmnist", "notmnist", "digits"]) expect(printed).toMatch(new RegExp(`^${name} `, "m"));
+    expect(printed).toMatch(/28 x 28, 10 classes, train 0:60000, test 60000:70000/);
+    expect(printed).toMatch(/train-images-idx3-ubyte, .*\.gz/);
+    expect(printed).toMatch(/needs no files\n$/);
+  });
+
+  it("prints one JSON object with --json", async () => {
+    const { datasets } = JSON.parse((await run("list", "--json")).printed) as { datasets: { name: string }[] };
+    expect(datasets.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "digits"]);
+    expect(datasets[0]).toMatchObject({ trainCount: 60_000, testCount: 10_000, classes: 10, trainOptional: false });
+  });
+});
+
+describe("widefield data verify", () => {
+  it("prints counts, labels, pixels and digests", async () => {
+    const { printed, thrown } = await run("verify", "fmnist", "--data-dir", "data");
+    expect(thrown).toBeUndefined();
+    expect(printed).toMatch(/^fmnist: images of 4 x 3, 10 classes\ntrain {3}6 images, 0:6, pixels 0\.\d+ to \d\.\d+/);
+    expect(printed).toMatch(/^test {4}3 images, 6:9/m);
+    expect(printed).toMatch(/by label: 0: \d, 1: \d.*9: \d/);
+    expect(printed).toMatch(/^sha256 {2}[0-9a-f]{64}$/m);
+    expect(printed).toMatch(/no published digest known/);
+  });
+
+  it("prints its report and then refuses files that are not the published ones", async () => {
+    const { printed, thrown } = await run("verify", "mnist", "--data-dir", "data", "--json");
+    const report = JSON.parse(printed) as { files: { published: string }[] };
+    expect(report).toMatchObject({ name: "mnist", train: { count: 6 }, test: { count: 3 } });
+    expect(report.files.map(({ published }) => published)).toEqual(Array(4).fill("different"));
+    expect(thrown).toMatchObject({ name: "WidefieldError", code: "E_DATA" });
+    expect(thrown).toHaveProperty(
+      "message",
+      expect.stringMatching(/not as published: data\/train-images-idx3-ubyte\.gz, /),
+    );
+  });
+
+  it.each([
+    [["mnits", "--data-dir", "data"], "E_CONFIG", /did you mean "mnist"/],
+    [["mnist"], "E_CONFIG", /--data-dir/],
+    [["mnist", "--data-dir", "nowhere"], "E_DATA", /4 files are missing in nowhere; looked for nowhere\/train-images/],
+    [["digits", "--seed", "1.5"], "E_CONFIG", /--seed must be an integer/],
+  ])("refuses %j and prints nothing", async (words, code, message) => {
+    const { printed, thrown } = await run("verify", ...words);
+    expect(printed).toBe("");
+    expect(thrown).toMatchObject({ name: "WidefieldError", code });
+    expect(thrown).toHaveProperty("message", expect.stringMatching(message));
+  });
+});

@@ -1,0 +1,130 @@
+/**
+ * `widefield data list` and `widefield data verify NAME`: what datasets there are, and whether the files of one are
+ * whole. Free-standing: `dataCommand` takes what it reads with and writes to, and leaves errors to whoever mounts it.
+ */
+import { Command } from "commander";
+import { shapeText } from "../sdk/data/dataset.ts";
+import { readFileFromDisk } from "../sdk/data/files.ts";
+import type { ReadFile } from "../sdk/data/idx.ts";
+import { DATASETS, type NamedDataset } from "../sdk/data/registry.ts";
+import { type FileReport, type PartReport, verifyDataset, type VerifyReport } from "../sdk/data/verify.ts";
+import { WidefieldError } from "../sdk/errors.ts";
+
+export interface DataCommandContext {
+  /** Takes whole lines; default: standard output. */
+  readonly write?: (text: string) => void;
+  /** Default: from the disk. */
+  readonly readFile?: ReadFile;
+}
+
+export function dataCommand(context: DataCommandContext = {}): Command {
+  const write = context.write ?? ((text: string) => void process.stdout.write(text));
+  const readFile = context.readFile ?? readFileFromDisk;
+  const command = new Command("data").description("datasets: what there is, and whether its files are whole");
+
+  command
+    .command("list")
+    .description("list the datasets that have names, and the files they need")
+    .option("--json", "print one JSON object")
+    .action((options: { json?: true }) => {
+      const datasets = DATASETS.map(listed);
+      if (options.json) write(`${JSON.stringify({ datasets })}\n`);
+      else write(datasets.map(listText).join(""));
+    });
+
+  command
+    .command("verify")
+    .description("read a dataset from end to end: counts, labels, pixels, digests, compared with what was published")
+    .argument("<name>", "one of the names that `data list` prints")
+    .option("--data-dir <folder>", "the folder that holds the files, packed (.gz) or not")
+    .option("--seed <integer>", "for generated datasets", parseSeed)
+    .option("--json", "print one JSON object")
+    .action(async (name: string, options: { dataDir?: string; seed?: number; json?: true }) => {
+      const { dataDir, seed } = options;
+      const report = await verifyDataset(name, {
+        readFile,
+        ...(dataDir === undefined ? {} : { dataDir }),
+        ...(seed === undefined ? {} : { seed }),
+      });
+      write(options.json ? `${JSON.stringify(report)}\n` : verifyText(report));
+      refuseDifferent(report);
+    });
+
+  return command;
+}
+
+function parseSeed(text: string): number {
+  const seed = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (Number.isSafeInteger(seed)) return seed;
+  throw new WidefieldError("E_CONFIG", `--seed must be an integer in 0..2^53-1, not "${text}"`);
+}
+
+/** The report is printed first: it says what the files are, the error only which of them are not as published. */
+function refuseDifferent({ name, files }: VerifyReport): void {
+  const different = files.filter(({ published }) => published === "different");
+  if (different.length === 0) return;
+  throw new WidefieldError(
+    "E_DATA",
+    `${name}: well-formed, but not as published: ${different.map(({ path }) => path).join(", ")}; ` +
+      "fetch it again, or go on if you meant to change it",
+    { details: { files: different } },
+  );
+}
+
+function listed(dataset: NamedDataset) {
+  const { name, title, shape, classes, trainCount, testCount, files } = dataset;
+  const parts = files === undefined ? [] : [files.train, files.test];
+  return {
+    name,
+    title,
+    shape,
+    classes,
+    trainCount,
+    testCount,
+    files: parts.flatMap(({ images, labels }) => [images, labels]),
+    trainOptional: files?.trainOptional ?? false,
+  };
+}
+
+function listText({
+  name,
+  title,
+  shape,
+  classes,
+  trainCount,
+  testCount,
+  files,
+  trainOptional,
+}: ReturnType<typeof listed>) {
+  const needs =
+    files.length === 0
+      ? "no files"
+      : `${files.join(", ")} (each plain or .gz)${trainOptional ? "; the train files may be absent" : ""}`;
+  const counts = `train 0:${trainCount}, test ${trainCount}:${trainCount + testCount}`;
+  return `${name.padEnd(10)}${title}\n          ${shapeText(shape)}, ${classes} classes, ${counts}\n          needs ${needs}\n`;
+}
+
+function verifyText(report: VerifyReport): string {
+  const lines = [
+    `${report.name}: images of ${shapeText(report.shape)}, ${report.classes} classes`,
+    ...partLines("train", 0, report.train),
+    ...partLines("test", report.train.count, report.test),
+    ...report.files.map(fileLine),
+    `sha256  ${report.sha256}`,
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function partLines(name: string, start: number, { count, labels, pixels }: PartReport): string[] {
+  if (pixels === undefined) return [`${name.padEnd(6)}  none`];
+  const values = `pixels ${pixels.min.toFixed(4)} to ${pixels.max.toFixed(4)}, mean ${pixels.mean.toFixed(4)}`;
+  return [
+    `${name.padEnd(6)}  ${count} images, ${start}:${start + count}, ${values}`,
+    `        by label: ${labels.map((images, label) => `${label}: ${images}`).join(", ")}`,
+  ];
+}
+
+function fileLine({ path, bytes, sha256, published }: FileReport): string {
+  const verdict = { same: "as published", different: "NOT AS PUBLISHED", unknown: "no published digest known" };
+  return `file    ${path}: ${bytes} bytes unpacked, sha256 ${sha256}: ${verdict[published]}`;
+}

@@ -1,0 +1,91 @@
+/** Reading a dataset from end to end, and saying what is in it and whether it is what was published. */
+import type { Dataset, ImageShape } from "./dataset.ts";
+import { sha256 } from "./digest.ts";
+import { datasetOfFolder, type IdxFolder, readIdxFolder } from "./idx-folder.ts";
+import { findDataset, loadDataset, type LoadOptions, type NamedDataset } from "./registry.ts";
+import type { Ranges } from "./ranges.ts";
+
+export interface PartReport {
+  readonly count: number;
+  /** Number of images of each class. */
+  readonly labels: readonly number[];
+  /** Smallest and largest pixel, in [0, 1]; undefined where there are no images. */
+  readonly pixels: { readonly min: number; readonly max: number; readonly mean: number } | undefined;
+}
+
+export interface FileReport {
+  readonly name: string;
+  readonly path: string;
+  /** Unpacked. */
+  readonly bytes: number;
+  /** Of the unpacked content. */
+  readonly sha256: string;
+  /** "unknown": no digest of the published file is known here. */
+  readonly published: "same" | "different" | "unknown";
+}
+
+export interface VerifyReport {
+  readonly name: string;
+  readonly shape: ImageShape;
+  readonly classes: number;
+  readonly train: PartReport;
+  readonly test: PartReport;
+  /** Of the dataset: shape, images and labels. */
+  readonly sha256: string;
+  /** Empty for generated datasets. */
+  readonly files: readonly FileReport[];
+}
+
+/**
+ * Reads everything of a dataset by name.
+ *
+ * @throws WidefieldError as `loadDataset`; a file that is well-formed but not the published one is in the report
+ */
+export async function verifyDataset(name: string, options: LoadOptions = {}): Promise<VerifyReport> {
+  const entry = findDataset(name);
+  const folder = entry.files === undefined ? undefined : await readIdxFolder(entry, options);
+  const dataset = folder === undefined ? await loadDataset(name, options) : datasetOfFolder(entry, folder);
+  return {
+    name: dataset.name,
+    shape: dataset.shape,
+    classes: dataset.classes,
+    train: describePart(dataset, dataset.train),
+    test: describePart(dataset, dataset.test),
+    sha256: await dataset.sha256(),
+    files: folder === undefined ? [] : await describeFiles(entry, folder),
+  };
+}
+
+/** Images are looked at so many at a time: 12.5 MB of floats for 28 x 28. */
+const BATCH = 4096;
+
+function describePart(dataset: Dataset, [range]: Ranges): PartReport {
+  const labels = new Array<number>(dataset.classes).fill(0);
+  if (range === undefined) return { count: 0, labels, pixels: undefined };
+  let min = Infinity;
+  let max = -Infinity;
+  let sum = 0;
+  for (let start = range.start; start < range.end; start += BATCH) {
+    const batch = dataset.select([{ start, end: Math.min(start + BATCH, range.end) }]);
+    for (const value of batch.images) {
+      if (value < min) min = value;
+      if (value > max) max = value;
+      sum += value;
+    }
+    for (const label of batch.labels) labels[label] = (labels[label] ?? 0) + 1;
+  }
+  const count = range.end - range.start;
+  return { count, labels, pixels: { min, max, mean: sum / (count * dataset.imageFloats) } };
+}
+
+async function describeFiles(entry: NamedDataset, folder: IdxFolder): Promise<FileReport[]> {
+  const files = [...(folder.train?.files ?? []), ...folder.test.files];
+  return Promise.all(
+    files.map(async ({ name, path, content }) => {
+      const digest = await sha256(content);
+      const known = entry.files?.sha256[name];
+      const published = known === undefined ? "unknown" : known === digest ? "same" : "different";
+      return { name, path, bytes: content.length, sha256: digest, published } as const;
+    }),
+  );
+}
