@@ -141,7 +141,7 @@ async function linkOrCopy(from: string, to: string): Promise<boolean> {
     if (code === undefined || !NO_HARD_LINKS.has(code)) throw error;
   }
   try {
-    // Still exclusive, but a reader may meet the file before its bytes: readers of such files look twice.
+    // Still exclusive, but a reader may meet the file before its bytes: `readSettled` waits for them.
     await copyFile(from, to, constants.COPYFILE_EXCL);
     return true;
   } catch (error) {

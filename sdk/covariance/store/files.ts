@@ -166,3 +166,16 @@ export async function createFile(files: Files, path: string, bytes: Uint8Array):
     await discard(files, name);
   }
 }
+
+/**
+ * Reads a file that another process may just have made with `createFile`: on a file system without hard links its
+ * name is there a moment before its bytes.
+ */
+export async function readSettled(files: Files, path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  let bytes = await files.read(path);
+  for (let turn = 0; turn < 10 && bytes?.length === 0; turn++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    bytes = await files.read(path);
+  }
+  return bytes;
+}
