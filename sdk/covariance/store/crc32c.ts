@@ -36,9 +36,10 @@ export function crc32c(bytes: Uint8Array, seed = 0): number {
   let crc = ~seed;
   let at = 0;
   const end = bytes.length;
-  const head = Math.min(end, (4 - (bytes.byteOffset & 3)) & 3);
+  const head = Math.min(end, -bytes.byteOffset & 3);
   for (; at < head; at++) crc = byteStep(crc, bytes[at] ?? 0);
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + at, (end - at) >>> 2);
+  // At the buffer's start when nothing is left: an empty view must be aligned, too.
+  const words = new Uint32Array(bytes.buffer, at === end ? 0 : bytes.byteOffset + at, (end - at) >>> 2);
   const sliced = words.length & ~3;
   // `as number`: the indices are in range by construction, and a `??` each would halve the speed.
   for (let w = 0; w < sliced; w += 4) {

@@ -94,13 +94,13 @@ export function ioError(cause: unknown, action: string, path: string): Widefield
   });
 }
 
-const temporary = /\.(?<host>[\w.-]+)~(?<pid>\d+)~(?<startTime>\d*)~[0-9a-f]+\.tmp$/;
+const temporary = /\.~(?<host>[\w.-]+)~(?<pid>\d+)~(?<startTime>\d*)~[0-9a-f]+\.tmp$/;
 
 /** A name beside `path` that no other process uses, and that says whose it is. */
 export function temporaryName(path: string, { host, pid, startTime }: Owner): string {
   const random = crypto.getRandomValues(new Uint32Array(2));
   const unique = Array.from(random, (word) => word.toString(16)).join("");
-  return `${path}.${host.replaceAll(/[^\w.-]/g, "_")}~${String(pid)}~${String(startTime ?? "")}~${unique}.tmp`;
+  return `${path}.~${host.replaceAll(/[^\w.-]/g, "_")}~${String(pid)}~${String(startTime ?? "")}~${unique}.tmp`;
 }
 
 export function isTemporary(name: string): boolean {
