@@ -77,6 +77,9 @@ const advice: Readonly<Record<string, string>> = {
   ESTALE: "the network file system lost the file; check the mount and run the same command again",
 };
 
+/** What `temporaryName` appends: who made the file, and something unique. */
+const temporary = /\.~(?<host>[\w.-]+)~(?<pid>\d+)~(?<startTime>\d*)~[0-9a-f]+\.tmp$/;
+
 /** The system's code of a failed file operation: "ENOSPC", "EROFS", ... */
 export function systemCode(thrown: unknown): string | undefined {
   const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
@@ -88,13 +91,13 @@ export function ioError(cause: unknown, action: string, path: string): Widefield
   if (cause instanceof WidefieldError) return cause;
   const code = systemCode(cause);
   const reason = (code === undefined ? undefined : advice[code]) ?? messageOf(cause);
-  return new WidefieldError("E_IO", `cannot ${action} ${path}: ${reason}${code === undefined ? "" : ` (${code})`}`, {
+  // The user knows the file by the name that it was to get.
+  const name = path.replace(temporary, "");
+  return new WidefieldError("E_IO", `cannot ${action} ${name}: ${reason}${code === undefined ? "" : ` (${code})`}`, {
     cause,
-    details: { path, systemCode: code },
+    details: { path: name, systemCode: code },
   });
 }
-
-const temporary = /\.~(?<host>[\w.-]+)~(?<pid>\d+)~(?<startTime>\d*)~[0-9a-f]+\.tmp$/;
 
 /** A name beside `path` that no other process uses, and that says whose it is. */
 export function temporaryName(path: string, { host, pid, startTime }: Owner): string {

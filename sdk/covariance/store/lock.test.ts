@@ -90,9 +90,9 @@ function delayed(from: Files): Files {
   };
   return {
     ...from,
-    read: late(from.read),
-    link: late(from.link),
-    rename: late(from.rename),
-    remove: late(from.remove),
+    read: late((path: string) => from.read(path)),
+    link: late((name: string, other: string) => from.link(name, other)),
+    rename: late((name: string, other: string) => from.rename(name, other)),
+    remove: late((path: string) => from.remove(path)),
   };
 }
