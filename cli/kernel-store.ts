@@ -3,9 +3,9 @@
  * function adds one subcommand to `kernel`; failures are WidefieldErrors, which the command line's main prints.
  */
 import { type Command, InvalidArgumentError } from "commander";
-import { exportNpy } from "../sdk/covariance/store/export.ts";
+import { exportNpy } from "../sdk/covariance/export.ts";
 import type { Files } from "../sdk/covariance/store/files.ts";
-import { importNpy } from "../sdk/covariance/store/import.ts";
+import { importNpy } from "../sdk/covariance/import.ts";
 import { rangesText } from "../sdk/covariance/store/manifest.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";
 import { verify } from "../sdk/covariance/store/verify.ts";

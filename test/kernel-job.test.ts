@@ -150,7 +150,15 @@ describe("a job", () => {
       specOf(9, 9, 4, { symmetric: true }),
     );
     const seen: KernelProgress[] = [];
-    await runKernelJob({ store, source: hashSource(true), memoryBytes, onProgress: (progress) => seen.push(progress) });
+    const checked: string[] = [];
+    await runKernelJob({
+      store,
+      source: hashSource(true),
+      memoryBytes,
+      onProgress: (progress) => seen.push(progress),
+      onCheck: (done, total) => checked.push(`${done}/${total}`),
+    });
+    expect(checked).toEqual(["1/6", "2/6", "3/6", "4/6", "5/6", "6/6"]);
     expect(seen.map((progress) => progress.tilesDone)).toEqual([0, 1, 2, 3, 4, 5, 6]);
     expect(seen[0]).toMatchObject({ pairsDone: 0, pairsTotal: 45, etaSeconds: undefined });
     expect(seen.at(-1)).toMatchObject({ pairsDone: 45, tilesTotal: 6, etaSeconds: 0 });

@@ -7,7 +7,7 @@
  * after the dead one's token, may replace it: it looks again, and while it holds that second lock nobody else may touch
  * the dead one. The second lock is taken by the same rules, so one left by a process that died here does no harm.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { WidefieldError } from "../../errors.ts";
 import { type Files, createFile, readSettled, replaceFile } from "./files.ts";
 import type { Shard } from "./grid.ts";

@@ -2,11 +2,14 @@
  * The manifest of a kernel store: what the matrix is, and how it was made. It stands in `zarr.json`, among the
  * attributes. This file says what it holds, when two manifests describe the same job, and how their difference reads.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { WidefieldError } from "../../errors.ts";
 import { crc32c } from "./crc32c.ts";
 
 export const FORMAT = 1;
+
+/** Half-open ranges [begin, end) in a data set's index space, in order. */
+export type IndexRanges = [begin: number, end: number][];
 
 const range = z
   .tuple([z.int().nonnegative(), z.int().nonnegative()])
@@ -45,13 +48,12 @@ export const manifestSchema = z
     created: z.string(),
   })
   .refine(
-    ({ symmetric, rows, columns }) => !symmetric || JSON.stringify(rows) === JSON.stringify(columns),
+    ({ symmetric, rows, columns }) => !symmetric || rangesText(merged(rows)) === rangesText(merged(columns)),
     "a symmetric matrix has the same rows and columns",
   );
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type Json = Manifest["arch"];
-export type IndexRanges = Manifest["rows"];
 /** A manifest as a job writes it down; the store adds the rest. */
 export type KernelSpec = Omit<Manifest, "format" | "widefield" | "created">;
 
@@ -135,9 +137,31 @@ function leafText(value: Json | undefined): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** What a user of a finished matrix asks for: which kernel, of which images. */
+export interface KernelRequest {
+  readonly rows: IndexRanges;
+  readonly columns: IndexRanges;
+  readonly kind?: Manifest["kind"] | undefined;
+  readonly arch?: Json | undefined;
+  readonly dataset?: Manifest["dataset"] | undefined;
+}
+
 /** E_MISMATCH, line by line, unless the store at `path` holds the job that `asked` describes. */
 export function requireSameJob(path: string, stored: Manifest, asked: Manifest): void {
-  const lines = differences(identityOf(stored), identityOf(asked));
+  refuse(path, differences(identityOf(stored), identityOf(asked)));
+}
+
+/** E_MISMATCH, line by line, unless the store at `path` holds the kernel that `asked` describes; not its indices. */
+export function requireSameKernel(path: string, stored: Manifest, asked: KernelRequest): void {
+  const { kind, arch, dataset } = asked;
+  refuse(path, [
+    ...(kind === undefined ? [] : differences(stored.kind, kind, "kind")),
+    ...(arch === undefined ? [] : differences(stored.arch, arch, "arch")),
+    ...(dataset === undefined ? [] : differences(stored.dataset.sha256, dataset.sha256, "dataset.sha256")),
+  ]);
+}
+
+function refuse(path: string, lines: readonly string[]): void {
   if (lines.length === 0) return;
   throw new WidefieldError(
     "E_MISMATCH",

@@ -3,7 +3,7 @@
  * that a foreign or damaged file is refused with words and never read as numbers.
  */
 import * as zarr from "zarrita";
-import { z } from "zod";
+import * as z from "zod";
 import { WidefieldError } from "../../errors.ts";
 import { type Grid } from "./grid.ts";
 import { FORMAT, type Manifest, countOf, manifestChecksum, manifestSchema } from "./manifest.ts";

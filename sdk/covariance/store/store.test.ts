@@ -8,6 +8,7 @@ import { crc32c } from "./crc32c.ts";
 import type { Files } from "./files.ts";
 import { nodeFiles } from "./files.node.ts";
 import { columnRange, rowRange, snakeOrder } from "./grid.ts";
+import type { IndexRanges } from "./manifest.ts";
 import { KernelStore } from "./store.ts";
 import { verify } from "./verify.ts";
 
@@ -126,25 +127,23 @@ describe("a kernel store", () => {
     expect(await store.readTile({ i: 1, j: 0 })).toHaveLength(4);
   });
 
-  it("serves its leading part", async () => {
-    const spec = specOf(10, 6, 4, {
-      rows: [
-        [5, 10],
-        [0, 5],
-      ],
-      columns: [[20, 26]],
-    });
+  it("serves its leading part, of the same kernel and images only", async () => {
+    const rows: IndexRanges = [
+      [5, 10],
+      [0, 5],
+    ];
+    const spec = specOf(10, 6, 4, { rows, columns: [[20, 26]] });
+    const { arch, dataset } = spec;
     const store = await KernelStore.create(files, `${await freshFolder()}/K.zarr`, spec);
-    expect(
-      store.leadingPart(
-        [
-          [5, 10],
-          [0, 2],
-        ],
-        [[20, 23]],
-      ),
-    ).toEqual({ rows: 7, columns: 3 });
-    expect(() => store.leadingPart([[0, 5]], [[20, 23]])).toThrow(/rows 5:10,0:5; 0:5 is not a leading part/);
+    const leading = { rows: rows.slice(0, 1), columns: [[20, 23]] satisfies IndexRanges };
+    expect(store.leadingPart({ ...leading, kind: "nngp", arch, dataset })).toEqual({ rows: 5, columns: 3 });
+    expect(store.leadingPart({ ...leading, rows })).toEqual({ rows: 10, columns: 3 });
+    expect(() => store.leadingPart({ ...leading, rows: [[0, 5]] })).toThrow(/rows 5:10,0:5; 0:5 is not a leading part/);
+    expect(() => store.leadingPart({ ...leading, arch: { layers: [] }, kind: "ntk" })).toThrow(
+      /kind: nngp -> ntk\n {2}arch.layers\[0\]: \{.*\} -> \(absent\)/,
+    );
+    const other = { name: "other", sha256: "cd".repeat(32) };
+    expect(() => store.leadingPart({ ...leading, dataset: other })).toThrow(/dataset.sha256: (ab)+ -> (cd)+/);
   });
 
   it("refuses a value that is not finite, with its row and column, and writes nothing", async () => {

@@ -11,11 +11,12 @@
  */
 import * as zarr from "zarrita";
 import { WidefieldError } from "../../errors.ts";
+import { forEachAtOnce } from "./at-once.ts";
 import { type NonFinite, chunkBytes, chunkKey, damageOf, encodeChunk } from "./chunk.ts";
 import { type Files, createFile, isTemporary, readSettled, replaceFile } from "./files.ts";
 import { type Grid, type Range, type Tile, columnRange, isStored, length, rowRange } from "./grid.ts";
 import {
-  type IndexRanges,
+  type KernelRequest,
   type KernelSpec,
   type Manifest,
   countOf,
@@ -23,6 +24,7 @@ import {
   manifestOf,
   rangesText,
   requireSameJob,
+  requireSameKernel,
 } from "./manifest.ts";
 import { decodeMetadata, encodeMetadata, gridOf } from "./metadata.ts";
 
@@ -221,22 +223,22 @@ export class KernelStore {
   }
 
   /**
-   * How many of the first rows and columns are those of `rows` and `columns`: a store of N images serves its first n.
-   * Throws E_MISMATCH where the indices asked for are not the leading ones.
+   * How many of the first rows and columns are the ones asked for: a store of N images serves its first n, however it
+   * was cut and wherever it was computed. Throws E_MISMATCH, line by line, for another kernel, or where the indices are
+   * not the leading ones. What is left out of `asked` is not compared (an imported matrix knows no architecture).
    */
-  leadingPart(rows: IndexRanges, columns: IndexRanges): { readonly rows: number; readonly columns: number } {
-    for (const [name, asked, stored] of [
-      ["rows", rows, this.manifest.rows],
-      ["columns", columns, this.manifest.columns],
-    ] as const) {
-      if (isLeadingPart(asked, stored)) continue;
+  leadingPart(asked: KernelRequest): { readonly rows: number; readonly columns: number } {
+    requireSameKernel(this.path, this.manifest, asked);
+    for (const name of ["rows", "columns"] as const) {
+      if (isLeadingPart(asked[name], this.manifest[name])) continue;
       throw new WidefieldError(
         "E_MISMATCH",
-        `${this.path} holds the ${name} ${rangesText(stored)}; ${rangesText(asked)} is not a leading part of them`,
+        `${this.path} holds the ${name} ${rangesText(this.manifest[name])}; ${rangesText(asked[name])} is not a leading ` +
+          `part of them`,
         { details: { path: this.path } },
       );
     }
-    return { rows: countOf(rows), columns: countOf(columns) };
+    return { rows: countOf(asked.rows), columns: countOf(asked.columns) };
   }
 }
 
@@ -325,27 +327,4 @@ function scale(values: Float64Array, exponent: number, path: string): void {
     }
     values[at] = value;
   }
-}
-
-/** Runs `work` on all items, a few at a time; the first failure stops the rest and is thrown when all have settled. */
-export async function forEachAtOnce<T>(
-  items: readonly T[],
-  limit: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const rest = items.values();
-  let failed = false;
-  const lanes = Array.from({ length: Math.min(limit, items.length) }, async () => {
-    for (const item of rest) {
-      if (failed) return;
-      try {
-        await work(item);
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    }
-  });
-  const failure = (await Promise.allSettled(lanes)).find((lane) => lane.status === "rejected");
-  if (failure !== undefined) throw failure.reason;
 }

@@ -1,7 +1,8 @@
 /** Re-reading a whole store: which tiles are missing, which are damaged, which are as they were written. */
 import { WidefieldError } from "../../errors.ts";
 import { type Tile, snakeOrder } from "./grid.ts";
-import { type KernelStore, forEachAtOnce } from "./store.ts";
+import { forEachAtOnce } from "./at-once.ts";
+import type { KernelStore } from "./store.ts";
 
 export interface DamagedTile extends Tile {
   readonly file: string;

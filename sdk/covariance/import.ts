@@ -2,12 +2,13 @@
  * A .npy matrix as a kernel store. It is a job like any other, its source the file: it resumes, and keeps to its
  * memory. Two looks at the file come first: at its values (finite? which exponent?) and at its symmetry.
  */
-import { WidefieldError } from "../../errors.ts";
-import { type KernelJobResult, type KernelProgress, type TileSource, runKernelJob } from "../job.ts";
-import type { Files, ReadableFile } from "./files.ts";
-import type { KernelSpec } from "./manifest.ts";
-import { type NpyHeader, readNpyHeader } from "./npy.ts";
-import { KernelStore } from "./store.ts";
+import { WidefieldError } from "../errors.ts";
+import { type KernelJobResult, type KernelProgress, type TileSource, runKernelJob } from "./job.ts";
+import type { Files, ReadableFile } from "./store/files.ts";
+import type { KernelSpec } from "./store/manifest.ts";
+import { type NpyHeader, readNpyHeader } from "./store/npy.ts";
+import { forEachAtOnce } from "./store/at-once.ts";
+import { KernelStore } from "./store/store.ts";
 
 export interface ImportOptions {
   /** 256 by default. */
@@ -28,6 +29,8 @@ const FLOAT32_SMALLEST_NORMAL = 2 ** -126;
 const SCAN_VALUES = 1 << 20;
 /** Rows and columns compared with their mirror image in one turn: runs of 8 KiB, two blocks of 8 MiB. */
 const MIRROR_BLOCK = 1024;
+/** Rows of a block that are read at a time: a read of a few KiB is mostly waiting. */
+const READS_AT_ONCE = 16;
 
 /**
  * Imports a C-order float32 or float64 matrix into the store at `to`. A square matrix that is exactly symmetric is
@@ -92,9 +95,10 @@ class NpyMatrix {
   async block(rowBegin: number, rowEnd: number, colBegin: number, colEnd: number): Promise<Float64Array> {
     const width = colEnd - colBegin;
     const block = new Float64Array((rowEnd - rowBegin) * width);
-    for (let row = rowBegin; row < rowEnd; row++) {
-      block.set(await this.values(row * this.header.columns + colBegin, width), (row - rowBegin) * width);
-    }
+    const rows = Array.from({ length: rowEnd - rowBegin }, (_, row) => row);
+    await forEachAtOnce(rows, READS_AT_ONCE, async (row) => {
+      block.set(await this.values((rowBegin + row) * this.header.columns + colBegin, width), row * width);
+    });
     return block;
   }
 }
@@ -160,10 +164,12 @@ function tilesOf(matrix: NpyMatrix, exponent: number): TileSource {
   const half = Math.trunc(exponent / 2);
   const [first, second] = [2 ** -half, 2 ** (half - exponent)];
   return {
-    peakBytes: (rows, columns) => rows * columns * 8 + columns * 8,
+    peakBytes: (rows, columns) => rows * columns * 8 + READS_AT_ONCE * columns * 8,
     computeTile: async (rowBegin, rowEnd, colBegin, colEnd) => {
       const block = await matrix.block(rowBegin, rowEnd, colBegin, colEnd);
-      return Float32Array.from(block, (value) => value * first * second);
+      const tile = new Float32Array(block.length);
+      for (let at = 0; at < tile.length; at++) tile[at] = (block[at] as number) * first * second;
+      return tile;
     },
   };
 }

@@ -1,9 +1,9 @@
 /** A kernel store as one .npy file: the whole matrix, true values, row block by row block. */
-import { WidefieldError } from "../../errors.ts";
-import { discard, isAbandoned, isTemporary, temporaryName } from "./files.ts";
-import { rowRange, tileRows } from "./grid.ts";
-import { npyHeader } from "./npy.ts";
-import type { KernelStore } from "./store.ts";
+import { WidefieldError } from "../errors.ts";
+import { discard, isAbandoned, isTemporary, temporaryName } from "./store/files.ts";
+import { rowRange, tileRows } from "./store/grid.ts";
+import { npyHeader } from "./store/npy.ts";
+import type { KernelStore } from "./store/store.ts";
 
 export interface ExportOptions {
   /** float64 by default; float32 throws E_OVERFLOW for a value outside of its range. */

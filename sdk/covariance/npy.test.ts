@@ -1,15 +1,15 @@
 import { readFile, writeFile } from "node:fs/promises";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { contentOf, failing, freshFolder, hashSource, specOf } from "../../../test/kernel-job-fixtures.ts";
-import { hashValue } from "../../../test/kernel-job-source.ts";
-import { runKernelJob } from "../job.ts";
+import { contentOf, failing, freshFolder, hashSource, specOf } from "../../test/kernel-job-fixtures.ts";
+import { hashValue } from "../../test/kernel-job-source.ts";
+import { runKernelJob } from "./job.ts";
 import { exportNpy } from "./export.ts";
-import type { Files } from "./files.ts";
-import { nodeFiles } from "./files.node.ts";
+import type { Files } from "./store/files.ts";
+import { nodeFiles } from "./store/files.node.ts";
 import { importNpy } from "./import.ts";
-import { npyHeader } from "./npy.ts";
-import { KernelStore } from "./store.ts";
+import { npyHeader } from "./store/npy.ts";
+import { KernelStore } from "./store/store.ts";
 
 const memoryBytes = 1 << 24;
 let files: Files;
