@@ -1,0 +1,125 @@
+/**
+ * `widefield kernel verify | export | import`: what can be done with a kernel store without computing a kernel. Each
+ * function adds one subcommand to `kernel`; failures are WidefieldErrors, which the command line's main prints.
+ */
+import { type Command, InvalidArgumentError } from "commander";
+import { exportNpy } from "../sdk/covariance/export.ts";
+import type { Files } from "../sdk/covariance/store/files.ts";
+import { importNpy } from "../sdk/covariance/import.ts";
+import { rangesText } from "../sdk/covariance/store/manifest.ts";
+import { KernelStore } from "../sdk/covariance/store/store.ts";
+import { verify } from "../sdk/covariance/store/verify.ts";
+
+/** What the command line around these subcommands provides, worked out from its common options. */
+export interface StoreCommandContext {
+  readonly files: Files;
+  readonly memoryBytes: number;
+  /** Aborted by Ctrl-C. */
+  readonly signal?: AbortSignal | undefined;
+  /** One line, or one JSON object, on stdout. */
+  readonly print: (line: string) => void;
+  /** On stderr, if at all. */
+  readonly progress?: (label: string, done: number, total: number) => void;
+  /** The process's exit status when the command itself went well: 1 for a store with damage. */
+  readonly setExitCode: (code: number) => void;
+}
+
+/** Called when a subcommand runs, with that subcommand: `command.optsWithGlobals()` has all options. */
+export type ContextOf = (command: Command) => StoreCommandContext | Promise<StoreCommandContext>;
+
+interface CommonOptions {
+  readonly json?: boolean;
+}
+
+export function addKernelStoreCommands(kernel: Command, contextOf: ContextOf): void {
+  addVerify(kernel, contextOf);
+  addExport(kernel, contextOf);
+  addImport(kernel, contextOf);
+}
+
+export function addVerify(kernel: Command, contextOf: ContextOf): void {
+  kernel
+    .command("verify")
+    .description("re-read every tile of a kernel matrix and list what is missing or damaged (exit status 1 if any is)")
+    .argument("<store>", "the kernel matrix, K.zarr")
+    .option("--json", "print one JSON object")
+    .action(async (path: string, _options: unknown, command: Command) => {
+      const { files, signal, print, progress, setExitCode } = await contextOf(command);
+      const store = await KernelStore.open(files, path);
+      const result = await verify(store, { signal, onProgress: (done, total) => progress?.("verify", done, total) });
+      const sound = result.complete === result.tiles;
+      if (!sound) setExitCode(1);
+      if (wantsJson(command)) {
+        print(JSON.stringify({ store: path, sound, ...result }));
+        return;
+      }
+      for (const { i, j } of result.missing) print(`missing  tile (${i}, ${j})`);
+      for (const { i, j, file, reason } of result.damaged) print(`damaged  tile (${i}, ${j})  ${file}: ${reason}`);
+      print(`${path}: ${sizeText(store)}, ${result.complete} of ${result.tiles} tiles are sound`);
+      if (!sound) print("Run the command that makes it again: it computes what is missing or damaged, nothing else.");
+    });
+}
+
+export function addExport(kernel: Command, contextOf: ContextOf): void {
+  kernel
+    .command("export")
+    .description("write a kernel matrix as one .npy file, symmetric matrices in full")
+    .argument("<store>", "the kernel matrix, K.zarr")
+    .argument("<npy>", "the file to write, K.npy")
+    .option("--float32", "write float32 instead of float64")
+    .option("--json", "print one JSON object")
+    .action(async (path: string, npy: string, options: { readonly float32?: boolean }, command: Command) => {
+      const { files, signal, print, progress } = await contextOf(command);
+      const store = await KernelStore.open(files, path);
+      const dtype = options.float32 === true ? "float32" : "float64";
+      await exportNpy(store, npy, { dtype, signal, onProgress: (done, total) => progress?.("export", done, total) });
+      const { rows, columns } = store.grid;
+      if (wantsJson(command)) print(JSON.stringify({ store: path, file: npy, rows, columns, dtype }));
+      else print(`${npy}: ${rows} x ${columns}, ${dtype}`);
+    });
+}
+
+export function addImport(kernel: Command, contextOf: ContextOf): void {
+  kernel
+    .command("import")
+    .description("store a matrix from a .npy file (float32 or float64, C order) as a kernel matrix")
+    .argument("<npy>", "the file to read, K.npy")
+    .argument("<store>", "the kernel matrix to make, K.zarr")
+    .option("--tile <n>", "rows and columns of a tile", wholeNumber, 256)
+    .option("--json", "print one JSON object")
+    .action(async (npy: string, path: string, options: { readonly tile: number }, command: Command) => {
+      const { files, memoryBytes, signal, print, progress } = await contextOf(command);
+      const { store } = await importNpy(files, npy, path, {
+        tile: options.tile,
+        memoryBytes,
+        signal,
+        onProgress: ({ tilesDone, tilesTotal }) => progress?.("import", tilesDone, tilesTotal),
+      });
+      const { symmetric, exponent, tile } = store.manifest;
+      const { rows, columns } = store.grid;
+      if (wantsJson(command))
+        print(JSON.stringify({ store: path, file: npy, rows, columns, symmetric, exponent, tile }));
+      else print(`${path}: ${sizeText(store)}`);
+    });
+}
+
+/** --json is an option of these subcommands and of the whole command line: either place will do. */
+function wantsJson(command: Command): boolean {
+  return command.optsWithGlobals<CommonOptions>().json === true;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError("It has to be a whole number from 1 on.");
+  return value;
+}
+
+function sizeText({ manifest, grid }: KernelStore): string {
+  const { kind, symmetric, exponent, dataset, rows, columns } = manifest;
+  const scaled = exponent === 0 ? "" : ` * 2^${exponent}`;
+  return (
+    `${kind} of ${dataset.name}, ${grid.rows} x ${grid.columns} (${rangesText(rows)} by ${rangesText(columns)})` +
+    `${symmetric ? ", symmetric" : ""}${scaled}`
+  );
+}
