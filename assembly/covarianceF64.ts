@@ -16,10 +16,9 @@ export function varianceF64(params: usize, buffers: usize, begin: i32, end: i32,
   const p = changetype<VarianceF64Params>(params);
   const bytes = imageBytes(p.imageFloats, p.tablePixels);
   for (let image = begin; image < end; image++) {
-    const source = buffer(buffers, 1) + ((<usize>image * p.imageFloats) << 2);
+    const source = buffer(buffers, 1) + ((<usize>image * p.imageFloats) << 3);
     const target = buffer(buffers, 2) + <usize>image * bytes;
-    for (let i: usize = 0; i < <usize>p.imageFloats; i++)
-      store<f64>(target + (i << 3), <f64>load<f32>(source + (i << 2)));
+    memory.copy(target, source, <usize>p.imageFloats << 3);
     const deviations = target + (<usize>p.imageFloats << 3);
     const rows = scratch + (<usize>p.mapPixels << 3);
     for (let index: u32 = 0; index < p.steps; index++) {

@@ -9,6 +9,7 @@ import type { Backend, Slot } from "../engine/backend.ts";
 import { covariance, NO_DIAGONAL, variance, tableFloats } from "../engine/kernels/covariance.ts";
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
 import { SCRATCH_BYTES } from "../engine/wasm/layout.ts";
+import type { TileSource } from "./job.ts";
 import { encodeProgram, type Program } from "./program.ts";
 import { programShape } from "./shape.ts";
 
@@ -18,8 +19,8 @@ export type Precision = "f32" | "f64";
 export interface ImageBlock {
   readonly count: number;
   readonly floats: number;
-  /** The images [begin, end), as one contiguous array. */
-  slice(begin: number, end: number): Float32Array;
+  /** The images [begin, end), as one contiguous array; float64 images make float64 kernels of the pixels as they are. */
+  slice(begin: number, end: number): Float32Array | Float64Array;
 }
 
 interface Block {
@@ -39,7 +40,7 @@ export interface TileSettings {
   readonly tableBudget: number;
 }
 
-export class ProgramTiles {
+export class ProgramTiles implements TileSource {
   private readonly settings: TileSettings;
   private readonly words: Slot;
   private readonly blocks = new Map<string, Block>();
@@ -68,10 +69,12 @@ export class ProgramTiles {
     backend.write(this.words, 0, words);
   }
 
-  /** Bytes of backend memory that a tile of `rows` x `columns` needs, tables included. */
-  tileBytes(rows: number, columns: number): number {
-    const scalar = this.settings.precision === "f64" ? 8 : 4;
-    return this.tableBytes(rows) + this.tableBytes(columns) + rows * columns * scalar + (rows + columns) * scalar;
+  /** Bytes of a tile with the tables, variances and images that it needs. */
+  peakBytes(tileRows: number, tileColumns: number): number {
+    const images = tileRows + tileColumns;
+    const block = this.tableBytes(tileRows) + this.tableBytes(tileColumns) + images * this.scalar;
+    const uploads = 2 * Math.max(tileRows, tileColumns) * this.settings.program.imageFloats * this.scalar;
+    return Math.max(block, this.settings.tableBudget) + uploads + tileRows * tileColumns * this.scalar;
   }
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. */
@@ -84,13 +87,13 @@ export class ProgramTiles {
    * One tile, row-major. With `diagonal` the rows and columns are the same images of a symmetric matrix: their entries
    * are computed once and mirrored, and the diagonal is exact.
    */
-  async tile(
+  async compute(
     rowBegin: number,
     rowEnd: number,
     columnBegin: number,
     columnEnd: number,
     diagonal: boolean,
-  ): Promise<Float32Array | Float64Array> {
+  ): Promise<Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>> {
     const { backend, program, precision } = this.settings;
     const rows = rowEnd - rowBegin;
     const columns = columnEnd - columnBegin;
@@ -107,11 +110,23 @@ export class ProgramTiles {
     const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.variances, slot];
     if (precision === "f64") backend.dispatch(covarianceF64, params, buffers);
     else backend.dispatch(covariance, params, buffers);
-    const bytes = await backend.read(slot, 0, rows * columns * (precision === "f64" ? 8 : 4));
+    const bytes = await backend.read(slot, 0, rows * columns * this.scalar);
     const tile = precision === "f64" ? new Float64Array(bytes) : new Float32Array(bytes);
     if (diagonal) mirror(tile, rows, columns, rowBegin - columnBegin);
     requireFinite(tile, columns, rowBegin, columnBegin);
     return tile;
+  }
+
+  /** The same for a store, which holds float32. */
+  async computeTile(
+    rowBegin: number,
+    rowEnd: number,
+    columnBegin: number,
+    columnEnd: number,
+    diagonal: boolean,
+  ): Promise<Float32Array> {
+    const tile = await this.compute(rowBegin, rowEnd, columnBegin, columnEnd, diagonal);
+    return tile instanceof Float32Array ? tile : Float32Array.from(tile);
   }
 
   dispose(): void {
@@ -122,6 +137,11 @@ export class ProgramTiles {
     this.blocks.clear();
     backend.free(this.words);
     if (this.output !== undefined) backend.free(this.output.slot);
+  }
+
+  /** Bytes of a number. */
+  private get scalar(): number {
+    return this.settings.precision === "f64" ? 8 : 4;
   }
 
   private tableBytes(images: number): number {
@@ -150,9 +170,10 @@ export class ProgramTiles {
     const { backend, program, precision } = this.settings;
     const count = end - begin;
     const table = this.tableBytes(count);
-    const variances = count * (precision === "f64" ? 8 : 4);
+    const variances = count * this.scalar;
     this.evict(table + variances, keep);
-    const source = images.slice(begin, end);
+    const pixels = images.slice(begin, end);
+    const source = precision === "f64" ? Float64Array.from(pixels) : Float32Array.from(pixels);
     const block: Block = {
       table: backend.allocate(table, `table of ${count} images`),
       variances: backend.allocate(variances, `variances of ${count} images`),
@@ -189,16 +210,16 @@ export class ProgramTiles {
 
   private outputSlot(floats: number): Slot {
     if (this.output !== undefined && this.output.floats >= floats) return this.output.slot;
-    const { backend, precision } = this.settings;
+    const { backend } = this.settings;
     if (this.output !== undefined) backend.free(this.output.slot);
-    const slot = backend.allocate(floats * (precision === "f64" ? 8 : 4), "tile");
+    const slot = backend.allocate(floats * this.scalar, "tile");
     this.output = { slot, floats };
     return slot;
   }
 
   private async readFloats(slot: Slot, count: number): Promise<Float64Array> {
     const { backend, precision } = this.settings;
-    const bytes = await backend.read(slot, 0, count * (precision === "f64" ? 8 : 4));
+    const bytes = await backend.read(slot, 0, count * this.scalar);
     return precision === "f64" ? new Float64Array(bytes) : Float64Array.from(new Float32Array(bytes));
   }
 }

@@ -16,9 +16,10 @@ export interface ImageShape {
 /** Images row by row, [n, channels * height * width]: bytes, which stand for byte / 255, or float32 as they are. */
 export type Pixels = Uint8Array | Float32Array;
 
-export interface Selection {
+export interface Selection<T extends Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> = Float32Array<ArrayBuffer>> {
   /** [n, channels * height * width]; in [0, 1] unless the dataset was given other floats. */
-  readonly images: Float32Array<ArrayBuffer>;
+  readonly images: T;
+  readonly shape: ImageShape;
   readonly labels: Int32Array<ArrayBuffer>;
   /** Where each row stands in the dataset. */
   readonly indices: Uint32Array<ArrayBuffer>;
@@ -34,7 +35,7 @@ export interface DatasetContent {
   /** Of all images, in 0..classes-1. */
   readonly labels: Int32Array;
   /** Writes image `index` to out[offset .. offset + channels * height * width - 1]. */
-  readonly writeImage: (index: number, out: Float32Array, offset: number) => void;
+  readonly writeImage: (index: number, out: Float32Array | Float64Array, offset: number) => void;
   /** Hexadecimal SHA-256 that stands for shape, images and labels; asked for once at most. */
   readonly digest: () => Promise<string>;
 }
@@ -88,20 +89,36 @@ export class Dataset {
    * @throws WidefieldError E_RANGE
    */
   select(ranges: Ranges | string): Selection {
+    return this.#fill(ranges, (floats) => new Float32Array(floats));
+  }
+
+  /**
+   * The same with the pixels in float64: byte / 255 to the last bit, for kernels in float64.
+   *
+   * @throws WidefieldError E_RANGE
+   */
+  selectFloat64(ranges: Ranges | string): Selection<Float64Array<ArrayBuffer>> {
+    return this.#fill(ranges, (floats) => new Float64Array(floats));
+  }
+
+  #fill<T extends Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>>(
+    ranges: Ranges | string,
+    allocate: (floats: number) => T,
+  ): Selection<T> {
     const checked =
       typeof ranges === "string"
         ? parseRanges(ranges, this.count, this.name)
         : checkRanges(ranges, this.count, this.name);
     const n = countOf(checked);
     const indices = indicesOf(checked);
-    const images = new Float32Array(n * this.imageFloats);
+    const images = allocate(n * this.imageFloats);
     const labels = new Int32Array(n);
     indices.forEach((index, row) => {
       this.#writeImage(index, images, row * this.imageFloats);
       // checkRanges: every index is below count, which is the number of labels.
       labels[row] = this.labels[index] ?? NaN;
     });
-    return { images, labels, indices };
+    return { images, shape: this.shape, labels, indices };
   }
 
   /**

@@ -9,7 +9,7 @@ export const varianceF64 = defineKernel({
   params: { images: d.u32, steps: d.u32, imageFloats: d.u32, tablePixels: d.u32, mapPixels: d.u32 },
   buffers: [
     { name: "program", access: "read", element: "u32" },
-    { name: "images", access: "read", element: "f32" },
+    { name: "images", access: "read", element: "f64" },
     { name: "table", access: "write", element: "f64" },
     { name: "variances", access: "write", element: "f64" },
   ],
