@@ -13,7 +13,6 @@ import { verify } from "../sdk/covariance/store/verify.ts";
 import { contentOf, freshFolder, hashSource, specOf } from "./kernel-job-fixtures.ts";
 import type { ChildTask } from "./kernel-job-child.ts";
 
-const rows = 150;
 const tile = 16;
 let files: Files;
 let script: string;
@@ -62,17 +61,20 @@ async function tilesOnDisk(path: string): Promise<number> {
   return names.filter((name) => /^\d+\/\d+$/.test(name)).length;
 }
 
-/** Waits until the process has locked its shard, or has ended. */
+/** Waits until this very process has locked its shard (a killed one's lock may be there before), or has ended. */
 async function untilLocked(path: string, { process }: Child): Promise<void> {
   while (process.exitCode === null && process.signalCode === null) {
-    if ((await files.list(path)).some((name) => name.endsWith(".lock"))) return;
-    await pause(2);
+    const lock = await files.read(`${path}/.shard-0-of-1.lock`);
+    if (lock !== undefined && new TextDecoder().decode(lock).includes(`"pid":${process.pid ?? -1},`)) return;
+    await pause(1);
   }
 }
 
 describe("a killed job", () => {
   it("twenty times at random moments, then resumed, ends with the same bytes, and needs no hand", async () => {
     const folder = await freshFolder();
+    // 325 tiles of 3 ms: twenty turns do not finish them, and many a kill meets a file half written.
+    const rows = 400;
     const whole = await KernelStore.create(
       files,
       `${folder}/whole.zarr`,
@@ -81,13 +83,13 @@ describe("a killed job", () => {
     await runKernelJob({ store: whole, source: hashSource(true), memoryBytes: 1 << 24 });
 
     const path = `${folder}/killed.zarr`;
-    const task: ChildTask = { path, rows, tile, delayMs: 20, shard: { index: 0, count: 1 } };
+    const task: ChildTask = { path, rows, tile, delayMs: 3, shard: { index: 0, count: 1 } };
     let before = 0;
     let progressed = 0;
     for (let turn = 0; turn < 20; turn++) {
       const child = await start(folder, task);
-      // Half of the kills fall anywhere from the process's start on, the others into its work.
-      if (turn % 2 === 0) await untilLocked(path, child);
+      // A quarter of the kills fall anywhere from the process's start on, the others into its work.
+      if (turn % 4 !== 0) await untilLocked(path, child);
       await pause(Math.random() * 90);
       child.process.kill("SIGKILL");
       const outcome = await child.outcome;
@@ -101,7 +103,11 @@ describe("a killed job", () => {
     const last = await start(folder, { ...task, delayMs: 0 });
     expect(await last.outcome).toMatchObject({ tilesReused: before });
 
-    expect(await verify(await KernelStore.open(files, path))).toMatchObject({ complete: 55, missing: [], damaged: [] });
+    expect(await verify(await KernelStore.open(files, path))).toMatchObject({
+      complete: 325,
+      missing: [],
+      damaged: [],
+    });
     const [expected, actual] = [await contentOf(whole.path), await contentOf(path)];
     expect([...actual.keys()].sort()).toEqual([...expected.keys()].sort());
     for (const [name, bytes] of expected) {
@@ -111,6 +117,8 @@ describe("a killed job", () => {
 });
 
 describe("two processes", () => {
+  const rows = 150;
+
   it("on the same shard: the second is told the first's pid and host, and the first goes on", async () => {
     const folder = await freshFolder();
     const path = `${folder}/K.zarr`;
