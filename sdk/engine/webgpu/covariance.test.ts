@@ -86,7 +86,10 @@ describe("the ConvNet GP", () => {
     const xs = someDigits(5, 1);
     const ys = someDigits(11, 2);
     const { kernel, variances } = await gram(program, xs, ys);
-    console.log(worstRelative(kernel, pairs(program, xs, ys)), worstRelative(variances, referenceVariances(program, xs)));
+    console.log(
+      worstRelative(kernel, pairs(program, xs, ys)),
+      worstRelative(variances, referenceVariances(program, xs)),
+    );
     expect(worstRelative(kernel, pairs(program, xs, ys))).toBeLessThan(1e-6);
     expect(worstRelative(variances, referenceVariances(program, xs))).toBeLessThan(1e-6);
   });
@@ -97,23 +100,60 @@ describe("programs of every shape", () => {
   const mean = { layer: "mean" } as const;
   const cases: Record<string, Program> = {
     "a dense network": programOf([137, 1, 1], [mean, relu, mean, relu, mean]),
-    "a non-square image with three channels": programOf([3, 9, 13], [{ layer: conv, filter: [3, 5], padding: "same" }, relu, mean]),
-    "strides and valid padding": programOf([1, 13, 11], [{ layer: conv, filter: [3, 3], stride: [2, 2] }, relu, { layer: conv, filter: [2, 3], padding: 1 }, relu, mean]),
-    "no relu, then a pointwise conv": programOf([2, 5, 7], [{ layer: conv, filter: [3, 3], padding: "same", biasVariance: 0 }, { layer: conv, filter: [1, 1] }, relu, mean]),
-    "dilation, even filters": programOf([1, 12, 12], [{ layer: conv, filter: [4, 4], padding: "same" }, relu, { layer: conv, filter: [2, 3], dilation: [3, 2], padding: "same", biasVariance: 0 }, relu, mean]),
-    "a filter larger than the map": programOf([1, 5, 4], [{ layer: conv, filter: [9, 9], padding: "same", biasVariance: 0 }, relu, mean]),
-    "maps that grow": programOf([1, 4, 5], [{ layer: conv, filter: [2, 2], padding: 3, biasVariance: 0 }, relu, { layer: conv, filter: [2, 2], padding: 3 }, relu, mean]),
+    "a non-square image with three channels": programOf(
+      [3, 9, 13],
+      [{ layer: conv, filter: [3, 5], padding: "same" }, relu, mean],
+    ),
+    "strides and valid padding": programOf(
+      [1, 13, 11],
+      [{ layer: conv, filter: [3, 3], stride: [2, 2] }, relu, { layer: conv, filter: [2, 3], padding: 1 }, relu, mean],
+    ),
+    "no relu, then a pointwise conv": programOf(
+      [2, 5, 7],
+      [{ layer: conv, filter: [3, 3], padding: "same", biasVariance: 0 }, { layer: conv, filter: [1, 1] }, relu, mean],
+    ),
+    "dilation, even filters": programOf(
+      [1, 12, 12],
+      [
+        { layer: conv, filter: [4, 4], padding: "same" },
+        relu,
+        { layer: conv, filter: [2, 3], dilation: [3, 2], padding: "same", biasVariance: 0 },
+        relu,
+        mean,
+      ],
+    ),
+    "a filter larger than the map": programOf(
+      [1, 5, 4],
+      [{ layer: conv, filter: [9, 9], padding: "same", biasVariance: 0 }, relu, mean],
+    ),
+    "maps that grow": programOf(
+      [1, 4, 5],
+      [
+        { layer: conv, filter: [2, 2], padding: 3, biasVariance: 0 },
+        relu,
+        { layer: conv, filter: [2, 2], padding: 3 },
+        relu,
+        mean,
+      ],
+    ),
   };
   for (const [name, program] of Object.entries(cases)) {
-    for (const line of [undefined, 1000]) it(`${name} ${line}`, async () => {
-      const first = program.steps[0];
-      if (first?.kind !== "input") throw new Error("no input");
-      const random = mulberry32(5);
-      const image = () => Float32Array.from({ length: program.imageFloats }, () => random() < 0.3 ? 0 : random());
-      const xs = Array.from({ length: 3 }, image), ys = Array.from({ length: 7 }, image);
-      const { kernel, variances } = await gram(program, xs, ys, line === undefined ? {} : { line });
-      console.log(name, line, worstRelative(kernel, pairs(program, xs, ys)), worstRelative(variances, referenceVariances(program, xs)));
-      expect(worstRelative(kernel, pairs(program, xs, ys))).toBeLessThan(1e-6);
-    });
+    for (const line of [undefined, 1000])
+      it(`${name} ${line}`, async () => {
+        const first = program.steps[0];
+        if (first?.kind !== "input") throw new Error("no input");
+        const random = mulberry32(5);
+        const image = () => Float32Array.from({ length: program.imageFloats }, () => (random() < 0.3 ? 0 : random()));
+        const xs = Array.from({ length: 3 }, image),
+          ys = Array.from({ length: 7 }, image);
+        const { kernel, variances } = await gram(program, xs, ys, line === undefined ? {} : { line });
+        console.log(
+          name,
+          line,
+          worstRelative(kernel, pairs(program, xs, ys)),
+          worstRelative(variances, referenceVariances(program, xs)),
+        );
+        expect(worstRelative(kernel, pairs(program, xs, ys))).toBeLessThan(1e-6);
+      });
   }
 });

@@ -9,6 +9,7 @@ import arccosine from "../../../shaders/arccosine.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
+import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
@@ -23,6 +24,7 @@ export const shaderSources: ShaderSources = {
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
+  "line-windows": lineWindows,
   matmul,
   "pixel-maps": pixelMaps,
   program,
