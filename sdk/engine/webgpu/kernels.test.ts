@@ -1,6 +1,7 @@
 /** matmul, elementwise and reduce on a GPU against float64 loops, on awkward shapes. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { mulberry32 } from "../../../test/reference/programs.ts";
+import { covariance, variance } from "../kernels/covariance.ts";
 import { elementwise, ElementwiseOperation } from "../kernels/elementwise.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { reduce, ReduceOperation } from "../kernels/reduce.ts";
@@ -139,10 +140,30 @@ describe("reduce", () => {
     expect([...(await run(min))]).toEqual([Infinity, Infinity]);
     expect([...(await run(argmax))]).toEqual([0, 0]);
   });
-  it("takes more rows than one grid dimension holds, however many rows a workgroup takes", async () => {
-    const rows = 65537 * 32;
-    const a = Float32Array.from({ length: rows }, (_, i) => i);
-    const result = await runKernel(backend, reduce, { rows, columns: 1, operation: sum }, [a, rows]);
-    expect(result).toEqual(a);
+  it("strides over what exceeds the grid", async () => {
+    const cramped: typeof reduce = {
+      ...reduce,
+      geometry: (params, limits) => ({ ...reduce.geometry?.(params, limits), workgroups: [2, 1, 1] }),
+    };
+    const a = floats(777 * 3);
+    const params = { rows: 777, columns: 3, operation: max };
+    const result = await runKernel(backend, cramped, params, [a, 777]);
+    result.forEach((value, r) => expect(value).toBe(Math.max(...a.subarray(3 * r, 3 * r + 3))));
   });
+});
+
+it("no kernel asks for more than 65,535 workgroups in a dimension, or more memory than a workgroup has", () => {
+  const limits = { invocations: 256, preferred: 256, storageBytes: 16384 };
+  const shape = { steps: 3, imageFloats: 784, tablePixels: 784, mapPixels: 784, sumPixels: 784, box: 7, boxPad: 3 };
+  const many = 60000;
+  const tile = { ...shape, rows: many, columns: many, diagonal: 0, lower: 0 };
+  const grids = [
+    reduce.geometry?.({ rows: 1e9, columns: 1, operation: 0 }, limits),
+    elementwise.geometry?.({ count: 4e9, operation: 0, alpha: 0, beta: 0 }, limits),
+    variance.geometry?.({ ...shape, line: 28, images: 1e6 }, limits),
+    covariance.geometry?.({ ...tile, line: 28 }, limits),
+    covariance.geometry?.({ ...tile, line: 100 }, limits),
+  ];
+  for (const grid of grids) expect(Math.max(...(grid?.workgroups ?? [Infinity]))).toBeLessThanOrEqual(65535);
+  expect(grids[3]?.constants).toMatchObject({ LINE: 28, PAIRS: 5 });
 });
