@@ -32,10 +32,10 @@ export const shaderSources: ShaderSources = {
   variance,
 };
 
-/** A name that tells pipelines of one kernel apart: shader and constants. */
+/** A name that tells all pipelines apart, and begins with the kernel's. */
 export function pipelineName(kernel: KernelSchema, geometry: Geometry): string {
   const constants = Object.entries(geometry.constants ?? {}).map(([name, value]) => `${name}=${value}`);
-  return [geometry.shader ?? kernel.name, ...constants].join(" ");
+  return [kernel.name, ...(geometry.shader === undefined ? [] : [geometry.shader]), ...constants].join(" ");
 }
 
 /** Binding 0 holds the params, bindings 1 and up the buffers in the order of the schema. */
