@@ -1,4 +1,4 @@
-// A covariance program on a tile of pairs: output[i, j] = K(x_i, y_j), fused, a line of pixels in each lane's registers.
+// A covariance program on a tile of pairs: output[i, j] = K(x_i, y_j), fused, a line of pixels in a lane's registers.
 //
 //        map of one pair, LINE x LINE             A lane holds a whole line in the registers r0 .. r(LINE - 1), and a
 //        lane 0   1   2   ...  LINE - 1           pair takes LINE lanes. A workgroup holds PAIRS pairs, which share
@@ -13,8 +13,8 @@
 // program uses most; any other length, padding, stride and dilation takes a loop over taps. Neither ever subtracts: the
 // sum over a window of zeros is exactly 0, and a blank border keeps covariance 0.
 //
-// A relu is taken in the same turn of the loop as the linear step before it: fewer joins of the control flow, at each of
-// which a compiler without a register allocator of its own (SwiftShader's) copies all registers.
+// A relu is taken in the same turn of the loop as the linear step before it: fewer joins of the control flow, at each
+// of which a compiler without a register allocator of its own (SwiftShader's) copies all registers.
 //
 // Invariant between steps: registers and lanes outside the map hold exactly 0.
 //
