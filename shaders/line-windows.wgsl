@@ -1,5 +1,6 @@
 // A piece of covariance.wgsl: the window sums of convolution `step` along `axis`, the axis of the registers. r$i
-// becomes the sum over the taps of window i; `length` the number of windows. Entries past it hold partial sums, to be masked.
+// becomes the sum over the taps of window i, and `length` the number of windows. Entries past it hold partial sums,
+// which the caller masks.
 
 let taps = word(step, FILTER + axis);
 let stride = word(step, STRIDE + axis);

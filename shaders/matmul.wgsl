@@ -7,8 +7,7 @@
 //    DEPTH                                           2. each lane adds DEPTH outer products of 4 x 4 to the registers
 //   +-----+  +-----------------+                        that hold its part of C.
 //   |left:|  |                 | TILE rows         Lane (x, y) owns rows y, y + 16, y + 32, y + 48 and columns x, x + 16,
-//   | A's |  |        C        | of C              ...: then its reads of a panel are adjacent between lanes (no bank
-//   |panel|  |                 |                   conflicts) and so are its writes to C.
+//   | A's |  |        C        | of C              ...: then x
 //   +-----+  +-----------------+
 //
 // Workgroup memory: 2 * DEPTH * PITCH floats (8.3 KB). Panels are stored k-major, with a pitch that makes the copy of
