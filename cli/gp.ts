@@ -55,7 +55,8 @@ export function gpCommand(): Command {
 }
 
 async function run(options: GpOptions): Promise<void> {
-  await withEngine(options, async (engine, { signal, progress, print, json }) => {
+  await withEngine(options, async (engine, session) => {
+    const { signal, progress, json } = session;
     const dataset = await openDataset(options, engine.seed);
     const files = await nodeFiles();
     const ranges = (name: "validation" | "test") => {
@@ -93,8 +94,8 @@ async function run(options: GpOptions): Promise<void> {
     const { backend, adapter, threads } = engine.info;
     const { error, kernel, solve, temperature } = result;
     const facts = { backend, adapter, threads, precision: options.precision, store: options.store ?? null };
-    if (json) print(JSON.stringify({ error, kernel, solve, temperature, ...facts }));
-    else print(summaryText(result, `${backend} (${adapter}), ${threads} threads, ${options.precision}`));
+    if (json) session.print(JSON.stringify({ error, kernel, solve, temperature, ...facts }));
+    else session.print(summaryText(result, `${backend} (${adapter}), ${threads} threads, ${options.precision}`));
   });
 }
 

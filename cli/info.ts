@@ -23,7 +23,7 @@ interface Candidate {
 export function infoCommand(): Command {
   const command = new Command("info").description("adapters, limits, features, and a self-test of every backend");
   return addOutputOptions(command).action((options: { json?: true; quiet?: true }) =>
-    withSession(options, async ({ json, print }) => {
+    withSession(options, async (session) => {
       const host = platform();
       const wasm = await open({ backend: "wasm" });
       const candidates: Candidate[] = [await examine(wasm)];
@@ -45,11 +45,11 @@ export function infoCommand(): Command {
         backends: candidates,
         ...(missing.length > 0 ? { noAdapter: missing } : {}),
       };
-      if (json) {
-        print(JSON.stringify(facts));
+      if (session.json) {
+        session.print(JSON.stringify(facts));
         return;
       }
-      print(
+      session.print(
         table([
           ["widefield", version],
           ["runtime", facts.runtime],
@@ -59,8 +59,8 @@ export function infoCommand(): Command {
         ]),
       );
       for (const { backend, name, software, maxBufferBytes, features, selfTest } of candidates) {
-        print(`\n${backend}: ${name}${software ? " (software: used only when named)" : ""}`);
-        print(
+        session.print(`\n${backend}: ${name}${software ? " (software: used only when named)" : ""}`);
+        session.print(
           table([
             ["  largest buffer", formatBytes(maxBufferBytes)],
             ["  features", features.join(", ") || "none"],
@@ -68,7 +68,7 @@ export function infoCommand(): Command {
           ]),
         );
       }
-      if (missing.length > 0) print(["\nwebgpu: no adapter", ...missing.map((line) => `  ${line}`)].join("\n"));
+      if (missing.length > 0) session.print(["\nwebgpu: no adapter", ...missing.map((line) => `  ${line}`)].join("\n"));
       if (candidates.some(({ selfTest }) => !(selfTest < 1e-6))) process.exitCode = 1;
     }),
   );

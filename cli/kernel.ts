@@ -55,7 +55,8 @@ async function compute(options: KernelCommandOptions): Promise<void> {
   const { rows, out } = options;
   if (rows === undefined || out === undefined)
     throw new WidefieldError("E_CONFIG", "widefield kernel needs --rows and --out (see widefield kernel --help)");
-  await withEngine(options, async (engine, { signal, progress, print, note, json }) => {
+  await withEngine(options, async (engine, session) => {
+    const { signal, progress, json } = session;
     const dataset = await openDataset(options, engine.seed);
     const { store, result } = await storeKernel({
       engine,
@@ -73,8 +74,8 @@ async function compute(options: KernelCommandOptions): Promise<void> {
         progress.update("kernel", pairsDone, pairsTotal, formatRate(pairsPerSecond, "pairs/s")),
       onCheck: (done, total) => progress.update("checking", done, total),
     });
-    if (result.tilesReused > 0) note(`${result.tilesReused} of ${result.tilesTotal} tiles were there already`);
-    if (result.tilesRepaired > 0) note(`${result.tilesRepaired} damaged tiles were computed again`);
+    if (result.tilesReused > 0) session.note(`${result.tilesReused} of ${result.tilesTotal} tiles were there already`);
+    if (result.tilesRepaired > 0) session.note(`${result.tilesRepaired} damaged tiles were computed again`);
     const { backend, adapter, threads } = engine.info;
     const { pairsDone: pairs, seconds, pairsPerSecond, tilesTotal: tiles, tilesReused, tilesRepaired } = result;
     const { rows: height, columns: width } = store.grid;
@@ -89,9 +90,9 @@ async function compute(options: KernelCommandOptions): Promise<void> {
       seconds,
       pairsPerSecond,
     };
-    if (json) print(JSON.stringify({ ...facts, exponent: store.manifest.exponent, backend, adapter, threads }));
+    if (json) session.print(JSON.stringify({ ...facts, exponent: store.manifest.exponent, backend, adapter, threads }));
     else
-      print(
+      session.print(
         `${out}: ${height} x ${width}, ${pairs} pairs in ${seconds.toFixed(1)} s (${formatRate(pairsPerSecond, "pairs/s")})`,
       );
   });

@@ -94,7 +94,7 @@ export class ProgramBuilder {
       step.weight = 1;
     }
     return {
-      steps: this.steps as readonly Step[],
+      steps: this.steps,
       imageFloats: this.imageFloats,
       tablePixels: this.tablePixels,
       mapPixels: this.mapPixels,
