@@ -55,7 +55,8 @@ async function generate() {
       `export const STEP_BYTES: usize = ${program.STEP_WORDS * 4};\n\n${classes}`,
   );
   const signed = new Set(["FENCE_OPCODE", "COPY_OPCODE", "RING_CAPACITY", "SPINS"]);
-  const constants = Object.entries(layout).map(
+  const numbers = Object.entries(layout).filter(([, value]) => typeof value === "number");
+  const constants = numbers.map(
     ([name, value]) => `export const ${name}: ${signed.has(name) ? "i32" : "usize"} = ${value};`,
   );
   await writeFile(at("assembly/generated/layout.ts"), `${head}${constants.join("\n")}\n`);

@@ -4,3 +4,5 @@ import { nodePlatform } from "./platform/node.ts";
 installPlatform(nodePlatform);
 
 export * from "./index.ts";
+export { readFileFromDisk } from "./data/files.ts";
+export { nodeFiles } from "./covariance/store/files.node.ts";

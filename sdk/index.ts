@@ -3,5 +3,27 @@ export { open, parseBytes, type Engine, type EngineStats, type OpenOptions } fro
 export type { BackendInfo, BackendName } from "./engine/backend.ts";
 export { WidefieldError, type ErrorCode } from "./errors.ts";
 
+export { archFromJson, archToJson, compile, conv, dense, flatten, relu, serial, type Arch } from "./arch/arch.ts";
+export type { ConvOptions, Padding } from "./arch/conv.ts";
+export type { DenseOptions } from "./arch/dense.ts";
+export type { LayerJson, Shape } from "./arch/layer.ts";
+export type { ReluOptions } from "./arch/relu.ts";
+export { preset, presetNames } from "./arch/presets.ts";
+export { kernel, kernelDiagonal, type ImageSet, type Kernel, type KernelOptions } from "./arch/kernel.ts";
+
+export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
+export { digits } from "./data/digits.ts";
+export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
+
+export { errorPercent, gp, GaussianProcess, Posterior, type FitOptions, type Prediction } from "./learn/gp.ts";
+export { fitTemperature, logLoss, scores } from "./learn/calibration.ts";
+export { cholesky, type CholeskyOptions } from "./linalg/cholesky.ts";
+export { CholeskyFactor } from "./linalg/factor.ts";
+export { denseSymmetric, type SymmetricSource } from "./linalg/source.ts";
+
+export { MemoryMatrix, storedMatrix, type KernelMatrix } from "./covariance/matrix.ts";
+export { KernelStore } from "./covariance/store/store.ts";
+export { runKernelJob, type KernelJob, type KernelProgress, type TileSource } from "./covariance/job.ts";
+
 /** The package's version. */
 export const version: string = WIDEFIELD_VERSION;

@@ -1,4 +1,4 @@
-// A covariance program on a tile of pairs: output[i, j] = K(x_i, y_j), fused, a line of pixels in each lane's registers.
+// A covariance program on a tile of pairs: output[i, j] = K(x_i, y_j), fused, a line of pixels in a lane's registers.
 //
 //        map of one pair, LINE x LINE             A lane holds a whole line in the registers r0 .. r(LINE - 1), and a
 //        lane 0   1   2   ...  LINE - 1           pair takes LINE lanes. A workgroup holds PAIRS pairs, which share
@@ -9,9 +9,12 @@
 //                                                 again. So the map stands transposed after it, and the standard
 // deviations in the tables stand as the lanes will read them (see variance.wgsl): adjacent lanes, adjacent addresses.
 //
-// Window sums are van Herk's, for the one window (length BOX, leading padding BOX_PAD) that the program uses most; any
-// other length, padding, stride and dilation takes a loop over taps. Neither ever subtracts: the sum over a window of
-// zeros is exactly 0, and a blank border keeps covariance 0.
+// Window sums (line-windows.wgsl) are van Herk's, for the one window (length BOX, leading padding BOX_PAD) that the
+// program uses most; any other length, padding, stride and dilation takes a loop over taps. Neither ever subtracts: the
+// sum over a window of zeros is exactly 0, and a blank border keeps covariance 0.
+//
+// A relu is taken in the same turn of the loop as the linear step before it: fewer joins of the control flow, at each
+// of which a compiler without a register allocator of its own (SwiftShader's) copies all registers.
 //
 // Invariant between steps: registers and lanes outside the map hold exactly 0.
 //
@@ -53,10 +56,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   var axis = 0u; // the map's axis along the registers: 0 height, 1 width
   var length = 0u; // registers in use
   var lanes = 0u; // lanes in use
-  for (var step = 0u; step < params.steps; step++) {
+  var step = 0u;
+  while (step < params.steps) { // one linear step and the relu after it
     let weight = real(step, WEIGHT);
     let bias = real(step, BIAS);
-    switch word(step, KIND) {
+    let kind = word(step, KIND);
+    switch kind {
+      case RELU: {} // two in a row: no linear step between them
       case INPUT: {
         length = word(step, IN_SIZE);
         lanes = word(step, IN_SIZE + 1u);
@@ -82,89 +88,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       }
       case CONV: {
         if (!isPointwise(step)) {
-          for (var direction = 0u; direction < 2u; direction++) {
-            let taps = word(step, FILTER + axis);
-            let stride = word(step, STRIDE + axis);
-            let dilation = word(step, DILATION + axis);
-            let pad = word(step, PAD + axis);
-            //# if BOX > 0
-            if (taps == BOX && pad == BOX_PAD && max(stride, dilation) == 1u) {
-              // van Herk: cut the padded line (q = pixel + BOX_PAD) into blocks of BOX. The window that starts at q is
-              // a suffix of q's block, summed from the block's end, and a prefix of the next, summed from its start.
-              // Steps into the padding copy, they do not add.
-              //# for q in (LINE + BOX - 1) / BOX * BOX downto 0
-              //# if q % BOX == BOX - 1 && (q < BOX_PAD || q >= BOX_PAD + LINE)
-              let suffix$q = 0.0;
-              //# elseif q % BOX == BOX - 1
-              let suffix$q = r$(q - BOX_PAD);
-              //# elseif q < BOX_PAD || q >= BOX_PAD + LINE
-              let suffix$q = suffix$(q + 1);
-              //# else
-              let suffix$q = r$(q - BOX_PAD) + suffix$(q + 1);
-              //# end
-              //# end
-              //# for q in BOX .. LINE + BOX - 1
-              //# if q % BOX == 0 && (q < BOX_PAD || q >= BOX_PAD + LINE)
-              let prefix$q = 0.0;
-              //# elseif q % BOX == 0
-              let prefix$q = r$(q - BOX_PAD);
-              //# elseif q < BOX_PAD || q >= BOX_PAD + LINE
-              let prefix$q = prefix$(q - 1);
-              //# else
-              let prefix$q = prefix$(q - 1) + r$(q - BOX_PAD);
-              //# end
-              //# end
-              //# for q in 0 .. LINE
-              //# if q % BOX == 0
-              r$q = suffix$q;
-              //# else
-              r$q = suffix$q + prefix$(q + BOX - 1);
-              //# end
-              //# end
-            } else {
-            //# end
-              // Any other window: one tap at a time, from this lane's own line. A tap before the line wraps to a large
-              // number, and every tap outside reads the zero at the line's end.
-              //# for i in 0 .. LINE
-              lines[own + $(i)u] = r$i;
-              //# end
-              //# for i in 0 .. LINE
-              r$i = 0.0;
-              //# end
-              for (var t = 0u; t < taps; t++) {
-                let start = i32(t * dilation) - i32(pad);
-                //# for i in 0 .. LINE
-                r$i += lines[own + min(u32(start + $(i) * i32(stride)), LINE)];
-                //# end
-              }
-            //# if BOX > 0
-            }
-            //# end
-            length = word(step, OUT_SIZE + axis);
-            if (direction == 0u) {
-              //# for i in 0 .. LINE
-              lines[own + $(i)u] = r$i;
-              //# end
-              workgroupBarrier();
-              //# for i in 0 .. LINE
-              r$i = lines[across + $(i)u * PITCH];
-              //# end
-              workgroupBarrier();
-              let swap = length;
-              length = lanes;
-              lanes = swap;
-              axis = 1u - axis;
-            }
+          {
+            //# include line-windows
+          }
+          //# for i in 0 .. LINE
+          lines[own + $(i)u] = r$i;
+          //# end
+          workgroupBarrier();
+          //# for i in 0 .. LINE
+          r$i = lines[across + $(i)u * PITCH];
+          //# end
+          workgroupBarrier();
+          let swap = length;
+          length = lanes;
+          lanes = swap;
+          axis = 1u - axis;
+          {
+            //# include line-windows
           }
         }
         //# for i in 0 .. LINE
         r$i = fma(r$i, weight, bias);
-        //# end
-      }
-      case RELU: {
-        let s = params.imageFloats + word(step, TABLE) + lane;
-        //# for i in 0 .. LINE
-        r$i = weight * arccosine1(r$i, rowTable[x + s + $(i)u * lanes] * columnTable[y + s + $(i)u * lanes]);
         //# end
       }
       default: { // the read-out: a 1 x 1 map. Sums of four, then of lines: rounding stays below that of one chain.
@@ -188,6 +132,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         length = 1u;
         lanes = 1u;
       }
+    }
+    step += select(1u, 0u, kind == RELU);
+    if (step < params.steps && word(step, KIND) == RELU) {
+      let s = params.imageFloats + word(step, TABLE) + lane;
+      let scale = real(step, WEIGHT);
+      //# for i in 0 .. LINE
+      r$i = scale * arccosine1(r$i, rowTable[x + s + $(i)u * lanes] * columnTable[y + s + $(i)u * lanes]);
+      //# end
+      step++;
     }
     if (min(length, lanes) < LINE) {
       let inside = select(0u, length, lane < lanes);

@@ -6,9 +6,9 @@
 //            +-----------------+                        panel of op(B) to workgroup memory, zeros outside the matrices;
 //    DEPTH                                           2. each lane adds DEPTH outer products of 4 x 4 to the registers
 //   +-----+  +-----------------+                        that hold its part of C.
-//   |left:|  |                 | TILE rows         Lane (x, y) owns rows y, y + 16, y + 32, y + 48 and columns x, x + 16,
-//   | A's |  |        C        | of C              ...: then its reads of a panel are adjacent between lanes (no bank
-//   |panel|  |                 |                   conflicts) and so are its writes to C.
+//   |left:|  |                 | TILE rows         Lane (x, y) owns rows y, y + 16, ... and columns x, x + 16, ...: its
+//   | A's |  |        C        | of C              reads of a panel are adjacent between lanes (no bank conflicts), and
+//   |panel|  |                 |                   so are its writes to C.
 //   +-----+  +-----------------+
 //
 // Workgroup memory: 2 * DEPTH * PITCH floats (8.3 KB). Panels are stored k-major, with a pitch that makes the copy of

@@ -1,10 +1,11 @@
-// Reduces each row of a row-major matrix to one number, one workgroup a row (strided over more than 65,535 rows).
+// Reduces each row of a row-major matrix to one number. LANES lanes take a row, as many as it has columns up to a whole
+// workgroup, and a workgroup takes ROWS rows at a time; the grid strides over what exceeds 65,535 workgroups.
 //
 // Sums are pairwise at three levels, so that rounding grows with the logarithm of the row's length: a lane adds chunks
 // of CHUNK elements, each chunk on its own, then its chunk sums by the binary-counter scheme (`carry` holds, at place
 // b, the sum of 2^b chunks that still waits for a partner), and the lanes' sums meet in a tree in workgroup memory.
 //
-//     row   | lane 0, lane 1, ... lane 255 | lane 0, ...      adjacent lanes read adjacent addresses
+//     row   | lane 0, lane 1, ... | lane 0, lane 1, ... |      adjacent lanes read adjacent addresses
 //
 // An empty row has sum 0, maximum -inf, minimum +inf, argmax 0.
 
@@ -21,7 +22,7 @@ struct Best {
   column: u32,
 }
 
-var<workgroup> partial: array<Best, LANES>;
+var<workgroup> partial: array<Best, ROWS * LANES>;
 
 fn infinity() -> f32 {
   // A constant expression must not be infinite; params.operation is only there to make this one a run-time value.
@@ -65,33 +66,35 @@ fn better(x: Best, y: Best) -> Best {
   return x;
 }
 
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(ROWS * LANES)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(local_invocation_index) local: u32,
 ) {
-  for (var row = group.x; row < params.rows; row += groups.x) {
-    let base = row * params.columns;
+  let lane = local % LANES;
+  for (var first = group.x * ROWS; first < params.rows; first += groups.x * ROWS) {
+    let row = first + local / LANES;
+    let base = min(row, params.rows - 1u) * params.columns; // lanes past the last row repeat it, and store nothing
     if (params.operation == SUM) {
-      partial[lane] = Best(laneSum(base, lane), 0u);
+      partial[local] = Best(laneSum(base, lane), 0u);
     } else {
-      partial[lane] = laneBest(base, lane);
+      partial[local] = laneBest(base, lane);
     }
     workgroupBarrier();
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
       if (lane < half) {
-        let other = partial[lane + half];
+        let other = partial[local + half];
         if (params.operation == SUM) {
-          partial[lane].value += other.value;
+          partial[local].value += other.value;
         } else {
-          partial[lane] = better(partial[lane], other);
+          partial[local] = better(partial[local], other);
         }
       }
       workgroupBarrier();
     }
-    if (lane == 0u) {
-      let best = partial[0];
+    if (lane == 0u && row < params.rows) {
+      let best = partial[local];
       switch params.operation {
         case SUM, MAX: { out[row] = best.value; }
         case MIN: { out[row] = -best.value; }

@@ -20,7 +20,7 @@ const NEEDED = ["libvulkan.so.1", "libvk_swiftshader.so", "vk_swiftshader_icd.js
 /** The regular files of a tar archive (POSIX ustar): name -> bytes. */
 function* tarFiles(archive) {
   const text = (start, length) => archive.toString("latin1", start, start + length).replace(/\0.*$/s, "");
-  for (let at = 0; at + 512 <= archive.length && archive[at] !== 0; ) {
+  for (let at = 0; at + 512 <= archive.length && archive[at] !== 0;) {
     const size = parseInt(text(at + 124, 12), 8);
     const type = text(at + 156, 1);
     if (type === "0" || type === "") yield [text(at, 100), archive.subarray(at + 512, at + 512 + size)];

@@ -3,7 +3,7 @@
  *
  *     serial(conv({ filter: 7, weightVariance: 2, biasVariance: 0.1 }), relu(), flatten(), dense())
  */
-import { z } from "zod";
+import * as z from "zod";
 import { ProgramBuilder } from "../covariance/builder.ts";
 import type { Program } from "../covariance/program.ts";
 import { messageOf, WidefieldError } from "../errors.ts";

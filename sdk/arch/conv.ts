@@ -5,7 +5,7 @@
  *
  * (Garriga-Alonso et al. 2019, eq. 7), taps outside the image counting zero.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { BoxGeometry, ProgramBuilder } from "../covariance/builder.ts";
 import { WidefieldError } from "../errors.ts";
 import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";

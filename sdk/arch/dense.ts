@@ -5,7 +5,7 @@
  *
  * where behind `flatten` K is the mean over pixels.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { ProgramBuilder } from "../covariance/builder.ts";
 import { vectorInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { varianceSchema, widthSchema } from "./schema.ts";

@@ -1,5 +1,5 @@
 /** flatten: an image becomes the vector of its channels and pixels; covariances become their mean over pixels. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ProgramBuilder } from "../covariance/builder.ts";
 import { imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 

@@ -5,7 +5,7 @@
  *
  * (the arc-cosine kernel of order 1: Cho and Saul 2009, eq. 6).
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
 

@@ -1,5 +1,5 @@
 /** Pieces that several layers' JSON schemas share. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** A variance: finite and not negative. */
 export function varianceSchema(name: string): z.ZodNumber {

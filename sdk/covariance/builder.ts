@@ -6,7 +6,7 @@
  * the steps that absorb them (see `program.ts`).
  */
 import { WidefieldError } from "../errors.ts";
-import type { ConvStep, InputStep, MeanStep, Program, ReluStep, Step } from "./program.ts";
+import type { ConvStep, InputStep, MeanStep, Program, ReluStep } from "./program.ts";
 
 export type BoxGeometry = Omit<ConvStep, "kind" | "weight" | "bias">;
 
@@ -94,7 +94,7 @@ export class ProgramBuilder {
       step.weight = 1;
     }
     return {
-      steps: this.steps as readonly Step[],
+      steps: this.steps,
       imageFloats: this.imageFloats,
       tablePixels: this.tablePixels,
       mapPixels: this.mapPixels,

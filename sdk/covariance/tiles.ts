@@ -8,7 +8,7 @@ import { WidefieldError } from "../errors.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
 import { covariance, NO_DIAGONAL, variance, tableFloats } from "../engine/kernels/covariance.ts";
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
-import { SCRATCH_BYTES } from "../engine/wasm/layout.ts";
+import { fixedBytes, SCRATCH_BYTES } from "../engine/wasm/layout.ts";
 import type { TileSource } from "./job.ts";
 import { encodeProgram, type Program } from "./program.ts";
 import { programShape } from "./shape.ts";
@@ -74,7 +74,9 @@ export class ProgramTiles implements TileSource {
     const images = tileRows + tileColumns;
     const block = this.tableBytes(tileRows) + this.tableBytes(tileColumns) + images * this.scalar;
     const uploads = 2 * Math.max(tileRows, tileColumns) * this.settings.program.imageFloats * this.scalar;
-    return Math.max(block, this.settings.tableBudget) + uploads + tileRows * tileColumns * this.scalar;
+    const { info } = this.settings.backend;
+    const scratch = info.backend === "wasm" ? fixedBytes(info.threads) : 0;
+    return scratch + Math.max(block, this.settings.tableBudget) + uploads + tileRows * tileColumns * this.scalar;
   }
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. */

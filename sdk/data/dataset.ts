@@ -16,7 +16,9 @@ export interface ImageShape {
 /** Images row by row, [n, channels * height * width]: bytes, which stand for byte / 255, or float32 as they are. */
 export type Pixels = Uint8Array | Float32Array;
 
-export interface Selection<T extends Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> = Float32Array<ArrayBuffer>> {
+export interface Selection<
+  T extends Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> = Float32Array<ArrayBuffer>,
+> {
   /** [n, channels * height * width]; in [0, 1] unless the dataset was given other floats. */
   readonly images: T;
   readonly shape: ImageShape;

@@ -2,7 +2,7 @@
  * `open()` and the engine it gives: one backend for float32 work, and beside it (opened when first asked for) the wasm
  * backend for float64 work, which every engine has because float64 lives on the CPU.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { WidefieldError } from "../errors.ts";
 import { platform, type FoundAdapter } from "../platform/platform.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
@@ -118,6 +118,12 @@ export class Engine {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** The backend that computes in float64, with a line in the log where that is not the engine's own. */
+export async function float64Backend(engine: Engine): Promise<Backend> {
+  if (engine.info.backend !== "wasm") engine.log("float64 runs on wasm: GPUs have no float64 in WebGPU");
+  return engine.cpu();
 }
 
 /**

@@ -35,6 +35,8 @@ export interface Geometry {
 /** What an adapter grants one workgroup; `geometry` chooses tile sizes by it. */
 export interface WorkgroupLimits {
   readonly invocations: number;
+  /** The workgroup size that suits the adapter, where a kernel has a choice. */
+  readonly preferred: number;
   readonly storageBytes: number;
 }
 

@@ -45,14 +45,12 @@ const shape = {
   boxPad: d.u32,
 };
 
-/** Lanes of a workgroup that takes a pixel a lane. */
+/** Most lanes of a workgroup that takes a pixel a lane: more would idle on small maps. A power of two. */
 const PIXEL_LANES = 128;
 /** Longest line kept in registers: above it the unrolled code compiles slowly and registers spill. */
 const LONGEST_LINE = 48;
 /** Unrolled filters beyond this length cost more code than the loop over taps costs time. */
 const LONGEST_BOX = 16;
-/** Lanes to aim at: whole warps of 32, several pairs that share the row image, and no more than every adapter allows. */
-const LINE_LANES = 256;
 
 /** One dimension holds at most 65,535 workgroups: the shaders read (x, y) as y * 65535 + x. */
 function unfold(workgroups: number): readonly [number, number, number] {
@@ -72,7 +70,7 @@ function pixelConstants(
       { details: { neededBytes: bytes, availableBytes: limits.storageBytes } },
     );
   }
-  return { MAP: mapPixels, SUMS: sumPixels, LANES: PIXEL_LANES };
+  return { MAP: mapPixels, SUMS: sumPixels, LANES: Math.min(PIXEL_LANES, limits.preferred) };
 }
 
 export const variance = defineKernel({
@@ -113,7 +111,7 @@ function covarianceGeometry(params: CovarianceShape, limits: WorkgroupLimits): G
   // An odd pitch keeps both directions of the transpose free of bank conflicts; one more than the line holds a zero.
   const pitch = line + 1 + (line % 2);
   const pairs = Math.min(
-    Math.floor(Math.min(LINE_LANES, limits.invocations) / line),
+    Math.max(1, Math.floor(limits.preferred / line)),
     Math.floor(limits.storageBytes / (4 * line * pitch)),
   );
   if (line > LONGEST_LINE || pairs === 0) {

@@ -13,8 +13,6 @@ export const ReduceOperation = {
   argmax: 3,
 } as const;
 
-const LANES = 256;
-
 export const reduce = defineKernel({
   name: "reduce",
   params: { rows: d.u32, columns: d.u32, operation: d.u32 },
@@ -22,7 +20,14 @@ export const reduce = defineKernel({
     { name: "a", access: "read", element: "f32" },
     { name: "out", access: "write", element: "f32" },
   ],
-  // One workgroup a row, strided where there are more rows than one dimension holds workgroups.
-  geometry: ({ rows }) => ({ workgroups: [Math.min(rows, 65535), 1, 1], constants: { LANES } }),
+  geometry: ({ rows, columns }, { preferred }) => {
+    // Powers of two, for the tree in which lanes meet.
+    const lanes = Math.min(2 ** Math.ceil(Math.log2(Math.max(1, columns))), 2 ** Math.floor(Math.log2(preferred)));
+    const rowsAtOnce = Math.max(1, Math.floor(preferred / lanes));
+    return {
+      workgroups: [Math.min(Math.ceil(rows / rowsAtOnce), 65535), 1, 1],
+      constants: { LANES: lanes, ROWS: rowsAtOnce },
+    };
+  },
   split: ({ rows, columns }) => ({ items: rows, grain: Math.max(1, Math.floor(16384 / Math.max(1, columns))) }),
 });

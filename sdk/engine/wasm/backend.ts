@@ -78,7 +78,7 @@ export class WasmBackend implements Backend {
     const shared = variant !== "single";
     const threads = shared ? options.threads : 1;
     const limit = Math.min(options.memoryBytes, 4 * GIBIBYTE - PAGE);
-    const fixed = PAGE + layout.RING_CAPACITY * layout.COMMAND_BYTES + threads * layout.SCRATCH_BYTES;
+    const fixed = layout.fixedBytes(threads);
     if (limit < fixed + PAGE) {
       throw new WidefieldError(
         "E_MEMORY",

@@ -37,3 +37,8 @@ export const SPINS = 4000;
 
 /** Packing buffers of the matrix kernels and the maps of one covariance program. */
 export const SCRATCH_BYTES = 4 * 1024 * 1024;
+
+/** Bytes in front of the buffers: a page of static data, the queue, and every thread's scratch. */
+export function fixedBytes(threads: number): number {
+  return 65536 + CONTROL_BYTES + RING_CAPACITY * COMMAND_BYTES + threads * SCRATCH_BYTES;
+}

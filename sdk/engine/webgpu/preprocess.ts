@@ -10,6 +10,7 @@
  *     r$i  s$(i + 1)                a loop variable or a constant; an integer expression
  *
  * Expressions are integers with + - * / % comparisons && || ! and parentheses; a comparison is 1 or 0, `/` truncates.
+ * Comment lines are left as they are.
  */
 
 type Values = Readonly<Record<string, number>>;
@@ -100,7 +101,7 @@ function emit(nodes: readonly Node[], values: Values, output: string[]): void {
 }
 
 function substitute(line: string, values: Values): string {
-  if (!line.includes("$")) return line;
+  if (!line.includes("$") || /^\s*\/\//.test(line)) return line;
   return line.replace(/\$(\w+)|\$\(([^()]*(?:\([^()]*\)[^()]*)*)\)/g, (_, name?: string, expression?: string) =>
     String(evaluate(name ?? expression ?? "", values)),
   );

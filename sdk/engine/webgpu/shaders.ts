@@ -9,6 +9,7 @@ import arccosine from "../../../shaders/arccosine.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
+import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
@@ -23,6 +24,7 @@ export const shaderSources: ShaderSources = {
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
+  "line-windows": lineWindows,
   matmul,
   "pixel-maps": pixelMaps,
   program,
@@ -30,10 +32,10 @@ export const shaderSources: ShaderSources = {
   variance,
 };
 
-/** A name that tells pipelines of one kernel apart: shader and constants. */
+/** A name that tells all pipelines apart, and begins with the kernel's. */
 export function pipelineName(kernel: KernelSchema, geometry: Geometry): string {
   const constants = Object.entries(geometry.constants ?? {}).map(([name, value]) => `${name}=${value}`);
-  return [geometry.shader ?? kernel.name, ...constants].join(" ");
+  return [kernel.name, ...(geometry.shader === undefined ? [] : [geometry.shader]), ...constants].join(" ");
 }
 
 /** Binding 0 holds the params, bindings 1 and up the buffers in the order of the schema. */

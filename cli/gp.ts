@@ -1,0 +1,146 @@
+/** `widefield gp`: GP classification from data to error rates. */
+import { writeFile } from "node:fs/promises";
+import { Command, Option } from "commander";
+import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
+import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
+import { ioError } from "../sdk/covariance/store/files.ts";
+import { KernelStore } from "../sdk/covariance/store/store.ts";
+import type { Dataset } from "../sdk/data/dataset.ts";
+import type { Ranges } from "../sdk/data/ranges.ts";
+import { indicesOf } from "../sdk/data/ranges.ts";
+import { WidefieldError } from "../sdk/errors.ts";
+import { runGp, type GpResult } from "../sdk/experiments/gp.ts";
+import { formatRate, table } from "./format.ts";
+import { addDataOptions, openArch, openDataset, openRanges, type DataOptions } from "./inputs.ts";
+import { addEngineOptions, positiveNumber, wholeNumber, withEngine, type CommonOptions } from "./session.ts";
+
+interface GpOptions extends CommonOptions, DataOptions {
+  readonly arch: string;
+  readonly train: string;
+  readonly validation?: string;
+  readonly test?: string;
+  readonly jitter: string;
+  readonly precision: "f32" | "f64";
+  readonly tile: string;
+  readonly store?: string;
+  readonly kxx?: string;
+  readonly kxv?: string;
+  readonly kxt?: string;
+  readonly scores?: string;
+  readonly variance?: true;
+}
+
+const SETS = ["train", "validation", "test"] as const;
+
+export function gpCommand(): Command {
+  const command = new Command("gp").description(
+    "classify images with the Gaussian process of an infinitely wide network",
+  );
+  return addEngineOptions(addDataOptions(command))
+    .option("--train <ranges>", "training images", "0:1000")
+    .option("--validation <ranges>", "validation images")
+    .option("--test <ranges>", "test images")
+    .option("--jitter <x|auto>", "added to the diagonal, relative to its mean", "auto")
+    .addOption(
+      new Option("--precision <name>", "f64: kernels in float64 on wasm").choices(["f32", "f64"]).default("f32"),
+    )
+    .option("--tile <n>", "rows and columns of a kernel tile", String(DEFAULT_TILE))
+    .option("--store <folder>", "keep kxx.zarr, kxv.zarr and kxt.zarr here, and go on from there")
+    .option("--kxx <store>", "the training kernel, already on disk (its leading part is used)")
+    .option("--kxv <store>", "the kernel of training and validation images, likewise")
+    .option("--kxt <store>", "the kernel of training and test images, likewise")
+    .option("--scores <file>", "write every prediction with its class scores as CSV; calibrated on --validation")
+    .option("--variance", "with --scores: predictive variances too")
+    .action(run);
+}
+
+async function run(options: GpOptions): Promise<void> {
+  await withEngine(options, async (engine, session) => {
+    const { signal, progress, json } = session;
+    const dataset = await openDataset(options, engine.seed);
+    const files = await nodeFiles();
+    const ranges = (name: "validation" | "test") => {
+      const text = options[name];
+      return text === undefined ? undefined : openRanges(`--${name}`, text, dataset);
+    };
+    const sets = {
+      train: openRanges("--train", options.train, dataset),
+      validation: ranges("validation"),
+      test: ranges("test"),
+    };
+    if (options.scores !== undefined && sets.validation === undefined)
+      throw new WidefieldError("E_CONFIG", "--scores needs --validation: the scores are calibrated on it");
+    const opened: { kxx?: KernelStore; kxv?: KernelStore; kxt?: KernelStore } = {};
+    for (const name of ["kxx", "kxv", "kxt"] as const) {
+      const path = options[name];
+      if (path !== undefined) opened[name] = await KernelStore.open(files, path);
+    }
+    const result = await runGp({
+      engine,
+      dataset,
+      arch: await openArch(options.arch),
+      ...sets,
+      precision: options.precision,
+      jitter: options.jitter === "auto" ? "auto" : positiveNumber("--jitter", options.jitter),
+      tile: wholeNumber("--tile", options.tile),
+      folder: options.store === undefined ? undefined : { files, path: await madeFolder(options.store) },
+      stores: opened,
+      variance: options.variance,
+      signal,
+      onProgress: ({ phase, label, done, total, rate }) =>
+        progress.update(label, done, total, formatRate(rate, phase === "kernel" ? "pairs/s" : "GFLOP/s")),
+    });
+    if (options.scores !== undefined) await writeScores(options.scores, dataset, sets, result);
+    const { backend, adapter, threads } = engine.info;
+    const { error, kernel, solve, temperature } = result;
+    const facts = { backend, adapter, threads, precision: options.precision, store: options.store ?? null };
+    if (json) session.print(JSON.stringify({ error, kernel, solve, temperature, ...facts }));
+    else session.print(summaryText(result, `${backend} (${adapter}), ${threads} threads, ${options.precision}`));
+  });
+}
+
+async function madeFolder(path: string): Promise<string> {
+  const files = await nodeFiles();
+  await files.makeFolder(path);
+  return path;
+}
+
+function summaryText({ error, kernel, solve }: GpResult, where: string): string {
+  const rows = SETS.flatMap((name) => {
+    const percent = error[name];
+    return percent === undefined ? [] : [[`${name} error`, `${percent.toFixed(2)} %`]];
+  });
+  const seconds = (value: number) => `${value.toFixed(2)} s`;
+  return table([
+    ...rows,
+    ["kernel", `${kernel.pairs} pairs in ${seconds(kernel.seconds)}, ${formatRate(kernel.pairsPerSecond, "pairs/s")}`],
+    ["solve", `${seconds(solve.seconds)}, ${solve.gflops.toFixed(1)} GFLOP/s, jitter ${solve.jitter}`],
+    ["on", where],
+  ]);
+}
+
+/** One line a validation or test image: set, index, label, predicted, score of every class, variance on request. */
+async function writeScores(
+  path: string,
+  dataset: Dataset,
+  sets: Readonly<Partial<Record<(typeof SETS)[number], Ranges | undefined>>>,
+  { predictions, labels, scores }: GpResult,
+): Promise<void> {
+  const classes = Array.from({ length: dataset.classes }, (_, c) => `score_${c}`);
+  const withVariance = Object.values(predictions).some(({ variance }) => variance !== undefined);
+  const lines = [["set", "index", "label", "predicted", ...classes, ...(withVariance ? ["variance"] : [])].join(",")];
+  for (const name of SETS) {
+    const [ranges, prediction, truth, table] = [sets[name], predictions[name], labels[name], scores[name]];
+    if (ranges === undefined || prediction === undefined || truth === undefined || table === undefined) continue;
+    indicesOf(ranges).forEach((index, row) => {
+      const own = table.subarray(row * dataset.classes, (row + 1) * dataset.classes);
+      const variance = prediction.variance === undefined ? [] : [prediction.variance[row]];
+      lines.push([name, index, truth[row], prediction.labels[row], ...own, ...variance].join(","));
+    });
+  }
+  try {
+    await writeFile(path, `${lines.join("\n")}\n`);
+  } catch (cause) {
+    throw ioError(cause, "writing", path);
+  }
+}

@@ -1,0 +1,99 @@
+/** `widefield kernel`: computes a kernel matrix into a store; its subcommands are in `kernel-store.ts`. */
+import { Command, Option } from "commander";
+import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
+import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
+import { parseBytes } from "../sdk/engine/engine.ts";
+import { WidefieldError } from "../sdk/errors.ts";
+import { storeKernel } from "../sdk/experiments/stored-kernel.ts";
+import { platform } from "../sdk/platform/platform.ts";
+import { formatRate } from "./format.ts";
+import { addDataOptions, openArch, openDataset, openRanges, parseShard, type DataOptions } from "./inputs.ts";
+import { addKernelStoreCommands } from "./kernel-store.ts";
+import { addEngineOptions, wholeNumber, withEngine, type CommonOptions } from "./session.ts";
+
+interface KernelCommandOptions extends CommonOptions, DataOptions {
+  readonly arch: string;
+  readonly rows?: string;
+  readonly cols?: string;
+  readonly out?: string;
+  readonly tile: string;
+  readonly precision: "f32" | "f64";
+  readonly shard?: string;
+}
+
+export function kernelCommand(): Command {
+  const command = new Command("kernel").description(
+    "compute a kernel matrix into a store (Zarr), and look after stores",
+  );
+  addEngineOptions(addDataOptions(command))
+    .option("--rows <ranges>", "images of the rows, such as 0:5000 or 55000:60000,0:5000")
+    .option("--cols <ranges>", "images of the columns; without it the matrix is symmetric")
+    .option("--out <folder>", "the store to make, or to go on with, K.zarr")
+    .option("--tile <n>", "rows and columns of a tile", String(DEFAULT_TILE))
+    .addOption(new Option("--precision <name>", "f64: in float64 on wasm").choices(["f32", "f64"]).default("f32"))
+    .option("--shard <i/n>", "compute the i-th of n parts (counted from 0) of the store")
+    .action(compute);
+  addKernelStoreCommands(command, async (sub) => {
+    const options = sub.optsWithGlobals<CommonOptions>();
+    const controller = new AbortController();
+    process.once("SIGINT", () => controller.abort());
+    return {
+      files: await nodeFiles(),
+      memoryBytes:
+        options.memory === undefined ? Math.floor((platform().memoryBytes ?? 2 ** 32) / 2) : parseBytes(options.memory),
+      signal: controller.signal,
+      print: (line) => process.stdout.write(`${line}\n`),
+      setExitCode: (code) => {
+        process.exitCode = code;
+      },
+    };
+  });
+  return command;
+}
+
+async function compute(options: KernelCommandOptions): Promise<void> {
+  const { rows, out } = options;
+  if (rows === undefined || out === undefined)
+    throw new WidefieldError("E_CONFIG", "widefield kernel needs --rows and --out (see widefield kernel --help)");
+  await withEngine(options, async (engine, session) => {
+    const { signal, progress, json } = session;
+    const dataset = await openDataset(options, engine.seed);
+    const { store, result } = await storeKernel({
+      engine,
+      dataset,
+      arch: await openArch(options.arch),
+      rows: openRanges("--rows", rows, dataset),
+      columns: options.cols === undefined ? undefined : openRanges("--cols", options.cols, dataset),
+      files: await nodeFiles(),
+      path: out,
+      precision: options.precision,
+      tile: wholeNumber("--tile", options.tile),
+      shard: options.shard === undefined ? undefined : parseShard(options.shard),
+      signal,
+      onProgress: ({ pairsDone, pairsTotal, pairsPerSecond }) =>
+        progress.update("kernel", pairsDone, pairsTotal, formatRate(pairsPerSecond, "pairs/s")),
+      onCheck: (done, total) => progress.update("checking", done, total),
+    });
+    if (result.tilesReused > 0) session.note(`${result.tilesReused} of ${result.tilesTotal} tiles were there already`);
+    if (result.tilesRepaired > 0) session.note(`${result.tilesRepaired} damaged tiles were computed again`);
+    const { backend, adapter, threads } = engine.info;
+    const { pairsDone: pairs, seconds, pairsPerSecond, tilesTotal: tiles, tilesReused, tilesRepaired } = result;
+    const { rows: height, columns: width } = store.grid;
+    const facts = {
+      store: out,
+      rows: height,
+      columns: width,
+      tiles,
+      tilesReused,
+      tilesRepaired,
+      pairs,
+      seconds,
+      pairsPerSecond,
+    };
+    if (json) session.print(JSON.stringify({ ...facts, exponent: store.manifest.exponent, backend, adapter, threads }));
+    else
+      session.print(
+        `${out}: ${height} x ${width}, ${pairs} pairs in ${seconds.toFixed(1)} s (${formatRate(pairsPerSecond, "pairs/s")})`,
+      );
+  });
+}

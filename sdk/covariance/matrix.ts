@@ -1,0 +1,153 @@
+/**
+ * A kernel matrix that can be read, wherever it is: in memory, or on disk as a `KernelStore`. Values are stored divided
+ * by 2^exponent.
+ */
+import { WidefieldError } from "../errors.ts";
+import type { Range } from "./store/grid.ts";
+import { type Grid, columnRange, pairsOf, rowRange, snakeOrder } from "./store/grid.ts";
+import type { KernelStore } from "./store/store.ts";
+import type { Precision, ProgramTiles } from "./tiles.ts";
+
+export type Values = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+
+export interface KernelMatrix {
+  readonly rows: number;
+  readonly columns: number;
+  readonly symmetric: boolean;
+  /** kernel = stored value * 2^exponent. */
+  readonly exponent: number;
+  /** Stored values, row-major. */
+  read(rows: Range, columns: Range): Promise<Values>;
+}
+
+/** Row-major in one array. */
+export class MemoryMatrix implements KernelMatrix {
+  readonly rows: number;
+  readonly columns: number;
+  readonly symmetric: boolean;
+  readonly exponent: number;
+  readonly values: Values;
+
+  constructor(values: Values, facts: { rows: number; columns: number; symmetric: boolean; exponent: number }) {
+    this.values = values;
+    this.rows = facts.rows;
+    this.columns = facts.columns;
+    this.symmetric = facts.symmetric;
+    this.exponent = facts.exponent;
+  }
+
+  async read(rows: Range, columns: Range): Promise<Values> {
+    const width = columns.end - columns.begin;
+    const floats = (rows.end - rows.begin) * width;
+    const block = this.values instanceof Float32Array ? new Float32Array(floats) : new Float64Array(floats);
+    for (let row = rows.begin; row < rows.end; row++) {
+      const at = row * this.columns;
+      block.set(this.values.subarray(at + columns.begin, at + columns.end), (row - rows.begin) * width);
+    }
+    return block;
+  }
+}
+
+/** The first rows and columns of a store. */
+export function storedMatrix(store: KernelStore, rows: number, columns: number): KernelMatrix {
+  return {
+    rows,
+    columns,
+    symmetric: store.manifest.symmetric && rows === columns,
+    exponent: store.manifest.exponent,
+    read: (rowRange, columnRange) => store.readBlock(rowRange, columnRange, "f32"),
+  };
+}
+
+/** The matrix with rows and columns exchanged. */
+export function transposed(matrix: KernelMatrix): KernelMatrix {
+  return {
+    rows: matrix.columns,
+    columns: matrix.rows,
+    symmetric: matrix.symmetric,
+    exponent: matrix.exponent,
+    read: async (rows, columns) => {
+      const block = await matrix.read(columns, rows);
+      const [height, width] = [rows.end - rows.begin, columns.end - columns.begin];
+      const out = block instanceof Float32Array ? new Float32Array(block.length) : new Float64Array(block.length);
+      for (let row = 0; row < height; row++)
+        for (let column = 0; column < width; column++)
+          out[row * width + column] = block[column * height + row] ?? Number.NaN;
+      return out;
+    },
+  };
+}
+
+export interface MatrixProgress {
+  readonly pairsDone: number;
+  readonly pairsTotal: number;
+  readonly seconds: number;
+}
+
+export interface MatrixJob {
+  readonly tiles: ProgramTiles;
+  readonly rows: number;
+  readonly columns: number;
+  readonly symmetric: boolean;
+  readonly exponent: number;
+  readonly precision: Precision;
+  readonly tile: number;
+  readonly memoryBytes: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: MatrixProgress) => void) | undefined;
+}
+
+/**
+ * Computes a whole matrix in memory, tile by tile. Throws E_MEMORY before it starts where it does not fit the budget,
+ * E_ABORTED when stopped.
+ */
+export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
+  const { rows, columns, symmetric, tiles, precision, signal, onProgress } = job;
+  const bytes = rows * columns * (precision === "f64" ? 8 : 4);
+  const needed = bytes + tiles.peakBytes(Math.min(job.tile, rows), Math.min(job.tile, columns));
+  if (needed > job.memoryBytes) {
+    throw new WidefieldError(
+      "E_MEMORY",
+      `a kernel matrix of ${rows} x ${columns} needs ${Math.ceil(needed / 2 ** 20)} MiB of memory, the budget is ` +
+        `${Math.floor(job.memoryBytes / 2 ** 20)} MiB: keep it on disk as a store, or raise the budget`,
+      { details: { neededBytes: needed, memoryBytes: job.memoryBytes } },
+    );
+  }
+  const values = precision === "f64" ? new Float64Array(rows * columns) : new Float32Array(rows * columns);
+  const grid: Grid = { rows, columns, tile: job.tile, symmetric };
+  const order = snakeOrder(grid);
+  const pairsTotal = order.reduce((sum, tile) => sum + pairsOf(grid, tile), 0);
+  const begun = performance.now();
+  let pairsDone = 0;
+  for (const tile of order) {
+    if (signal?.aborted === true) {
+      throw new WidefieldError("E_ABORTED", `stopped after ${pairsDone} of ${pairsTotal} pairs; nothing was kept`);
+    }
+    const row = rowRange(grid, tile.i);
+    const column = columnRange(grid, tile.j);
+    const diagonal = symmetric && tile.i === tile.j;
+    const block = await tiles.compute(row.begin, row.end, column.begin, column.end, diagonal);
+    place(values, columns, block, row, column);
+    if (symmetric && !diagonal) placeMirrored(values, columns, block, row, column);
+    pairsDone += pairsOf(grid, tile);
+    onProgress?.({ pairsDone, pairsTotal, seconds: (performance.now() - begun) / 1000 });
+  }
+  return new MemoryMatrix(values, { rows, columns, symmetric, exponent: job.exponent });
+}
+
+function place(values: Values, pitch: number, block: Values, rows: Range, columns: Range): void {
+  const width = columns.end - columns.begin;
+  for (let row = rows.begin; row < rows.end; row++) {
+    const at = (row - rows.begin) * width;
+    values.set(block.subarray(at, at + width), row * pitch + columns.begin);
+  }
+}
+
+function placeMirrored(values: Values, pitch: number, block: Values, rows: Range, columns: Range): void {
+  const width = columns.end - columns.begin;
+  for (let column = columns.begin; column < columns.end; column++) {
+    for (let row = rows.begin; row < rows.end; row++) {
+      values[column * pitch + row] = block[(row - rows.begin) * width + column - columns.begin] ?? Number.NaN;
+    }
+  }
+}

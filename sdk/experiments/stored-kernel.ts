@@ -1,0 +1,81 @@
+/** Kernel matrices of datasets as jobs: from a dataset, index ranges and an architecture to a store on disk. */
+import { archToJson, type Arch } from "../arch/arch.ts";
+import { DEFAULT_TILE, kernelTiles } from "../arch/kernel.ts";
+import { runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
+import type { Files } from "../covariance/store/files.ts";
+import type { IndexRanges, Json } from "../covariance/store/manifest.ts";
+import { KernelStore } from "../covariance/store/store.ts";
+import type { Precision } from "../covariance/tiles.ts";
+import type { Dataset, Selection } from "../data/dataset.ts";
+import { formatRanges, type Ranges } from "../data/ranges.ts";
+import type { Engine } from "../engine/engine.ts";
+
+export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "onProgress" | "onCheck"> {
+  readonly engine: Engine;
+  readonly dataset: Dataset;
+  readonly arch: Arch;
+  readonly rows: Ranges;
+  /** Undefined: the symmetric matrix of the rows. */
+  readonly columns?: Ranges | undefined;
+  readonly files: Files;
+  /** The folder of the store, K.zarr. */
+  readonly path: string;
+  readonly precision?: Precision | undefined;
+  readonly tile?: number | undefined;
+}
+
+/** Ranges as a manifest writes them. */
+export function indexRanges(ranges: Ranges): IndexRanges {
+  return ranges.map(({ start, end }) => [start, end]);
+}
+
+/** The images of some ranges, in the precision that the kernel is computed in. */
+export function selectImages(
+  dataset: Dataset,
+  ranges: Ranges,
+  precision: Precision,
+): Selection | Selection<Float64Array<ArrayBuffer>> {
+  return precision === "f64" ? dataset.selectFloat64(ranges) : dataset.select(ranges);
+}
+
+/**
+ * Creates the store, or opens it where it was begun, and computes what is missing of it. Throws what `KernelStore.create`
+ * and `runKernelJob` throw.
+ */
+export async function storeKernel(
+  job: StoredKernelJob,
+): Promise<{ readonly store: KernelStore; readonly result: KernelJobResult }> {
+  const { engine, dataset, arch, rows, columns, files, path } = job;
+  const precision = job.precision ?? "f32";
+  const rowImages = selectImages(dataset, rows, precision);
+  const columnImages = columns === undefined ? rowImages : selectImages(dataset, columns, precision);
+  const { tiles, exponent } = await kernelTiles(engine, arch, rowImages, columnImages, precision);
+  try {
+    const store = await KernelStore.create(files, path, {
+      kind: "nngp",
+      symmetric: columns === undefined,
+      exponent,
+      tile: job.tile ?? DEFAULT_TILE,
+      precision,
+      backend: precision === "f64" ? "wasm" : engine.info.backend,
+      arch: archToJson(arch) as Json,
+      dataset: { name: dataset.name, sha256: await dataset.sha256() },
+      rows: indexRanges(rows),
+      columns: indexRanges(columns ?? rows),
+      adapter: engine.info.adapter,
+      threads: engine.info.threads,
+      seeds: { engine: engine.seed },
+    });
+    const { shard, signal, onProgress, onCheck } = job;
+    const memoryBytes = engine.memoryBytes;
+    const result = await runKernelJob({ store, source: tiles, shard, memoryBytes, signal, onProgress, onCheck });
+    return { store, result };
+  } finally {
+    tiles.dispose();
+  }
+}
+
+/** "60000:61000 of mnist". */
+export function describeRanges(dataset: Dataset, ranges: Ranges): string {
+  return `${formatRanges(ranges)} of ${dataset.name}`;
+}

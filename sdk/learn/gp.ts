@@ -1,0 +1,286 @@
+/**
+ * Gaussian process classification as regression (Garriga-Alonso et al. 2019, section 4): labels become +1 / -1 one-hot
+ * rows Y, the posterior mean of class c at x is k(x, X) (K + jitter I)^-1 Y_c, and the largest mean wins. Solves are
+ * exact, in float64.
+ *
+ *     const model = await gp.fit(engine, arch, X, labels);
+ *     const { mean, labels } = await model.predict(Xtest);
+ */
+import { DEFAULT_TILE, kernelDiagonal, kernelTiles, type ImageSet, type KernelOptions } from "../arch/kernel.ts";
+import type { Arch } from "../arch/arch.ts";
+import { computeMatrix, type KernelMatrix } from "../covariance/matrix.ts";
+import type { Engine } from "../engine/engine.ts";
+import { WidefieldError } from "../errors.ts";
+import { cholesky, type CholeskyProgress } from "../linalg/cholesky.ts";
+import type { CholeskyFactor } from "../linalg/factor.ts";
+
+export interface SolveOptions {
+  /**
+   * Added to the kernel's diagonal, relative to its mean; "auto" (default) takes the first of 0, 1e-10, 1e-9, ... with
+   * which the matrix is safely positive definite.
+   */
+  readonly jitter?: number | "auto" | undefined;
+  /** Default: the largest label + 1. */
+  readonly classes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onSolve?: ((progress: CholeskyProgress) => void) | undefined;
+}
+
+export type FitOptions = SolveOptions & KernelOptions;
+
+export interface Prediction {
+  /** Posterior means, [n, classes] row-major. */
+  readonly mean: Float64Array;
+  /** Index of the largest mean (the first, if tied). */
+  readonly labels: Int32Array;
+  /** Posterior variance of the latent function at each input, on request. */
+  readonly variance?: Float64Array;
+}
+
+/** Rows of a kernel block that are in memory while predicting. */
+const PREDICT_ROWS = 256;
+
+/** A posterior, apart from where its kernels come from. Holds the factor until `dispose()` or the engine's `close()`. */
+export class Posterior {
+  /** (K + jitter I)^-1 Y at the stored scale of K, [n, classes]. */
+  readonly weights: Float64Array;
+  readonly classes: number;
+  readonly factor: CholeskyFactor;
+  private readonly exponent: number;
+  private readonly targets: Float64Array;
+
+  private constructor(
+    factor: CholeskyFactor,
+    facts: { weights: Float64Array; targets: Float64Array; classes: number; exponent: number },
+  ) {
+    this.factor = factor;
+    this.weights = facts.weights;
+    this.targets = facts.targets;
+    this.classes = facts.classes;
+    this.exponent = facts.exponent;
+  }
+
+  /** Number of training inputs. */
+  get n(): number {
+    return this.factor.n;
+  }
+
+  /**
+   * Throws E_SHAPE for a matrix that is not square or labels of another count, E_DATA for labels that are no classes or
+   * a matrix with entries that are not finite, E_NOT_POSITIVE_DEFINITE with the jitter that would have passed.
+   */
+  static async fit(
+    engine: Engine,
+    kxx: KernelMatrix,
+    labels: ArrayLike<number>,
+    options: SolveOptions = {},
+  ): Promise<Posterior> {
+    if (kxx.rows !== kxx.columns)
+      throw new WidefieldError("E_SHAPE", `the training kernel is ${kxx.rows} x ${kxx.columns}; it must be square`);
+    if (labels.length !== kxx.rows)
+      throw new WidefieldError("E_SHAPE", `${labels.length} labels for ${kxx.rows} training inputs`);
+    const classes = options.classes ?? Math.max(0, ...uniqueLabels(labels)) + 1;
+    const targets = oneHot(labels, classes);
+    const source = {
+      n: kxx.rows,
+      block: (rowBegin: number, rowEnd: number, columnBegin: number, columnEnd: number) =>
+        kxx.read({ begin: rowBegin, end: rowEnd }, { begin: columnBegin, end: columnEnd }),
+    };
+    const factor = await cholesky(engine, source, {
+      jitter: options.jitter ?? "auto",
+      signal: options.signal,
+      onProgress: options.onSolve,
+    });
+    const weights = await factor.solve(targets);
+    return new Posterior(factor, { weights, targets, classes, exponent: kxx.exponent });
+  }
+
+  /** Means at the training inputs: K (K + jitter I)^-1 Y = Y - jitter (K + jitter I)^-1 Y, without another product. */
+  trainingPrediction(): Prediction {
+    const shift = this.factor.jitterUsed * this.factor.meanDiagonal;
+    const mean = this.targets.map((target, index) => target - shift * (this.weights[index] ?? Number.NaN));
+    return { mean, labels: argmaxRows(mean, this.classes) };
+  }
+
+  /**
+   * Means at new inputs from their kernel with the training inputs, [new, n]; variances too where `diagonal`, K(x, x)
+   * in full (not divided by the power of two), is given.
+   */
+  async predict(kernelRows: KernelMatrix, diagonal?: Float64Array): Promise<Prediction> {
+    const { classes, n } = this;
+    if (kernelRows.columns !== n) {
+      throw new WidefieldError(
+        "E_SHAPE",
+        `the kernel has ${kernelRows.columns} columns; it needs one for each of the ${n} training inputs`,
+      );
+    }
+    const mean = new Float64Array(kernelRows.rows * classes);
+    const explained = diagonal === undefined ? undefined : new Float64Array(kernelRows.rows);
+    // Both kernels may have had powers of two taken out: the means need their ratio.
+    const scale = 2 ** (kernelRows.exponent - this.exponent);
+    for (let begin = 0; begin < kernelRows.rows; begin += PREDICT_ROWS) {
+      const end = Math.min(begin + PREDICT_ROWS, kernelRows.rows);
+      const block = await kernelRows.read({ begin, end }, { begin: 0, end: n });
+      for (let row = begin; row < end; row++) {
+        const at = (row - begin) * n;
+        for (let i = 0; i < n; i++) {
+          const k = (block[at + i] ?? Number.NaN) * scale;
+          for (let c = 0; c < classes; c++)
+            mean[row * classes + c] =
+              (mean[row * classes + c] ?? 0) + k * (this.weights[i * classes + c] ?? Number.NaN);
+        }
+      }
+      if (explained !== undefined) await this.explain(block, begin, end, scale, explained);
+    }
+    const labels = argmaxRows(mean, classes);
+    if (diagonal === undefined || explained === undefined) return { mean, labels };
+    const variance = diagonal.map((k, row) => Math.max(0, k - (explained[row] ?? 0) * 2 ** this.exponent));
+    return { mean, labels, variance };
+  }
+
+  /** k(x, X) (K + jitter I)^-1 k(X, x) of the rows of a block, as |L^-1 k(X, x)|^2, at the stored scale. */
+  private async explain(
+    block: Float32Array | Float64Array,
+    begin: number,
+    end: number,
+    scale: number,
+    into: Float64Array,
+  ): Promise<void> {
+    const { n } = this;
+    const count = end - begin;
+    const columns = new Float64Array(n * count);
+    for (let row = 0; row < count; row++)
+      for (let i = 0; i < n; i++) columns[i * count + row] = (block[row * n + i] ?? Number.NaN) * scale;
+    const half = await this.factor.forward(columns);
+    for (let i = 0; i < n; i++) {
+      for (let row = 0; row < count; row++)
+        into[begin + row] = (into[begin + row] ?? 0) + (half[i * count + row] ?? Number.NaN) ** 2;
+    }
+  }
+
+  dispose(): void {
+    this.factor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A Gaussian process with the kernel of an architecture, fitted to inputs in memory. */
+export class GaussianProcess {
+  readonly posterior: Posterior;
+  private readonly engine: Engine;
+  private readonly arch: Arch;
+  private readonly inputs: ImageSet;
+  private readonly options: KernelOptions;
+
+  constructor(engine: Engine, arch: Arch, inputs: ImageSet, posterior: Posterior, options: KernelOptions) {
+    this.engine = engine;
+    this.arch = arch;
+    this.inputs = inputs;
+    this.posterior = posterior;
+    this.options = options;
+  }
+
+  /**
+   * Posterior means, and variances of the latent function on request, at new inputs.
+   *
+   * Throws what `kernel` throws, and E_CLOSED after `dispose()`.
+   */
+  async predict(X: ImageSet, options: { readonly variance?: boolean } = {}): Promise<Prediction> {
+    const matrix = await matrixOf(this.engine, this.arch, X, this.inputs, this.options);
+    const diagonal =
+      options.variance === true ? await kernelDiagonal(this.engine, this.arch, X, this.options) : undefined;
+    return this.posterior.predict(matrix, diagonal);
+  }
+
+  /** Releases the factor. */
+  dispose(): void {
+    this.posterior.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/**
+ * Fits a Gaussian process to `X` with `labels` (0 .. classes - 1), its kernel in memory.
+ *
+ * Throws what `kernel` and `Posterior.fit` throw.
+ */
+async function fit(
+  engine: Engine,
+  arch: Arch,
+  X: ImageSet,
+  labels: ArrayLike<number>,
+  options: FitOptions = {},
+): Promise<GaussianProcess> {
+  const kxx = await matrixOf(engine, arch, X, X, options);
+  const posterior = await Posterior.fit(engine, kxx, labels, options);
+  return new GaussianProcess(engine, arch, X, posterior, options);
+}
+
+export const gp = { fit };
+
+/** Percentage of predictions that differ from the labels. */
+export function errorPercent(predicted: ArrayLike<number>, labels: ArrayLike<number>): number {
+  let wrong = 0;
+  for (let i = 0; i < labels.length; i++) wrong += Number(predicted[i] !== labels[i]);
+  return (100 * wrong) / labels.length;
+}
+
+async function matrixOf(
+  engine: Engine,
+  arch: Arch,
+  rows: ImageSet,
+  columns: ImageSet,
+  options: KernelOptions,
+): Promise<KernelMatrix> {
+  const precision = options.precision ?? "f32";
+  const { tiles, ...facts } = await kernelTiles(engine, arch, rows, columns, precision);
+  try {
+    return await computeMatrix({
+      ...facts,
+      tiles,
+      precision,
+      symmetric: rows === columns,
+      tile: options.tile ?? DEFAULT_TILE,
+      memoryBytes: engine.memoryBytes,
+      signal: options.signal,
+      onProgress: options.onProgress,
+    });
+  } finally {
+    tiles.dispose();
+  }
+}
+
+function uniqueLabels(labels: ArrayLike<number>): Set<number> {
+  const found = new Set<number>();
+  for (let i = 0; i < labels.length; i++) found.add(labels[i] ?? Number.NaN);
+  return found;
+}
+
+/** +1 for the class, -1 for the others. Throws E_DATA for a label that is no class. */
+function oneHot(labels: ArrayLike<number>, classes: number): Float64Array {
+  const targets = new Float64Array(labels.length * classes).fill(-1);
+  for (let i = 0; i < labels.length; i++) {
+    const label = labels[i] ?? Number.NaN;
+    if (!Number.isInteger(label) || label < 0 || label >= classes)
+      throw new WidefieldError("E_DATA", `label ${i} is ${label}; labels are whole numbers from 0 to ${classes - 1}`);
+    targets[i * classes + label] = 1;
+  }
+  return targets;
+}
+
+function argmaxRows(values: Float64Array, columns: number): Int32Array {
+  const best = new Int32Array(values.length / columns);
+  for (let row = 0; row < best.length; row++) {
+    for (let c = 1; c < columns; c++) {
+      const leader = values[row * columns + (best[row] ?? 0)] ?? Number.NaN;
+      if ((values[row * columns + c] ?? Number.NaN) > leader) best[row] = c;
+    }
+  }
+  return best;
+}
