@@ -99,25 +99,36 @@ describe("awkward architectures", () => {
       shape: image,
     },
     "weights that are zero behind a relu": {
-      arch: serial(conv({ filter: 3 }), relu(), conv({ filter: 3, weightVariance: 0, biasVariance: 2 }), relu(), flatten()),
+      arch: serial(
+        conv({ filter: 3 }),
+        relu(),
+        conv({ filter: 3, weightVariance: 0, biasVariance: 2 }),
+        relu(),
+        flatten(),
+      ),
       shape: image,
     },
     "a kernel that is zero": {
       arch: serial(conv({ filter: 3, weightVariance: 0 }), relu(), flatten(), dense({ weightVariance: 0 })),
       shape: image,
     },
-    "a read-out without weights": { arch: serial(relu(), flatten(), dense({ weightVariance: 0, biasVariance: 3 })), shape: image },
+    "a read-out without weights": {
+      arch: serial(relu(), flatten(), dense({ weightVariance: 0, biasVariance: 3 })),
+      shape: image,
+    },
     "serial within serial": {
       arch: serial(serial(conv({ filter: 3 }), relu()), serial(serial(flatten())), dense()),
       shape: image,
     },
   };
   for (const [name, { arch, shape }] of Object.entries(cases)) {
-    it(`${name}`, async () => {
+    it(name, async () => {
       const random = mulberry32(seed);
       const sets = [randomInputs(random, shape, 2), randomInputs(random, shape, 5)] as const;
       const expected = referenceKernel(arch.toJSON(), shape, ...sets);
-      expect(worstRelative(await values(wasm, arch, shape, [...sets], { precision: "f64" }), expected)).toBeLessThan(1e-12);
+      expect(worstRelative(await values(wasm, arch, shape, [...sets], { precision: "f64" }), expected)).toBeLessThan(
+        1e-12,
+      );
       for (const engine of [wasm, single, gpu])
         expect(worstRelative(await values(engine, arch, shape, [...sets], {}), expected)).toBeLessThan(1e-6);
     });
@@ -160,6 +171,8 @@ describe("pixels of zero variance", () => {
     const sets = [[new Float32Array(40)], randomInputs(mulberry32(seed), shape, 3)] as const;
     const expected = referenceKernel(arch.toJSON(), shape, ...sets);
     for (const engine of [wasm, single, gpu])
-      expect(worstRelative(await values(engine, arch, shape, [[...sets[0]], [...sets[1]]], {}), expected)).toBeLessThan(1e-6);
+      expect(worstRelative(await values(engine, arch, shape, [[...sets[0]], [...sets[1]]], {}), expected)).toBeLessThan(
+        1e-6,
+      );
   });
 });

@@ -7,7 +7,11 @@ import { openForTests } from "../sdk/engine/webgpu/testing.ts";
 import { openWasm, type WasmConfiguration } from "./wasm.ts";
 
 /** An engine around a backend; `memoryBytes` is what jobs may hold. */
-export function engineOf(backend: Backend, memoryBytes = 2 ** 30, log: (line: string) => void = () => undefined): Engine {
+export function engineOf(
+  backend: Backend,
+  memoryBytes = 2 ** 30,
+  log: (line: string) => void = () => undefined,
+): Engine {
   return new Engine(backend, { memoryBytes, seed: 0, threads: 2, log });
 }
 

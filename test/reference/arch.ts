@@ -40,14 +40,8 @@ export function referenceKernel(
   return Float64Array.from(xs.flatMap((x) => ys.map((y) => referencePair(arch, shape, x, y))));
 }
 
-export function referencePair(
-  arch: LayerJson,
-  shape: Shape,
-  x: ArrayLike<number>,
-  y: ArrayLike<number>,
-): number {
-  const [channels, height, width] = shape.length === 3 ? shape : [shape[0], 1, 1];
-  if (channels === undefined || height === undefined || width === undefined) throw new Error("a shape has 1 or 3 sizes");
+export function referencePair(arch: LayerJson, shape: Shape, x: ArrayLike<number>, y: ArrayLike<number>): number {
+  const [channels = Number.NaN, height = 1, width = 1] = shape;
   const place = { channels, height, width };
   const start = { height, width, xy: product(place, x, y), xx: product(place, x, x), yy: product(place, y, y) };
   const { xy } = apply(arch, start);
@@ -77,7 +71,13 @@ function apply(layer: LayerJson, maps: Maps): Maps {
       const one = (map: Float64Array) => convolve(conv, maps, map);
       const vertical = positions(maps.height, 0, conv);
       const horizontal = positions(maps.width, 1, conv);
-      return { height: vertical.length, width: horizontal.length, xy: one(maps.xy), xx: one(maps.xx), yy: one(maps.yy) };
+      return {
+        height: vertical.length,
+        width: horizontal.length,
+        xy: one(maps.xy),
+        xx: one(maps.xx),
+        yy: one(maps.yy),
+      };
     }
     case "relu": {
       const gain = layer["sqrt2"] === true ? 2 : 1;

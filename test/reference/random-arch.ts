@@ -88,7 +88,8 @@ export function randomInputs(
     return Float32Array.from({ length: floats }, (_, index) => {
       const column = index % width;
       const row = Math.floor(index / width) % height;
-      const blank = column < border || column >= width - border || (height > 1 && (row < border || row >= height - border));
+      const blank =
+        column < border || column >= width - border || (height > 1 && (row < border || row >= height - border));
       if (blank || random() > density) return 0;
       return signed ? 2 * random() - 1 : random();
     });
