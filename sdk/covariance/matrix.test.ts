@@ -1,12 +1,13 @@
 /** What a kernel matrix's bits may depend on: its images and the backend, nothing else. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { gpuEngine, imageSet, wasmEngine } from "../../test/engines.ts";
+import { engineOf as engineAround, gpuEngine, imageSet, wasmEngine } from "../../test/engines.ts";
 import { referenceKernel } from "../../test/reference/arch.ts";
 import { digitLike, mulberry32 } from "../../test/reference/programs.ts";
-import { wasmConfigurations } from "../../test/wasm.ts";
+import { openWasm, wasmConfigurations } from "../../test/wasm.ts";
 import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import { kernel, kernelDiagonal, type ImageSet, type KernelOptions } from "../arch/kernel.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { WidefieldError } from "../errors.ts";
 import { MemoryMatrix, transposed } from "./matrix.ts";
 
 const shape = [1, 12, 11] as const;
@@ -176,15 +177,16 @@ describe("what a kernel is asked of", () => {
       });
   });
 
-  it("a matrix that does not fit the memory budget is refused before it starts, and one byte more would do", async () => {
-    const needed = await kernel(await wasmEngine({ variant: "single", threads: 1 }, 2 ** 23), arch, X).catch(
-      (thrown: { code: string; message: string; details: { neededBytes: number } }) => thrown,
-    );
-    expect(needed).toMatchObject({ code: "E_MEMORY" });
-    expect(needed).toHaveProperty(
-      "message",
-      expect.stringMatching(/137 x 137 needs \d+ MiB of memory, the budget is 8 MiB/),
-    );
+  it("a matrix that does not fit the memory budget is refused before it starts, with what it needs", async () => {
+    const backend = await openWasm({ variant: "single", threads: 1 });
+    const needed = await kernel(engineAround(backend, 2 ** 20), arch, X).catch((thrown: unknown) => thrown);
+    expect(needed).toMatchObject({
+      code: "E_MEMORY",
+      message: expect.stringMatching(/137 x 137 needs \d+ MiB of memory, the budget is 1 MiB/) as string,
+    });
+    const { neededBytes } = (needed as WidefieldError).details as { neededBytes: number };
+    expect((await kernel(engineAround(backend, neededBytes), arch, X)).rows).toBe(137);
+    await backend.close();
   });
 
   it("stops between tiles, leaves nothing behind, and the engine goes on", async () => {
