@@ -8,13 +8,17 @@
  * There is one square root, and nothing cancels near c = 1 or c = -1. P is a minimax polynomial:
  * degree 4 (error 1.3e-7 of n) in the plain build, degree 5 (1.5e-8) where fused multiply-add makes Horner cheap.
  *
- * Plain build: `scale` (the step's, which holds the next convolution's weight) and P's leading coefficient are folded
- * into the variable. With v = lambda u and lambda^4.5 = scale p4,
+ * A step gives scale n kappa_1. The kernel is homogeneous, so the scale goes into what it is taken of: with
+ * s -> s sqrt(scale / 2) in the tables and k -> k scale / 2, what remains is 2 n kappa_1, whatever the scale (the
+ * program's builder makes it 2 nearly everywhere, and then k needs no product).
  *
- *     scale sqrt(u) P(u) = sqrt(v) Q(v),   Q monic of degree 4,
+ * Plain build: the 2 and P's leading coefficient are folded into the variable. With v = lambda u, lambda^4.5 = 2 p4,
+ *
+ *     2 sqrt(u) P(u) = sqrt(v) Q(v),   Q monic of degree 4,
  *
  * and a monic quartic costs two products (Knuth, TAOCP 2, 4.6.4):  y = (v + a) v + b,  Q = (y + v + c) y + e.
- * The tables hold r = sqrt(lambda)/s, so that v = d r r' comes for nothing.
+ * The tables hold r = sqrt(lambda)/s, so that v = d r r' comes for nothing. (Folding the step's own scale in as well
+ * would be as fast and wrong: for small scales b^2 and e cancel.)
  */
 
 import { LANE_BYTES } from "./table";
@@ -35,9 +39,14 @@ const P5_5: f64 = 0.000118943471;
 /** Bytes of one relu step's constants: splat vectors, read from memory because V8 rebuilds literals in every turn. */
 export const KAPPA_BYTES: usize = 9 * 16;
 
+/** What `variance` multiplies a standard deviation with, for a step's scale. */
+export function kappaGain(scale: f64): f64 {
+  return Math.sqrt(0.5 * scale);
+}
+
 /** What `variance` folds into 1/s. */
-export function kappaLambda(scale: f64): f64 {
-  return ASC_FEATURE_RELAXED_SIMD ? 1 : Math.pow(scale * P4_4, 1.0 / 4.5);
+export function kappaRootLambda(): f64 {
+  return ASC_FEATURE_RELAXED_SIMD ? 1 : Math.pow(2 * P4_4, 1.0 / 9.0);
 }
 
 /** Writes the constants of a relu step. */
@@ -45,28 +54,23 @@ export function prepareKappa(at: usize, scale: f64): void {
   v128.store(at, i32x4.splat(0x7fffffff));
   splat(at + 16, 0.5 * scale);
   if (ASC_FEATURE_RELAXED_SIMD) {
-    splat(at + 32, scale * P0_5);
-    splat(at + 48, scale * P1_5);
-    splat(at + 64, scale * P2_5);
-    splat(at + 80, scale * P3_5);
-    splat(at + 96, scale * P4_5);
-    splat(at + 112, scale * P5_5);
+    splat(at + 32, 2 * P0_5);
+    splat(at + 48, 2 * P1_5);
+    splat(at + 64, 2 * P2_5);
+    splat(at + 80, 2 * P3_5);
+    splat(at + 96, 2 * P4_5);
+    splat(at + 112, 2 * P5_5);
     return;
   }
-  if (scale == 0) {
-    // Weights of variance zero: lambda is zero too, and no Q is monic. The tables hold r = 0, so zeros will do.
-    for (let word: usize = 32; word < KAPPA_BYTES; word += 16) splat(at + word, 0);
-    return;
-  }
-  const root = Math.sqrt(kappaLambda(scale));
+  const root = kappaRootLambda();
   let power = root; // lambda^(i + 1/2)
-  const q0 = (scale * P0_4) / power;
+  const q0 = (2 * P0_4) / power;
   power *= root * root;
-  const q1 = (scale * P1_4) / power;
+  const q1 = (2 * P1_4) / power;
   power *= root * root;
-  const q2 = (scale * P2_4) / power;
+  const q2 = (2 * P2_4) / power;
   power *= root * root;
-  const q3 = (scale * P3_4) / power;
+  const q3 = (2 * P3_4) / power;
   const a = (q3 - 1) / 2;
   const b = q1 - a * (q2 - a * a - a);
   const c = q2 - a * a - a - 2 * b;
@@ -91,9 +95,9 @@ export function kappa1(
   k: v128, x: usize, y: usize, magnitude: v128, half: v128, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
 ): v128 {
   const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
-  const d = v128.and(f32x4.sub(n, v128.and(k, magnitude)), magnitude);
-  const positive = f32x4.mul(f32x4.pmax(f32x4.splat(0), k), half);
-  return arc(positive, d, x, y, a, b, c, e, f, g);
+  const scaled = f32x4.mul(k, half);
+  const d = v128.and(f32x4.sub(n, v128.and(scaled, magnitude)), magnitude);
+  return arc(f32x4.pmax(f32x4.splat(0), scaled), d, x, y, a, b, c, e, f, g);
 }
 
 /** The same where no covariance is negative (behind the first relu) and scale = 2: three operations fewer. */
@@ -107,7 +111,7 @@ export function kappa1Positive(
   return arc(k, d, x, y, a, b, c, e, f, g);
 }
 
-/** base + scale d sqrt(u) P(u), the latter as d sqrt(v) Q(v). */
+/** base + 2 d sqrt(u) P(u), the latter as d sqrt(v) Q(v). */
 // @ts-ignore: decorator
 @inline
 function arc(
