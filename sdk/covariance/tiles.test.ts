@@ -1,0 +1,129 @@
+/** Tiles of programs: what they keep, what they need, what they refuse. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { imageSet } from "../../test/engines.ts";
+import { digitLike, mulberry32 } from "../../test/reference/programs.ts";
+import { openWasm } from "../../test/wasm.ts";
+import { compile, conv, dense, flatten, relu, serial } from "../arch/arch.ts";
+import { imageBlock } from "../arch/kernel.ts";
+import type { Backend } from "../engine/backend.ts";
+import { smallestBudget } from "./memory.ts";
+import { ProgramTiles, type Precision } from "./tiles.ts";
+
+const shape = [1, 10, 9] as const;
+const arch = serial(conv({ filter: 3, biasVariance: 1 }), relu(), conv({ filter: 3 }), relu(), flatten(), dense());
+const random = mulberry32(Date.now());
+const set = imageSet(
+  Array.from({ length: 60 }, () => digitLike(random, 10, 9)),
+  shape,
+);
+
+let backend: Backend;
+beforeAll(async () => {
+  backend = await openWasm({ variant: "threads", threads: 2 });
+});
+afterAll(() => backend.close());
+
+function tilesOf(memoryBytes: number, precision: Precision = "f32"): ProgramTiles {
+  const rows = imageBlock(set, "X");
+  return new ProgramTiles({ backend, program: compile(arch, shape), rows, columns: rows, precision, memoryBytes });
+}
+
+describe("tables of images", () => {
+  it("are kept in a quarter of the budget, and computed again when they are not: the values are the same", async () => {
+    for (const precision of ["f32", "f64"] as const) {
+      const [ample, tight] = [tilesOf(2 ** 30, precision), tilesOf(2 ** 16, precision)];
+      let most = 0;
+      for (let turn = 0; turn < 30; turn++) {
+        const [i, j] = [Math.floor(random() * 6), Math.floor(random() * 6)];
+        const place = [10 * i, 10 * i + 10, 10 * j, 10 * j + 10, i === j] as const;
+        const before = backend.stats().bytes;
+        expect(await tight.compute(...place)).toEqual(await ample.compute(...place));
+        most = Math.max(most, backend.stats().bytes - before);
+      }
+      expect(most).toBeGreaterThan(0);
+      ample.dispose();
+      tight.dispose();
+      expect(backend.stats()).toMatchObject({ slots: 0, bytes: 0 });
+    }
+  });
+
+  it("and everything else stay within what was planned", async () => {
+    for (const memoryBytes of [2 ** 16, 2 ** 20, 2 ** 24]) {
+      const tiles = tilesOf(memoryBytes);
+      const scratch = tiles.peakBytes(0, 0, 0); // the threads' own, which no slot is
+      for (let i = 0; i < 4; i++) {
+        for (let j = 0; j <= i; j++) {
+          await tiles.compute(15 * i, 15 * i + 15, 15 * j, 15 * j + 15, i === j);
+          expect(backend.stats().bytes).toBeLessThanOrEqual(tiles.peakBytes(15, 15, memoryBytes) - scratch + 4096);
+        }
+      }
+      tiles.dispose();
+    }
+  });
+});
+
+describe("the smallest budget", () => {
+  it("is enough, and a byte less is not", () => {
+    const tiles = tilesOf(2 ** 30);
+    for (const tile of [1, 16, 60]) {
+      const least = smallestBudget((budget) => 1e6 + tiles.peakBytes(tile, tile, budget));
+      expect(1e6 + tiles.peakBytes(tile, tile, least)).toBeLessThanOrEqual(least);
+      expect(1e6 + tiles.peakBytes(tile, tile, least - 1)).toBeGreaterThan(least - 1);
+    }
+    tiles.dispose();
+  });
+});
+
+describe("what tiles refuse", () => {
+  it("images of another size than the program's", () => {
+    const other = imageBlock({ images: new Float32Array(91), shape: [91] }, "X");
+    const make = () =>
+      new ProgramTiles({
+        backend,
+        program: compile(arch, shape),
+        rows: other,
+        columns: other,
+        precision: "f32",
+        memoryBytes: 2 ** 30,
+      });
+    expect(make).toThrow(/images of 91 numbers, but the program takes 90/);
+    expect(backend.stats()).toMatchObject({ slots: 0 });
+  });
+
+  it("maps that are too large for a thread's memory, before anything runs", () => {
+    const huge = [1, 600, 600] as const;
+    const rows = imageBlock({ images: new Float32Array(360_000), shape: huge }, "X");
+    const make = () =>
+      new ProgramTiles({
+        backend,
+        program: compile(arch, huge),
+        rows,
+        columns: rows,
+        precision: "f32",
+        memoryBytes: 2 ** 30,
+      });
+    expect(make).toThrow(/a map of 360000 pixels is too large for the fused program on wasm/);
+    expect(backend.stats()).toMatchObject({ slots: 0 });
+  });
+
+  it("kernels outside of float32's range, with the pair's place", async () => {
+    const images = new Float32Array(180).fill(1);
+    images.fill(1e25, 90);
+    const rows = imageBlock({ images, shape }, "X");
+    const tiles = new ProgramTiles({
+      backend,
+      program: compile(arch, shape),
+      rows,
+      columns: rows,
+      precision: "f32",
+      memoryBytes: 2 ** 30,
+    });
+    await expect(tiles.compute(0, 2, 0, 2, true)).rejects.toMatchObject({
+      code: "E_OVERFLOW",
+      message: expect.stringMatching(/images 1 and [01] .*scale the pixels or the variances down/) as string,
+    });
+    tiles.dispose();
+    tiles.dispose();
+    expect(backend.stats()).toMatchObject({ slots: 0, bytes: 0 });
+  });
+});
