@@ -4,7 +4,7 @@
  */
 import type { TopLevelSpec } from "vega-lite";
 import { Markup } from "./html.ts";
-import type { CalibrationBin } from "./calibration.ts";
+import type { ReliabilityBin } from "./reliability.ts";
 
 const INK = "#1b1f24";
 const RIGHT = "#dbe6f4";
@@ -95,7 +95,8 @@ export function confusionSpec(confusion: readonly (readonly number[])[], classes
           color: {
             field: "share",
             type: "quantitative",
-            scale: { domain: [0, most / 2, most], range: ["#ffffff", "#f0a595", WRONG] },
+            // In RGB: Vega's default, HCL, has no hue for white and starts from cream.
+            scale: { domain: [0, most], range: ["#ffffff", WRONG], interpolate: "rgb" },
             legend: { title: "of the true class", format: ".1~%", gradientLength: 160 },
           },
         },
@@ -143,7 +144,7 @@ export function classErrorSpec(confusion: readonly (readonly number[])[], classe
 }
 
 /** Accuracy against confidence; a calibrated classifier lies on the diagonal. */
-export function calibrationSpec(bins: readonly CalibrationBin[]): TopLevelSpec {
+export function calibrationSpec(bins: readonly ReliabilityBin[]): TopLevelSpec {
   const unit = { domain: [0, 1] };
   const x = { type: "quantitative", scale: unit, title: "mean score of the predicted class" } as const;
   const y = { type: "quantitative", scale: unit, title: "share predicted correctly" } as const;
