@@ -101,7 +101,7 @@ function check({ classes, confusion, misclassified }: GpReport): void {
 
 async function figure(id: string, spec: TopLevelSpec, caption: string): Promise<Markup> {
   return html`<figure id="${id}" role="img" aria-label="${caption}">
-    ${await renderSvg(spec)}
+    ${await renderSvg(spec, id)}
     <figcaption>${caption}</figcaption>
     ${jsonBlock(`${id}-vega-lite`, spec)}
   </figure>`;
