@@ -173,7 +173,7 @@ function cost({ kernel, solve }: GpReport): Markup {
     "solve, rows": solve.n === undefined ? undefined : grouped.format(solve.n),
     "solve, seconds": rounded.format(solve.seconds),
     "solve, GFLOP/s": rounded.format(solve.gflops),
-    "jitter, relative": solve.jitter === 0 ? "none" : solve.jitter.toExponential(),
+    "jitter, relative": solve.jitter === 0 ? "none" : Number(solve.jitter.toPrecision(3)).toExponential(),
   });
 }
 
