@@ -1,6 +1,6 @@
 /**
- * One archive for GPU servers: build/widefield-linux-x64.tar.xz, which unpacks anywhere on an x86-64 Linux with glibc and
- * runs there without Node, npm or a network: `./widefield info`. After `npm run build`:
+ * One archive for GPU servers: build/widefield-linux-x64.tar.xz, which unpacks anywhere on an x86-64 Linux with glibc
+ * and runs there without Node, npm or a network: `./widefield info`. After `npm run build`:
  *
  *     node bundle.mjs [--preset 0..9] [--out FILE]
  *

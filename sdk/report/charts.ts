@@ -4,7 +4,7 @@
  */
 import type { TopLevelSpec } from "vega-lite";
 import { Markup } from "./html.ts";
-import type { ReliabilityBin } from "./reliability.ts";
+import type { CalibrationBin } from "./calibration.ts";
 
 const INK = "#1b1f24";
 const RIGHT = "#dbe6f4";
@@ -144,7 +144,7 @@ export function classErrorSpec(confusion: readonly (readonly number[])[], classe
 }
 
 /** Accuracy against confidence; a calibrated classifier lies on the diagonal. */
-export function calibrationSpec(bins: readonly ReliabilityBin[]): TopLevelSpec {
+export function calibrationSpec(bins: readonly CalibrationBin[]): TopLevelSpec {
   const unit = { domain: [0, 1] };
   const x = { type: "quantitative", scale: unit, title: "mean score of the predicted class" } as const;
   const y = { type: "quantitative", scale: unit, title: "share predicted correctly" } as const;

@@ -1,9 +1,4 @@
-import { beforeAll, describe, expect, it } from "vitest";
-import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
-import { digits } from "../data/digits.ts";
-import { runGp, type GpExperiment, type GpResult } from "../experiments/gp.ts";
-import { open } from "../index.node.ts";
-import { gpReportOf } from "./from-experiment.ts";
+import { describe, expect, it } from "vitest";
 import { renderGpReport, type GpReport } from "./gp-report.ts";
 
 const VOID = new Set(["meta", "br", "img", "hr", "link", "input"]);
@@ -123,55 +118,5 @@ describe("the report of a run", () => {
     await expect(renderGpReport({ ...small, confusion: [[1, 2]] })).rejects.toThrow("1 x 2 does not fit 2 classes");
     const misclassified = small.misclassified.map((one) => ({ ...one, predicted: 2 }));
     await expect(renderGpReport({ ...small, misclassified })).rejects.toThrow("image 60123: class 0 or 2");
-  });
-});
-
-describe("the report of an experiment", () => {
-  let experiment: GpExperiment;
-  let result: GpResult;
-  beforeAll(async () => {
-    const engine = await open({ backend: "wasm", threads: 1 });
-    const arch = serial(conv({ filter: 3 }), relu(), flatten(), dense());
-    const dataset = digits({ size: 12 });
-    const range = (start: number, end: number) => [{ start, end }];
-    const sets = { train: range(0, 60), validation: range(100, 141), test: range(60000, 60053) };
-    experiment = { engine, dataset, arch, ...sets };
-    result = await runGp(experiment);
-    await engine.close();
-  });
-
-  it("counts as the experiment does: errors, confusion matrix, images and scores agree", () => {
-    const report = gpReportOf(experiment, result, { title: "digits", environment: { node: "x" } });
-    expect(report.errors.map(({ split, images }) => [split, images])).toEqual([
-      ["train", 60],
-      ["validation", 41],
-      ["test", 53],
-    ]);
-    for (const { split, images, wrong } of report.errors) {
-      expect((100 * wrong) / images).toBeCloseTo(result.error[split as "train"] ?? Number.NaN, 9);
-    }
-    const wrong = report.errors.at(-1)?.wrong ?? 0;
-    expect(wrong).toBeGreaterThan(0);
-    const diagonal = report.confusion.reduce((sum, row, i) => sum + (row[i] ?? 0), 0);
-    expect(report.confusion.flat().reduce((sum, count) => sum + count, 0)).toBe(53);
-    expect(diagonal).toBe(53 - wrong);
-    expect(report.misclassified).toHaveLength(wrong);
-    for (const { label, predicted, index, image } of report.misclassified) {
-      expect(label).toBe(experiment.dataset.labels[index]);
-      expect(predicted).toBe(result.predictions.test?.labels[index - 60000]);
-      expect(image).toEqual(experiment.dataset.select([{ start: index, end: index + 1 }]).images);
-    }
-    expect(report.calibration?.reduce((sum, { count }) => sum + count, 0)).toBe(53);
-  });
-
-  it("becomes a page", async () => {
-    const report = gpReportOf(experiment, result, { title: "digits", command: "widefield gp", environment: {} });
-    const text = await renderGpReport(report);
-    assertWellFormed(text);
-    expect(block(text, "manifest")).toMatchObject({
-      data: "digits",
-      test: "60000:60053",
-      environment: { backend: "wasm" },
-    });
   });
 });

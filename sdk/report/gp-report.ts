@@ -5,7 +5,7 @@
 import type { TopLevelSpec } from "vega-lite";
 import type { ImageShape } from "../data/dataset.ts";
 import { WidefieldError } from "../errors.ts";
-import { type ReliabilityBin, calibrationError } from "./reliability.ts";
+import { type CalibrationBin, calibrationError } from "./calibration.ts";
 import { calibrationSpec, classErrorSpec, confusionSpec, renderSvg } from "./charts.ts";
 import { facts, html, jsonBlock, page, table, type Markup } from "./html.ts";
 import { pngDataUri } from "./png.ts";
@@ -55,8 +55,8 @@ export interface GpReport {
   readonly environment: Readonly<Record<string, unknown>>;
   /** JSON; shown as it is. */
   readonly manifest: unknown;
-  /** Of the last split's scores, where they were computed: see `reliabilityBins`. */
-  readonly calibration?: readonly ReliabilityBin[] | undefined;
+  /** Of the last split's scores, where they were computed: see `calibrationBins`. */
+  readonly calibration?: readonly CalibrationBin[] | undefined;
 }
 
 const IMAGES_SHOWN = 48;

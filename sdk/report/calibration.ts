@@ -1,7 +1,7 @@
 /** How far a classifier's scores can be believed: predictions sorted into bins by the score of the predicted class. */
 import { WidefieldError } from "../errors.ts";
 
-export interface ReliabilityBin {
+export interface CalibrationBin {
   /** Mean score of the predicted class in this bin; 0 in an empty one. */
   readonly confidence: number;
   /** Share of the bin's predictions that are right. */
@@ -16,7 +16,7 @@ export interface ReliabilityBin {
  * @param labels [n], the true classes
  * @throws WidefieldError E_SHAPE if the sizes do not fit, E_DATA if a score lies outside [0, 1]
  */
-export function reliabilityBins(scores: ArrayLike<number>, labels: ArrayLike<number>, binCount = 10): ReliabilityBin[] {
+export function calibrationBins(scores: ArrayLike<number>, labels: ArrayLike<number>, binCount = 10): CalibrationBin[] {
   const classes = labels.length === 0 ? 0 : scores.length / labels.length;
   if (!Number.isInteger(classes)) {
     throw new WidefieldError(
@@ -48,7 +48,7 @@ export function reliabilityBins(scores: ArrayLike<number>, labels: ArrayLike<num
 }
 
 /** Expected calibration error: the mean distance of accuracy from confidence, weighted by the bins' counts. */
-export function calibrationError(bins: readonly ReliabilityBin[]): number {
+export function calibrationError(bins: readonly CalibrationBin[]): number {
   const total = bins.reduce((sum, { count }) => sum + count, 0);
   const weighted = bins.reduce((sum, bin) => sum + bin.count * Math.abs(bin.accuracy - bin.confidence), 0);
   return total === 0 ? 0 : weighted / total;

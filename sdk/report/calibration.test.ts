@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { calibrationError, reliabilityBins } from "./reliability.ts";
+import { calibrationError, calibrationBins } from "./calibration.ts";
 
 /** Rows of positive numbers, divided by their sum, and a label for each. */
 const classified = fc.integer({ min: 1, max: 7 }).chain((classes) =>
@@ -22,11 +22,11 @@ const classified = fc.integer({ min: 1, max: 7 }).chain((classes) =>
     })),
 );
 
-describe("reliability bins", () => {
+describe("calibration bins", () => {
   it("share out every image, and keep the overall accuracy and mean confidence", () => {
     fc.assert(
       fc.property(classified, fc.integer({ min: 1, max: 20 }), ({ scores, labels, classes }, count) => {
-        const bins = reliabilityBins(scores, labels, count);
+        const bins = calibrationBins(scores, labels, count);
         let right = 0;
         let confidence = 0;
         labels.forEach((label, i) => {
@@ -50,16 +50,16 @@ describe("reliability bins", () => {
   });
 
   it("put a certain score into the last bin", () => {
-    expect(reliabilityBins([1, 0], [0], 4)).toEqual([
+    expect(calibrationBins([1, 0], [0], 4)).toEqual([
       ...Array.from({ length: 3 }, () => ({ confidence: 0, accuracy: 0, count: 0 })),
       { confidence: 1, accuracy: 1, count: 1 },
     ]);
   });
 
   it("refuse scores that are no probabilities, or not a whole number for each image", () => {
-    expect(() => reliabilityBins([0.5, 1.5], [1])).toThrow("the score of image 0 for class 1 is 1.5, not in [0, 1]");
-    expect(() => reliabilityBins([0.5, Number.NaN], [1])).toThrow("is NaN, not in [0, 1]");
-    expect(() => reliabilityBins([0.5, 0.5, 1], [0, 1])).toThrow(
+    expect(() => calibrationBins([0.5, 1.5], [1])).toThrow("the score of image 0 for class 1 is 1.5, not in [0, 1]");
+    expect(() => calibrationBins([0.5, Number.NaN], [1])).toThrow("is NaN, not in [0, 1]");
+    expect(() => calibrationBins([0.5, 0.5, 1], [0, 1])).toThrow(
       "3 scores are not a whole number for each of 2 images",
     );
   });
