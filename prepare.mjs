@@ -52,7 +52,10 @@ export function prepare() {
     process.exit(1);
   }
   const lock = at("package-lock.json");
-  step("install", [lock], "node_modules/esbuild/package.json", () => run("npm", ["ci", "--no-audit", "--no-fund"]));
+  // Not `npm ci`, which would take a running session's node_modules away from under it.
+  step("install", [lock], "node_modules/esbuild/package.json", () =>
+    run("npm", ["install", "--no-save", "--no-audit", "--no-fund"]),
+  );
   const sources = ["assembly", "shaders", "sdk", "cli"].flatMap(filesUnder);
   const settings = ["package.json", "build.mjs", "asconfig.json", "tsconfig.json", "tsconfig.build.json"].map(at);
   step("build", [lock, ...settings, ...sources], "dist/cli.js", () => run(process.execPath, [at("build.mjs")]));
