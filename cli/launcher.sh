@@ -19,7 +19,8 @@ self=$0
 case $self in */*) ;; *) self=./$self ;; esac
 while [ -L "$self" ]; do
   case $self in /*) ;; *) self=./$self ;; esac
-  target=$(PATH="$PATH:/usr/bin:/bin" readlink "$self") || fail "cannot follow the symbolic link $self: call the file that it points to"
+  target=$(PATH="$PATH:/usr/bin:/bin" readlink "$self") ||
+    fail "cannot follow the symbolic link $self: call the file that it points to"
   case $target in /*) self=$target ;; *) self=${self%/*}/$target ;; esac
 done
 here=$(CDPATH='' cd -P -- "${self%/*}/" && pwd -P) || fail "cannot enter the folder of $self"

@@ -133,6 +133,14 @@ describe("widefield from the archive", () => {
     expect((result["error"] as { test: number }).test).toBeLessThan(60);
   });
 
+  it("gp --report: draws its figures from what the archive holds", () => {
+    const file = join(folder, "report.html");
+    const args = ["gp", "--train", "0:50", "--test", "60000:60020", "--backend", "wasm", "--quiet", "--report", file];
+    const outcome = bare(link, args);
+    expect(outcome.status, outcome.stderr).toBe(0);
+    expect(readFileSync(file, "utf8")).toMatch(/<figure id="confusion"[^>]*>\s*<svg /);
+  });
+
   it("finds an adapter by name through its own Vulkan loader, and computes on it", () => {
     const args = ["gp", "--train", "0:20", "--test", "60000:60010", "--backend", "webgpu", "--adapter", "swiftshader"];
     const result = json(bare(link, [...args, "--json", "--quiet"], swiftshader()));
