@@ -2,9 +2,7 @@
  * The float64 Cholesky factorisation and its solves on wasm: GFLOP/s, medians of three, and the memory of the factor
  * over the triangle's.
  *
- *     npx esbuild bench/cholesky.ts --bundle --platform=node --format=esm --packages=external --target=es2023 --ignore-annotations \
- *       --define:WIDEFIELD_VERSION='""' --define:WIDEFIELD_ASSETS='"../dist/"' --outfile=build/bench-cholesky.mjs
- *     node build/bench-cholesky.mjs [--threads t] [n ...]
+ *     npm run bench -- cholesky [--threads t] [n ...]
  */
 import { parseArgs } from "node:util";
 import { open } from "../sdk/index.node.ts";

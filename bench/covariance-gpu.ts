@@ -1,4 +1,8 @@
-/** See covariance-gpu.mjs, which bundles and runs this. */
+/**
+ * ConvNet GP pairs per second on a GPU: a line of pixels a lane against a pixel a lane, in alternation.
+ *
+ *     npm run bench -- covariance-gpu [--swiftshader] [--images 32] [--rounds 5] [--adapter NAME]
+ */
 import { parseArgs } from "node:util";
 import { convnetGp, digitLike, mulberry32 } from "../test/reference/programs.ts";
 import { encodeProgram } from "../sdk/covariance/program.ts";

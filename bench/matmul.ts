@@ -1,9 +1,7 @@
 /**
  * The float32 matrix product on wasm: GFLOP/s by size and transposes, medians of nine.
  *
- *     npx esbuild bench/matmul.ts --bundle --platform=node --format=esm --packages=external --target=es2023 --ignore-annotations \
- *       --define:WIDEFIELD_VERSION='""' --define:WIDEFIELD_ASSETS='"../dist/"' --outfile=build/bench-matmul.mjs
- *     node build/bench-matmul.mjs [threads ...]
+ *     npm run bench -- matmul [threads ...]
  */
 import type { Backend } from "../sdk/engine/backend.ts";
 import { matmul } from "../sdk/engine/kernels/index.ts";

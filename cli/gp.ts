@@ -40,7 +40,11 @@ export function gpCommand(): Command {
     .option("--train <ranges>", "training images", "0:1000")
     .option("--validation <ranges>", "validation images")
     .option("--test <ranges>", "test images")
-    .option("--jitter <x|auto>", "added to the diagonal, relative to its mean", "auto")
+    .option(
+      "--jitter <x|auto|noise>",
+      "added to the diagonal, relative to its mean; auto: the least that works; noise: what float32 errors call for",
+      "noise",
+    )
     .addOption(
       new Option("--precision <name>", "f64: kernels in float64 on wasm").choices(["f32", "f64"]).default("f32"),
     )
@@ -81,7 +85,7 @@ async function run(options: GpOptions): Promise<void> {
       arch: await openArch(options.arch),
       ...sets,
       precision: options.precision,
-      jitter: options.jitter === "auto" ? "auto" : positiveNumber("--jitter", options.jitter),
+      jitter: jitterOf(options.jitter),
       tile: wholeNumber("--tile", options.tile),
       folder: options.store === undefined ? undefined : { files, path: await madeFolder(options.store) },
       stores: opened,
@@ -97,6 +101,10 @@ async function run(options: GpOptions): Promise<void> {
     if (json) session.print(JSON.stringify({ error, kernel, solve, temperature, ...facts }));
     else session.print(summaryText(result, `${backend} (${adapter}), ${threads} threads, ${options.precision}`));
   });
+}
+
+function jitterOf(text: string): number | "auto" | "noise" {
+  return text === "auto" || text === "noise" ? text : positiveNumber("--jitter", text);
 }
 
 async function madeFolder(path: string): Promise<string> {

@@ -16,9 +16,19 @@ export interface KernelMatrix {
   readonly symmetric: boolean;
   /** kernel = stored value * 2^exponent. */
   readonly exponent: number;
+  /** Root mean square of the values' relative errors, rounding and arithmetic together. */
+  readonly relativeError: number;
   /** Stored values, row-major. */
   read(rows: Range, columns: Range): Promise<Values>;
 }
+
+/**
+ * Measured against float64 on MNIST (ConvNet GP, 64 x 64 pairs): 1.7e-7 on wasm; the same program on GPUs has no more.
+ */
+export const FLOAT32_KERNEL_ERROR = 2e-7;
+
+/** Rounding a float64 kernel to float32: half an ulp at most, about 0.3 of 2^-24 on average. */
+const FLOAT32_ROUNDING = 2e-8;
 
 /** Row-major in one array. */
 export class MemoryMatrix implements KernelMatrix {
@@ -26,6 +36,7 @@ export class MemoryMatrix implements KernelMatrix {
   readonly columns: number;
   readonly symmetric: boolean;
   readonly exponent: number;
+  readonly relativeError: number;
   readonly values: Values;
 
   constructor(values: Values, facts: { rows: number; columns: number; symmetric: boolean; exponent: number }) {
@@ -34,6 +45,7 @@ export class MemoryMatrix implements KernelMatrix {
     this.columns = facts.columns;
     this.symmetric = facts.symmetric;
     this.exponent = facts.exponent;
+    this.relativeError = values instanceof Float32Array ? FLOAT32_KERNEL_ERROR : 0;
   }
 
   async read(rows: Range, columns: Range): Promise<Values> {
@@ -55,6 +67,7 @@ export function storedMatrix(store: KernelStore, rows: number, columns: number):
     columns,
     symmetric: store.manifest.symmetric && rows === columns,
     exponent: store.manifest.exponent,
+    relativeError: store.manifest.precision === "f64" ? FLOAT32_ROUNDING : FLOAT32_KERNEL_ERROR,
     read: (rowRange, columnRange) => store.readBlock(rowRange, columnRange, "f32"),
   };
 }
@@ -66,6 +79,7 @@ export function transposed(matrix: KernelMatrix): KernelMatrix {
     columns: matrix.rows,
     symmetric: matrix.symmetric,
     exponent: matrix.exponent,
+    relativeError: matrix.relativeError,
     read: async (rows, columns) => {
       const block = await matrix.read(columns, rows);
       const [height, width] = [rows.end - rows.begin, columns.end - columns.begin];

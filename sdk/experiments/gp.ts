@@ -14,7 +14,7 @@ import { countOf, formatRanges, overlap, type Ranges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { fitTemperature, scores } from "../learn/calibration.ts";
-import { errorPercent, Posterior, type Prediction } from "../learn/gp.ts";
+import { errorPercent, Posterior, type Prediction, type SolveOptions } from "../learn/gp.ts";
 import { indexRanges, selectImages, storeKernel } from "./stored-kernel.ts";
 
 export type SetName = "train" | "validation" | "test";
@@ -37,7 +37,7 @@ export interface GpExperiment {
   readonly validation?: Ranges | undefined;
   readonly test?: Ranges | undefined;
   readonly precision?: Precision | undefined;
-  readonly jitter?: number | "auto" | undefined;
+  readonly jitter?: SolveOptions["jitter"];
   readonly tile?: number | undefined;
   /** Keeps kxx.zarr, kxv.zarr and kxt.zarr in this folder, and resumes from there. */
   readonly folder?: { readonly files: Files; readonly path: string } | undefined;

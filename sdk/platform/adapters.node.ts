@@ -45,6 +45,8 @@ async function adapterNames(dawn: Dawn): Promise<{ backend: string; name: string
 
 /** Undefined when there is no such adapter, or no Dawn. */
 export async function findDawnAdapter(request: AdapterRequest): Promise<FoundAdapter | undefined> {
+  // Without a loader Dawn finds nothing, and complains on the terminal about it.
+  if (operatingSystem() === "linux" && !(await explainLoader()).found) return undefined;
   const dawn = await loadDawn();
   if (dawn === undefined) return undefined;
   const listed = await adapterNames(dawn);
