@@ -1,13 +1,10 @@
 import { it } from "vitest";
-import { openWasm, wasmConfigurations } from "./wasm.ts";
-import { rows } from "../sdk/engine/conformance/conformance.ts";
-import { runCase } from "../sdk/engine/conformance/row.ts";
-import { RandomStream } from "../sdk/engine/rng.ts";
-it("x", async () => {
-  const b = await openWasm({ variant: "threads", threads: 2 });
-  for (const row of rows.filter(r => /^(vari|cov|chol)/.test(r.kernel.name))) for (const c of row.cases(new RandomStream(0, "conformance "+row.kernel.name), b)) {
-    const o = await runCase(b, c);
-    if (!(o.error <= row.tolerance) ) console.log(row.kernel.name, c.name, o.error);
-  }
+import { openForTests } from "../sdk/engine/webgpu/testing.ts";
+import { runConformance } from "../sdk/engine/conformance/conformance.ts";
+it("gpu", async () => {
+  const b = await openForTests();
+  let t = performance.now();
+  await runConformance(b, { rateSeconds: 0.05, onRow: (r) => { console.log(r.kernel.padEnd(18), r.cases, r.maxError.toExponential(2), r.tolerance, r.rate?.toPrecision(4), r.unit, r.ok, r.digest.toString(16), (performance.now()-t).toFixed(0)+"ms", r.ok ? "" : r.worstCase); t = performance.now(); } });
+  console.log(b.stats());
   await b.close();
 });
