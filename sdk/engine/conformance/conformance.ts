@@ -14,6 +14,9 @@ import { matmulRow } from "./matmul.ts";
 import { reduceRow } from "./reduce.ts";
 import { FNV_START, runCase, type Row } from "./row.ts";
 
+export { conformanceTable, offRows } from "./report.ts";
+export { hasRelaxedSimd } from "../wasm/variants.ts";
+
 /** One row a kernel. */
 export const rows: readonly Row[] = [matmulRow, elementwiseRow, reduceRow, ...covarianceRows, ...linalgRows];
 
