@@ -88,6 +88,17 @@ const shared = {
   absWorkingDir: root.pathname,
 };
 
+/** zarrita knows compressors that our stores do not use, and that weigh more than everything else together. */
+const noCompressors = {
+  name: "no-compressors",
+  setup(build) {
+    build.onResolve({ filter: /^numcodecs\// }, ({ path }) => ({ path, namespace: "no-compressors" }));
+    build.onLoad({ filter: /.*/, namespace: "no-compressors" }, ({ path }) => ({
+      contents: `throw new Error("widefield's stores are not compressed: no " + ${JSON.stringify(path)});`,
+    }));
+  },
+};
+
 /** CommonJS dependencies (the progress bar) ask for `require`; ESM output has to provide it. */
 const requireBanner =
   'import { createRequire as wfCreateRequire } from "node:module"; const require = wfCreateRequire(import.meta.url);';
@@ -107,6 +118,7 @@ async function node() {
     splitting: true,
     chunkNames: "chunk-[hash]",
     external: ["webgpu"],
+    plugins: [noCompressors],
     banner: { js: requireBanner },
   });
 }
@@ -145,7 +157,7 @@ export async function browser(entryPoints = { browser: "sdk/index.browser.ts" },
     outdir,
     platform: "browser",
     minify: true,
-    plugins: [inlineAssets],
+    plugins: [inlineAssets, noCompressors],
   });
 }
 

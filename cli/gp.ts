@@ -9,7 +9,10 @@ import type { Dataset } from "../sdk/data/dataset.ts";
 import type { Ranges } from "../sdk/data/ranges.ts";
 import { indicesOf } from "../sdk/data/ranges.ts";
 import { WidefieldError } from "../sdk/errors.ts";
-import { runGp, type GpResult } from "../sdk/experiments/gp.ts";
+import { runGp, type GpExperiment, type GpResult } from "../sdk/experiments/gp.ts";
+import { gpReport } from "../sdk/experiments/gp-report.ts";
+import { version } from "../sdk/index.node.ts";
+import { platform } from "../sdk/platform/platform.ts";
 import { formatRate, table } from "./format.ts";
 import { addDataOptions, openArch, openDataset, openRanges, type DataOptions } from "./inputs.ts";
 import { addEngineOptions, positiveNumber, wholeNumber, withEngine, type CommonOptions } from "./session.ts";
@@ -28,6 +31,7 @@ interface GpOptions extends CommonOptions, DataOptions {
   readonly kxt?: string;
   readonly scores?: string;
   readonly variance?: true;
+  readonly report?: string;
 }
 
 const SETS = ["train", "validation", "test"] as const;
@@ -54,6 +58,7 @@ export function gpCommand(): Command {
     .option("--kxv <store>", "the kernel of training and validation images, likewise")
     .option("--kxt <store>", "the kernel of training and test images, likewise")
     .option("--scores <file>", "write every prediction with its class scores as CSV; calibrated on --validation")
+    .option("--report <file>", "write a page with tables, figures and misclassified images (HTML)")
     .option("--variance", "with --scores: predictive variances too")
     .action(run);
 }
@@ -79,7 +84,7 @@ async function run(options: GpOptions): Promise<void> {
       const path = options[name];
       if (path !== undefined) opened[name] = await KernelStore.open(files, path);
     }
-    const result = await runGp({
+    const experiment: GpExperiment = {
       engine,
       dataset,
       arch: await openArch(options.arch),
@@ -93,7 +98,9 @@ async function run(options: GpOptions): Promise<void> {
       signal,
       onProgress: ({ phase, label, done, total, rate }) =>
         progress.update(label, done, total, formatRate(rate, phase === "kernel" ? "pairs/s" : "GFLOP/s")),
-    });
+    };
+    const result = await runGp(experiment);
+    if (options.report !== undefined) await writeReport(options.report, experiment, result);
     if (options.scores !== undefined) await writeScores(options.scores, dataset, sets, result);
     const { backend, adapter, threads } = engine.info;
     const { error, kernel, solve, temperature } = result;
@@ -146,8 +153,22 @@ async function writeScores(
       lines.push([name, index, truth[row], prediction.labels[row], ...own, ...variance].join(","));
     });
   }
+  await writeText(path, `${lines.join("\n")}\n`);
+}
+
+async function writeReport(path: string, experiment: GpExperiment, result: GpResult): Promise<void> {
+  // Charts are large: they are loaded when somebody wants them.
+  const { renderGpReport } = await import("../sdk/report/gp-report.ts");
+  const host = platform();
+  const command = ["widefield", ...process.argv.slice(2)].join(" ");
+  const title = `GP classification of ${experiment.dataset.name}`;
+  const facts = { command, title, version, runtime: `${host.name} ${host.version}` };
+  await writeText(path, await renderGpReport(gpReport(experiment, result, facts)));
+}
+
+async function writeText(path: string, text: string): Promise<void> {
   try {
-    await writeFile(path, `${lines.join("\n")}\n`);
+    await writeFile(path, text);
   } catch (cause) {
     throw ioError(cause, "writing", path);
   }

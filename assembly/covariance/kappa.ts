@@ -53,6 +53,11 @@ export function prepareKappa(at: usize, scale: f64): void {
     splat(at + 112, scale * P5_5);
     return;
   }
+  if (scale == 0) {
+    // Weights of variance zero: lambda is zero too, and no Q is monic. The tables hold r = 0, so zeros will do.
+    for (let word: usize = 32; word < KAPPA_BYTES; word += 16) splat(at + word, 0);
+    return;
+  }
   const root = Math.sqrt(kappaLambda(scale));
   let power = root; // lambda^(i + 1/2)
   const q0 = (scale * P0_4) / power;

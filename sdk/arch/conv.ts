@@ -26,7 +26,7 @@ export const convSchema = z.strictObject({
   dilation: pairSchema("dilation").default([1, 1]),
   padding: z
     .union(
-      [z.enum(["same", "same-tf", "valid"]), z.int().min(0)],
+      [z.enum(["same", "same-tf", "valid"]), z.int().min(0, "padding must not be negative")],
       'padding is "same", "same-tf", "valid" or a number of pixels',
     )
     .default("same"),

@@ -1,5 +1,5 @@
 /** `kernel(engine, arch, X, Y?)`: the kernel of an architecture's infinitely wide network, in memory. */
-import { computeMatrix, type MatrixProgress, type Values } from "../covariance/matrix.ts";
+import { computeMatrix, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
 import { type ImageBlock, type Precision, ProgramTiles } from "../covariance/tiles.ts";
 import { checkFinite, type ImageShape } from "../data/dataset.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
@@ -55,11 +55,6 @@ export function imageBlock(set: ImageSet, name: string): ImageBlock {
   return { count, floats, slice: (begin, end) => set.images.subarray(begin * floats, end * floats) };
 }
 
-/** Bytes that tables may take: a quarter of the engine's memory, and of what wasm can address. */
-export function tableBudget(engine: Engine): number {
-  return Math.floor(Math.min(engine.memoryBytes, engine.info.maxBufferBytes, 2 ** 32) / 4);
-}
-
 /** What computes tiles of the kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). */
 export async function kernelTiles(
   engine: Engine,
@@ -73,7 +68,10 @@ export async function kernelTiles(
   readonly rows: number;
   readonly columns: number;
 }> {
-  const program = compile(arch, shapeOf(rows.shape));
+  const [shape, other] = [shapeOf(rows.shape), shapeOf(columns.shape)];
+  if (formatShape(shape) !== formatShape(other))
+    throw new WidefieldError("E_SHAPE", `X has inputs of ${formatShape(shape)}, and Y of ${formatShape(other)}`);
+  const program = compile(arch, shape);
   const rowBlock = imageBlock(rows, "X");
   const columnBlock = columns === rows ? rowBlock : imageBlock(columns, "Y");
   const backend = precision === "f64" ? await float64Backend(engine) : engine.backend;
@@ -83,7 +81,7 @@ export async function kernelTiles(
     rows: rowBlock,
     columns: columnBlock,
     precision,
-    tableBudget: tableBudget(engine),
+    memoryBytes: engine.memoryBytes,
   });
   return { tiles, exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
 }
@@ -132,8 +130,9 @@ export async function kernelDiagonal(
   X: ImageSet,
   options: Pick<KernelOptions, "precision" | "tile"> = {},
 ): Promise<Float64Array> {
-  const { tiles, exponent, rows } = await kernelTiles(engine, arch, X, X, options.precision ?? "f32");
   const tile = options.tile ?? DEFAULT_TILE;
+  requireTile(tile);
+  const { tiles, exponent, rows } = await kernelTiles(engine, arch, X, X, options.precision ?? "f32");
   const diagonal = new Float64Array(rows);
   try {
     for (let begin = 0; begin < rows; begin += tile) {

@@ -84,6 +84,9 @@ export class ProgramBuilder {
           `add flatten, or a convolution that covers the map`,
       );
     }
+    // The kernel's own scale belongs into a read-out, even of one pixel: a relu's arc-cosine step is accurate for scales
+    // near 2, and loses digits when it has to absorb a small one.
+    if (this.last().kind !== "mean") this.mean();
     const exponent = Math.abs(this.exponent) <= PLAIN_EXPONENT ? 0 : this.exponent;
     scaleStep(this.last(), this.unit * 2 ** (this.exponent - exponent));
     for (let index = this.steps.length - 1; index > 0; index--) {

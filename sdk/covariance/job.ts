@@ -6,6 +6,7 @@
  * is computed again. That costs one read of what is there (about 600 MB/s), always less than computing it.
  */
 import { WidefieldError } from "../errors.ts";
+import { smallestBudget } from "./memory.ts";
 import { chunkBytes } from "./store/chunk.ts";
 import { isTemporary, isAbandoned } from "./store/files.ts";
 import { type Grid, type Shard, type Tile, columnRange, pairsOf, rowRange, shardTiles } from "./store/grid.ts";
@@ -17,9 +18,10 @@ import { type VerifyResult, verifyTiles } from "./store/verify.ts";
 export interface TileSource {
   /**
    * Most bytes that the source holds while it computes tiles of at most this size, on the host and the device: images,
-   * tables, scratch. The arrays that it has handed out are not its own.
+   * tables, scratch. The arrays that it has handed out are not its own. Caches may grow with the job's budget,
+   * `memoryBytes`, by a part of every byte.
    */
-  peakBytes(tileRows: number, tileColumns: number): number;
+  peakBytes(tileRows: number, tileColumns: number, memoryBytes: number): number;
   /** Called once, before the first tile, and only if there is a tile to compute. */
   prepare?(): Promise<void>;
   /**
@@ -87,10 +89,10 @@ export interface MemoryPlan {
  */
 export function planMemory(grid: Grid, source: TileSource, memoryBytes: number): MemoryPlan {
   for (let writesAtOnce = MOST_WRITES_AT_ONCE; writesAtOnce >= 1; writesAtOnce--) {
-    const peakBytes = peakBytesOf(grid, source, writesAtOnce);
+    const peakBytes = peakBytesOf(grid, source, writesAtOnce, memoryBytes);
     if (peakBytes <= memoryBytes) return { writesAtOnce, peakBytes };
   }
-  const smallest = peakBytesOf(grid, source, 1);
+  const smallest = smallestBudget((budget) => peakBytesOf(grid, source, 1, budget));
   const tile = largestTile(grid, source, memoryBytes);
   throw new WidefieldError(
     "E_MEMORY",
@@ -101,16 +103,16 @@ export function planMemory(grid: Grid, source: TileSource, memoryBytes: number):
   );
 }
 
-function peakBytesOf(grid: Grid, source: TileSource, writesAtOnce: number): number {
+function peakBytesOf(grid: Grid, source: TileSource, writesAtOnce: number, memoryBytes: number): number {
   const rows = Math.min(grid.tile, grid.rows);
   const columns = Math.min(grid.tile, grid.columns);
-  return source.peakBytes(rows, columns) + 2 * 4 * rows * columns + writesAtOnce * chunkBytes(grid);
+  return source.peakBytes(rows, columns, memoryBytes) + 2 * 4 * rows * columns + writesAtOnce * chunkBytes(grid);
 }
 
 /** By halving, down to 16 x 16; undefined where not even that fits. */
 function largestTile(grid: Grid, source: TileSource, memoryBytes: number): number | undefined {
   for (let tile = grid.tile >> 1; tile >= 16; tile >>= 1) {
-    if (peakBytesOf({ ...grid, tile }, source, 1) <= memoryBytes) return tile;
+    if (peakBytesOf({ ...grid, tile }, source, 1, memoryBytes) <= memoryBytes) return tile;
   }
   return undefined;
 }

@@ -3,6 +3,7 @@
  * by 2^exponent.
  */
 import { WidefieldError } from "../errors.ts";
+import { smallestBudget } from "./memory.ts";
 import type { Range } from "./store/grid.ts";
 import { type Grid, columnRange, pairsOf, rowRange, snakeOrder } from "./store/grid.ts";
 import type { KernelStore } from "./store/store.ts";
@@ -111,14 +112,22 @@ export interface MatrixJob {
   readonly onProgress?: ((progress: MatrixProgress) => void) | undefined;
 }
 
+/** Throws E_CONFIG for a tile size that is none. */
+export function requireTile(tile: number): void {
+  if (Number.isSafeInteger(tile) && tile >= 1) return;
+  throw new WidefieldError("E_CONFIG", `a tile has a whole number of rows and columns, at least 1, not ${tile}`);
+}
+
 /**
  * Computes a whole matrix in memory, tile by tile. Throws E_MEMORY before it starts where it does not fit the budget,
- * E_ABORTED when stopped.
+ * E_CONFIG for a tile size that is none, E_ABORTED when stopped.
  */
 export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
   const { rows, columns, symmetric, tiles, precision, signal, onProgress } = job;
+  requireTile(job.tile);
   const bytes = rows * columns * (precision === "f64" ? 8 : 4);
-  const needed = bytes + tiles.peakBytes(Math.min(job.tile, rows), Math.min(job.tile, columns));
+  const [tileRows, tileColumns] = [Math.min(job.tile, rows), Math.min(job.tile, columns)];
+  const needed = smallestBudget((budget) => bytes + tiles.peakBytes(tileRows, tileColumns, budget));
   if (needed > job.memoryBytes) {
     throw new WidefieldError(
       "E_MEMORY",

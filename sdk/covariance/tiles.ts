@@ -36,8 +36,8 @@ export interface TileSettings {
   /** The same object as `rows` for a symmetric matrix. */
   readonly columns: ImageBlock;
   readonly precision: Precision;
-  /** Bytes that tables may occupy. */
-  readonly tableBudget: number;
+  /** Budget of the job that the tiles are for; tables are kept in a part of it. */
+  readonly memoryBytes: number;
 }
 
 export class ProgramTiles implements TileSource {
@@ -69,14 +69,14 @@ export class ProgramTiles implements TileSource {
     backend.write(this.words, 0, words);
   }
 
-  /** Bytes of a tile with the tables, variances and images that it needs. */
-  peakBytes(tileRows: number, tileColumns: number): number {
+  /** Bytes of a tile with the tables, variances and images that it needs, and of the tables kept from other tiles. */
+  peakBytes(tileRows: number, tileColumns: number, memoryBytes: number): number {
     const images = tileRows + tileColumns;
     const block = this.tableBytes(tileRows) + this.tableBytes(tileColumns) + images * this.scalar;
     const uploads = 2 * Math.max(tileRows, tileColumns) * this.settings.program.imageFloats * this.scalar;
     const { info } = this.settings.backend;
     const scratch = info.backend === "wasm" ? fixedBytes(info.threads) : 0;
-    return scratch + Math.max(block, this.settings.tableBudget) + uploads + tileRows * tileColumns * this.scalar;
+    return scratch + Math.max(block, this.tableBudget(memoryBytes)) + uploads + tileRows * tileColumns * this.scalar;
   }
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. */
@@ -195,9 +195,15 @@ export class ProgramTiles implements TileSource {
     return block;
   }
 
+  /** Bytes that tables may take: a quarter of the budget, and of what the backend can address. */
+  private tableBudget(memoryBytes: number): number {
+    return Math.floor(Math.min(memoryBytes, this.settings.backend.info.maxBufferBytes, 2 ** 32) / 4);
+  }
+
   private evict(needed: number, keep: Block | undefined): void {
+    const budget = this.tableBudget(this.settings.memoryBytes);
     for (const [key, block] of this.blocks) {
-      if (this.bytes + needed <= this.settings.tableBudget) return;
+      if (this.bytes + needed <= budget) return;
       if (block === keep) continue;
       this.blocks.delete(key);
       this.release(block);

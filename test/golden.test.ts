@@ -1,0 +1,146 @@
+/**
+ * Accuracy against kernels that were computed elsewhere in extended precision, and of float32 against our own float64.
+ * Each test on published images has a twin on the built-in digits, against the float64 reference, which always runs.
+ */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { dense, relu, serial, type Arch } from "../sdk/arch/arch.ts";
+import { kernel, kernelDiagonal, type ImageSet } from "../sdk/arch/kernel.ts";
+import { preset } from "../sdk/arch/presets.ts";
+import type { Dataset } from "../sdk/data/dataset.ts";
+import { digits } from "../sdk/data/digits.ts";
+import { readFileFromDisk } from "../sdk/data/files.ts";
+import { loadDataset } from "../sdk/data/registry.ts";
+import type { Engine } from "../sdk/engine/engine.ts";
+import { gpuEngine, wasmEngine, worstRelative } from "./engines.ts";
+import { cifar8, golden, goldenArch, hasCifar, hasGolden, hasMnist, mnistFolder, type Golden } from "./golden-files.ts";
+import { referenceKernel } from "./reference/arch.ts";
+import { mulberry32 } from "./reference/programs.ts";
+import { wasmConfigurations } from "./wasm.ts";
+
+const F64 = { precision: "f64" } as const;
+const convnet = preset("convnet-gp");
+/** Every backend, by name. */
+const engines = new Map<string, Engine>();
+let wasm: Engine;
+
+beforeAll(async () => {
+  for (const configuration of wasmConfigurations) {
+    const { variant, threads } = configuration;
+    engines.set(`wasm ${variant}, ${threads} threads`, await wasmEngine(configuration));
+  }
+  engines.set("webgpu", await gpuEngine());
+  wasm = await wasmEngine();
+});
+afterAll(async () => {
+  for (const engine of [...engines.values(), wasm]) await engine.close();
+});
+
+/** Errors of float64, and of float32 on every backend, of the kernel among some images. */
+async function errors(arch: Arch, double: ImageSet, single: ImageSet, expected: ArrayLike<number>) {
+  const f64 = worstRelative((await kernel(wasm, arch, double, undefined, F64)).values, expected);
+  const f32: Record<string, number> = {};
+  for (const [name, engine] of engines)
+    f32[name] = worstRelative((await kernel(engine, arch, single)).values, expected);
+  return { f64, f32 };
+}
+
+function expectAccurate({ f64, f32 }: Awaited<ReturnType<typeof errors>>): void {
+  expect(f64).toBeLessThan(1e-12);
+  for (const [name, error] of Object.entries(f32)) expect(error, name).toBeLessThan(1e-6);
+}
+
+/** float32 on every backend against our own float64, on `n` x `n` images that are not the same. */
+async function expectSingleAsDouble(dataset: Dataset, n: number): Promise<void> {
+  const [rows, columns] = [`0:${n}`, `${dataset.trainCount}:${dataset.trainCount + n}`];
+  const double = await kernel(wasm, convnet, dataset.select(rows), dataset.select(columns), F64);
+  const diagonal = await kernelDiagonal(wasm, convnet, dataset.select(rows), F64);
+  for (const [name, engine] of engines) {
+    const single = await kernel(engine, convnet, dataset.select(rows), dataset.select(columns));
+    expect(worstRelative(single.values, double.values), name).toBeLessThan(1e-6);
+    expect(worstRelative(await kernelDiagonal(engine, convnet, dataset.select(rows)), diagonal), name).toBeLessThan(
+      1e-6,
+    );
+  }
+}
+
+const images = (set: ImageSet, floats: number) =>
+  Array.from({ length: set.images.length / floats }, (_, i) => set.images.subarray(i * floats, (i + 1) * floats));
+
+describe.runIf(hasGolden)("reference kernels of MNIST", () => {
+  let reference: Golden;
+  let mnist: Dataset;
+  beforeAll(async () => {
+    reference = await golden();
+    mnist = await loadDataset("mnist", { dataDir: mnistFolder, readFile: readFileFromDisk });
+  });
+  const ranges = (indices: number[]) => indices.map((index) => ({ start: index, end: index + 1 }));
+
+  it("convnet-gp: float64 within 1e-12, float32 within 1e-6 on every backend", async () => {
+    const { indices, kernels } = reference.mnist;
+    const expected = kernels["convnet-gp"]?.flat() ?? [];
+    const which = ranges(indices);
+    expectAccurate(await errors(convnet, mnist.selectFloat64(which), mnist.select(which), expected));
+  });
+
+  it("dense networks of 2, 3 and 4 layers on images of norm sqrt(784), likewise", async () => {
+    const { indices, kernels } = reference.fc;
+    const { images: pixels } = mnist.selectFloat64(ranges(indices));
+    const scaled = Float64Array.from(pixels);
+    for (const image of images({ images: scaled, shape: [784] }, 784)) {
+      const norm = Math.hypot(...image);
+      image.forEach((value, p) => (image[p] = (value * 28) / norm));
+    }
+    for (const [depth, { nngp }] of Object.entries(kernels)) {
+      const arch = serial(dense(), ...Array.from({ length: Number(depth) - 1 }, () => [relu(), dense()]).flat());
+      const single = { images: Float32Array.from(scaled), shape: [784] } as const;
+      expectAccurate(await errors(arch, { images: scaled, shape: [784] }, single, nngp.flat()));
+    }
+  });
+});
+
+describe.runIf(hasCifar)("reference kernels of CIFAR at 8 x 8", () => {
+  for (const name of ["conv-strided-valid", "conv-even-dilated"]) {
+    it(`${name}: float64 within 1e-12, float32 within 1e-6 on every backend`, async () => {
+      const { first, count, kernels } = (await golden()).cifar8;
+      const { arch, nngp } = kernels[name] ?? { arch: [], nngp: [] };
+      const double = { images: await cifar8(first, count), shape: [3, 8, 8] } as const;
+      const single = { images: Float32Array.from(double.images), shape: double.shape };
+      expectAccurate(await errors(goldenArch(arch), double, single, nngp.flat()));
+    });
+  }
+});
+
+describe("the reference's kernels of synthetic images", () => {
+  it("convnet-gp on digits: float64 within 1e-12, float32 within 1e-6 on every backend", async () => {
+    const dataset = digits({ seed: Date.now() });
+    const [double, single] = [dataset.selectFloat64("0:6"), dataset.select("0:6")];
+    const rows = images(double, 784);
+    expectAccurate(await errors(convnet, double, single, referenceKernel(convnet.toJSON(), [1, 28, 28], rows, rows)));
+  });
+
+  it("the architectures of the CIFAR test on random colours, likewise", async () => {
+    const random = mulberry32(Date.now());
+    const shape = [3, 8, 8] as const;
+    const double = Float64Array.from({ length: 4 * 192 }, () => Math.fround(random()));
+    const rows = images({ images: double, shape }, 192);
+    for (const layers of [
+      [["conv", 3, 1, "same", 1.3, 0.2, 1], ["relu"], ["conv", 3, 2, "valid", 2, 0.1, 1], ["relu"]],
+      [["conv", 4, 1, "same", 1.3, 0.2, 1], ["relu"], ["conv", 3, 1, 2, 1.7, 0.3, 2], ["relu"]],
+    ]) {
+      const arch = goldenArch([...layers, ["flatten"], ["dense", 1.1, 0.4]]);
+      const expected = referenceKernel(arch.toJSON(), shape, rows, rows);
+      expectAccurate(
+        await errors(arch, { images: double, shape }, { images: Float32Array.from(double), shape }, expected),
+      );
+    }
+  });
+});
+
+describe("float32 is within 1e-6 of our own float64 on every backend", () => {
+  it.runIf(hasMnist)("64 x 64 pairs of MNIST", async () => {
+    await expectSingleAsDouble(await loadDataset("mnist", { dataDir: mnistFolder, readFile: readFileFromDisk }), 64);
+  });
+  it("64 x 64 pairs of digits", async () => {
+    await expectSingleAsDouble(digits({ seed: Date.now() }), 64);
+  });
+});
