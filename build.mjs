@@ -157,6 +157,7 @@ export async function browser(entryPoints = { browser: "sdk/index.browser.ts" },
     outdir,
     platform: "browser",
     minify: true,
+    splitting: Object.keys(entryPoints).length > 1, // several share their modules' state
     plugins: [inlineAssets, noCompressors],
   });
 }

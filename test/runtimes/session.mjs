@@ -24,10 +24,8 @@ export async function session(widefield, conformance, { threadCounts = [], kerne
   const info = engine.info;
   const rows = await conformance.runConformance(engine.backend, suite);
   const leaked = await engine.stats();
-  const pending = engine.backend.finish();
-  await engine.close();
-  await pending;
-  await engine.close();
+  const whileClosing = refusal(engine.backend.finish());
+  await Promise.all([engine.close(), engine.close()]);
   const afterClose = await refusal(engine.backend.finish());
   const threads = [];
   for (const count of threadCounts) {
@@ -47,6 +45,7 @@ export async function session(widefield, conformance, { threadCounts = [], kerne
     rows,
     digests: rows.map(digestOf),
     leaked,
+    whileClosing: await whileClosing,
     afterClose,
     threads,
     noAdapter,

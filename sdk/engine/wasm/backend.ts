@@ -382,9 +382,8 @@ export class WasmBackend implements Backend {
       if (name !== undefined && name !== "fence") suspects.add(name);
     }
     const kernel = suspects.size > 0 ? [...suspects].join(" or ") : running;
-    return new WidefieldError("E_DEVICE", `a wasm thread failed in kernel ${kernel}: ${reason}`, {
-      details: { kernel },
-    });
+    const what = this.published === 0 ? "a wasm thread could not start" : `a wasm thread failed in kernel ${kernel}`;
+    return new WidefieldError("E_DEVICE", `${what}: ${reason}`, { details: { kernel } });
   }
 
   private rejectAll(error: WidefieldError): void {
