@@ -7,7 +7,7 @@
 import { VarianceParams, StepKind, STEP_BYTES } from "./generated/kernels";
 import { buffer } from "./dispatch";
 import { conv64, input64, mean64 } from "./covariance/map64";
-import { kappaLambda } from "./covariance/kappa";
+import { kappaGain, kappaRootLambda } from "./covariance/kappa";
 import { LANES, lanesOf, LANES_RELU_BYTES, LANE_BYTES, S_MIN, SPLAT_RELU_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
 
@@ -67,10 +67,11 @@ function imageVariance(
 
 function relu(step: Step, map: usize, lanes: usize, splat: usize): void {
   const pixels = <usize>(step.inHeight * step.inWidth);
-  const rootLambda = Math.sqrt(kappaLambda(step.factor64));
+  const gain = kappaGain(step.factor64);
+  const rootLambda = kappaRootLambda();
   for (let p: usize = 0; p < pixels; p++) {
     const value = load<f64>(map + (p << 3));
-    const s = Math.sqrt(Math.max(value, 0));
+    const s = gain * Math.sqrt(Math.max(value, 0));
     const alive = s >= S_MIN;
     const deviation = alive ? <f32>s : 0;
     const inverse = alive ? <f32>(rootLambda / s) : 0;

@@ -7,4 +7,6 @@ export function unpackOnce(
   needed: readonly string[],
   unpack: (folder: string, packed: readonly Buffer[]) => void,
 ): string;
-export function swiftshaderEnvironment(environment?: NodeJS.ProcessEnv): Record<"LD_LIBRARY_PATH" | "VK_DRIVER_FILES", string>;
+export function swiftshaderEnvironment(
+  environment?: NodeJS.ProcessEnv,
+): Record<"LD_LIBRARY_PATH" | "VK_DRIVER_FILES", string>;

@@ -8,10 +8,13 @@
  * There is one square root, and nothing cancels near c = 1 or c = -1. P is a minimax polynomial:
  * degree 4 (error 1.3e-7 of n) in the plain build, degree 5 (1.5e-8) where fused multiply-add makes Horner cheap.
  *
- * Plain build: `scale` (the step's, which holds the next convolution's weight) and P's leading coefficient are folded
- * into the variable. With v = lambda u and lambda^4.5 = scale p4,
+ * A step gives scale n kappa_1. The kernel is homogeneous, so the scale goes into what it is taken of: with
+ * s -> s sqrt(scale / 2) in the tables and k -> k scale / 2, what remains is 2 n kappa_1, whatever the scale (the
+ * program's builder makes it 2 nearly everywhere, and then k needs no product).
  *
- *     scale sqrt(u) P(u) = sqrt(v) Q(v),   Q monic of degree 4,
+ * Plain build: the 2 and P's leading coefficient are folded into the variable. With v = lambda u, lambda^4.5 = 2 p4,
+ *
+ *     2 sqrt(u) P(u) = sqrt(v) Q(v),   Q monic of degree 4,
  *
  * and Q is the product of two real quadratics, ((v + a) v + b) ((v + c) v + e): three products and four sums on the
  * shortest chain of dependent operations, which is what limits this step (Horner's chain is twice as long). P's roots
@@ -38,9 +41,14 @@ const P5_5: f64 = 0.000118943471;
 /** Bytes of one relu step's constants: splat vectors, read from memory because V8 rebuilds literals in every turn. */
 export const KAPPA_BYTES: usize = 9 * 16;
 
+/** What `variance` multiplies a standard deviation with, for a step's scale. */
+export function kappaGain(scale: f64): f64 {
+  return Math.sqrt(0.5 * scale);
+}
+
 /** What `variance` folds into 1/s. */
-export function kappaLambda(scale: f64): f64 {
-  return ASC_FEATURE_RELAXED_SIMD ? 1 : Math.pow(scale * P4_4, 1.0 / 4.5);
+export function kappaRootLambda(): f64 {
+  return ASC_FEATURE_RELAXED_SIMD ? 1 : Math.pow(2 * P4_4, 1.0 / 9.0);
 }
 
 /** Writes the constants of a relu step. */
@@ -48,15 +56,15 @@ export function prepareKappa(at: usize, scale: f64): void {
   v128.store(at, i32x4.splat(0x7fffffff));
   splat(at + 16, 0.5 * scale);
   if (ASC_FEATURE_RELAXED_SIMD) {
-    splat(at + 32, scale * P0_5);
-    splat(at + 48, scale * P1_5);
-    splat(at + 64, scale * P2_5);
-    splat(at + 80, scale * P3_5);
-    splat(at + 96, scale * P4_5);
-    splat(at + 112, scale * P5_5);
+    splat(at + 32, 2 * P0_5);
+    splat(at + 48, 2 * P1_5);
+    splat(at + 64, 2 * P2_5);
+    splat(at + 80, 2 * P3_5);
+    splat(at + 96, 2 * P4_5);
+    splat(at + 112, 2 * P5_5);
     return;
   }
-  const lambda = kappaLambda(scale);
+  const lambda = kappaRootLambda() * kappaRootLambda();
   splat(at + 32, A1 * lambda);
   splat(at + 48, B1 * lambda * lambda);
   splat(at + 64, A2 * lambda);
@@ -78,9 +86,9 @@ export function kappa1(
   k: v128, x: usize, y: usize, magnitude: v128, half: v128, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
 ): v128 {
   const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
-  const d = v128.and(f32x4.sub(n, v128.and(k, magnitude)), magnitude);
-  const positive = f32x4.mul(f32x4.pmax(f32x4.splat(0), k), half);
-  return arc(positive, d, x, y, a, b, c, e, f, g);
+  const scaled = f32x4.mul(k, half);
+  const d = v128.and(f32x4.sub(n, v128.and(scaled, magnitude)), magnitude);
+  return arc(f32x4.pmax(f32x4.splat(0), scaled), d, x, y, a, b, c, e, f, g);
 }
 
 /** The same where no covariance is negative (behind the first relu) and scale = 2: three operations fewer. */
@@ -94,7 +102,7 @@ export function kappa1Positive(
   return arc(k, d, x, y, a, b, c, e, f, g);
 }
 
-/** base + scale d sqrt(u) P(u), the latter as d sqrt(v) Q(v). */
+/** base + 2 d sqrt(u) P(u), the latter as d sqrt(v) Q(v). */
 // @ts-ignore: decorator
 @inline
 function arc(

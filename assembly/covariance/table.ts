@@ -8,7 +8,7 @@
  *     splats: four times [pixel]          each image on its own: the one. Compact, because its table shares L1 with
  *             [relu pixel][s, r]          the pair's maps (6 KB a layer of 28 x 28; read out of lanes it would be 25)
  *
- * s is the standard deviation before the relu and r = sqrt(lambda) / s, with the lambda of that relu (`kappa.ts`).
+ * s is the standard deviation before the relu, times that relu's gain, and r = sqrt(lambda) / s (`kappa.ts`).
  * A standard deviation below S_MIN counts as zero and gets r = 0: the pixel's covariances are zero, and 1/s of a
  * denormal cannot overflow into inf * 0 = NaN.
  */

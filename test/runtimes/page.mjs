@@ -10,7 +10,10 @@ const isolation = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-E
 
 /** The package and the suite as a page loads them: built like `dist/browser.js`, and sharing their modules. */
 export async function buildPage() {
-  await buildForBrowsers({ widefield: "sdk/index.browser.ts", conformance: "sdk/engine/conformance/conformance.ts" }, BUILT);
+  await buildForBrowsers(
+    { widefield: "sdk/index.browser.ts", conformance: "sdk/engine/conformance/conformance.ts" },
+    BUILT,
+  );
 }
 
 /** What a page offers to `page.evaluate`: sessions, or the one file that the package ships. */

@@ -58,7 +58,10 @@ describe("Node, wasm with relaxed SIMD", () => {
 });
 
 describe("Node, WebGPU (Dawn)", () => {
-  itKeepsEveryPromise(reportOf(() => nodeSession(GPU)), /swiftshader/i);
+  itKeepsEveryPromise(
+    reportOf(() => nodeSession(GPU)),
+    /swiftshader/i,
+  );
 });
 
 describe("Deno, wasm", () => {
@@ -69,7 +72,10 @@ describe("Deno, wasm", () => {
 });
 
 describe("Deno, WebGPU (wgpu)", () => {
-  itKeepsEveryPromise(reportOf(() => denoSession(GPU)), /swiftshader/i);
+  itKeepsEveryPromise(
+    reportOf(() => denoSession(GPU)),
+    /swiftshader/i,
+  );
 });
 
 describe("Chromium", () => {
@@ -117,7 +123,10 @@ describe("Chromium", () => {
     });
 
     describe("WebGPU", () => {
-      itKeepsEveryPromise(reportOf(() => inPage(GPU)), /swiftshader/i);
+      itKeepsEveryPromise(
+        reportOf(() => inPage(GPU)),
+        /swiftshader/i,
+      );
     });
 
     it("the one file that the package ships for browsers opens and closes an engine, and needs no other file", async () => {

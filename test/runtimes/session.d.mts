@@ -24,7 +24,11 @@ export interface SessionReport {
   /** What finish() came to that was waiting when the engine closed, and one that came later. */
   readonly whileClosing: Refusal | undefined;
   readonly afterClose: Refusal | undefined;
-  readonly threads: readonly { readonly count: number; readonly info: BackendInfo; readonly digests: readonly string[] }[];
+  readonly threads: readonly {
+    readonly count: number;
+    readonly info: BackendInfo;
+    readonly digests: readonly string[];
+  }[];
   /** open() with an adapter's name that none has, and with "webgpu" and no name. */
   readonly noAdapter: Refusal | undefined;
   readonly noHardware: Refusal | undefined;

@@ -7,14 +7,13 @@ import { errorOf, launch, normals, sample, worst, type Case, type Row } from "./
 type Name = keyof typeof ElementwiseOperation;
 
 /** The two terms that the operation adds. */
-const TERMS: Readonly<
-  Record<Name, (alpha: number, beta: number, a: number, b: number) => readonly [number, number]>
-> = {
-  fill: (alpha) => [alpha, 0],
-  affine: (alpha, beta, a) => [alpha * a, beta],
-  add: (alpha, beta, a, b) => [alpha * a, beta * b],
-  multiply: (alpha, beta, a, b) => [alpha * a * b, beta],
-};
+const TERMS: Readonly<Record<Name, (alpha: number, beta: number, a: number, b: number) => readonly [number, number]>> =
+  {
+    fill: (alpha) => [alpha, 0],
+    affine: (alpha, beta, a) => [alpha * a, beta],
+    add: (alpha, beta, a, b) => [alpha * a, beta * b],
+    multiply: (alpha, beta, a, b) => [alpha * a * b, beta],
+  };
 const NAMES = Object.keys(TERMS) as Name[];
 /** Elements that are checked of arrays that are only timed. */
 const CHECKED = 100_003;
@@ -46,7 +45,8 @@ export const elementwiseRow: Row = {
   kernel: elementwise as unknown as KernelSchema,
   measure: "the sum of the two terms' magnitudes",
   tolerance: 4e-7,
-  reason: "three roundings of one unit in the last place (2^-23) each: WGSL may round either way, wasm rounds to nearest.",
+  reason:
+    "three roundings of one unit in the last place (2^-23) each: WGSL may round either way, wasm rounds to nearest.",
   unit: "GB/s",
   *cases(random) {
     for (const count of [0, 1, 2, 3, 4, 5, 255, 256, 257, 16381, 100_003]) {

@@ -171,7 +171,8 @@ function factorRow(kernel: unknown, stage: Stage, flops: (n: number, tile: numbe
     kernel: kernel as KernelSchema,
     measure: "sqrt(a_ii a_jj), of A - L L'",
     tolerance: 1e-14,
-    reason: "(n + 1) 2^-53 is guaranteed (Higham 2002, theorem 10.3), 2e-14 for n = 190; roundings of either sign leave under a tenth.",
+    reason:
+      "(n + 1) 2^-53 is guaranteed (Higham 2002, theorem 10.3), 2e-14 for n = 190; roundings of either sign leave under a tenth.",
     unit: "GFLOP/s",
     *cases(random) {
       for (const [n, tile] of SIZES) yield factorCase(random, stage, n, tile);
@@ -321,15 +322,15 @@ const tileDiagonalRow: Row = {
   *cases(random) {
     for (const [n, tile] of SIZES) yield diagonalCase(random, n, tile);
   },
-  large: (level, random) =>
-    level > 0 ? undefined : { ...diagonalCase(random, 1023, 128), work: (8 * 1023) / 1e9 },
+  large: (level, random) => (level > 0 ? undefined : { ...diagonalCase(random, 1023, 128), work: (8 * 1023) / 1e9 }),
 };
 
 const triangularSolveRow: Row = {
   kernel: triangularSolve as unknown as KernelSchema,
   measure: "(|L| |X|)_ij, of B - L X",
   tolerance: 1e-14,
-  reason: "n 2^-53 is guaranteed (Higham 2002, theorem 8.5), 2e-14 for n = 190; roundings of either sign leave under a tenth.",
+  reason:
+    "n 2^-53 is guaranteed (Higham 2002, theorem 8.5), 2e-14 for n = 190; roundings of either sign leave under a tenth.",
   unit: "GFLOP/s",
   *cases(random) {
     for (const [n, tile] of SIZES) {

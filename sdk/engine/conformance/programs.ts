@@ -52,20 +52,46 @@ export function testPrograms(): TestProgram[] {
     named(
       "dilation and even filters",
       [1, 12, 12],
-      serial(conv({ filter: 4, ...bias }), relu(), conv({ filter: [2, 3], dilation: [3, 2], ...plain }), relu(), ...readout),
+      serial(
+        conv({ filter: 4, ...bias }),
+        relu(),
+        conv({ filter: [2, 3], dilation: [3, 2], ...plain }),
+        relu(),
+        ...readout,
+      ),
     ),
     named("a filter larger than its map", [1, 5, 4], serial(conv({ filter: 9, ...plain }), relu(), ...readout)),
     named(
       "maps that grow",
       [1, 4, 5],
-      serial(conv({ filter: 2, padding: 3, ...plain }), relu(), conv({ filter: 2, padding: 3, ...bias }), relu(), ...readout),
+      serial(
+        conv({ filter: 2, padding: 3, ...plain }),
+        relu(),
+        conv({ filter: 2, padding: 3, ...bias }),
+        relu(),
+        ...readout,
+      ),
     ),
-    named("long lines", [1, 7, 53], serial(conv({ filter: 7, ...bias }), relu(), conv({ filter: 3, ...plain }), relu(), ...readout)),
-    named("linear layers only", [1, 6, 6], serial(conv({ filter: 3, ...plain }), conv({ filter: 3, ...bias }), ...readout)),
+    named(
+      "long lines",
+      [1, 7, 53],
+      serial(conv({ filter: 7, ...bias }), relu(), conv({ filter: 3, ...plain }), relu(), ...readout),
+    ),
+    named(
+      "linear layers only",
+      [1, 6, 6],
+      serial(conv({ filter: 3, ...plain }), conv({ filter: 3, ...bias }), ...readout),
+    ),
     named(
       "25 layers",
       [1, 8, 8],
-      serial(...Array.from({ length: 25 }, () => [conv({ filter: 3, weightVariance: 30, biasVariance: 0.1 }), relu()]).flat(), ...readout),
+      serial(
+        ...Array.from({ length: 25 }, () => [
+          conv({ filter: 3, weightVariance: 30, biasVariance: 0.1 }),
+          relu(),
+        ]).flat(),
+        ...readout,
+      ),
     ),
   ];
 }

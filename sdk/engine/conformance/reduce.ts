@@ -64,7 +64,8 @@ export const reduceRow: Row = {
   kernel: reduce as unknown as KernelSchema,
   measure: "the sum of the row's magnitudes (sum); max, min and argmax are exact",
   tolerance: 1e-6,
-  reason: "16 u, u = 2^-24: at most 8 roundings in a lane and one for each level of the pairwise tree pass through any entry.",
+  reason:
+    "16 u, u = 2^-24: at most 8 roundings in a lane and one for each level of the pairwise tree pass through any entry.",
   unit: "GB/s",
   *cases(random) {
     for (const [rows, columns] of SHAPES) {

@@ -22,7 +22,12 @@ export function conformanceTable(results: readonly RowResult[]): string {
   ]);
   const widths = COLUMNS.map((title, at) => Math.max(title.length, ...lines.map((line) => line[at]?.length ?? 0)));
   return [COLUMNS, ...lines]
-    .map((line) => line.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join("  ").trimEnd())
+    .map((line) =>
+      line
+        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
     .join("\n");
 }
 

@@ -83,8 +83,7 @@ export async function runCase(backend: Backend, test: Case, timedSeconds = 0): P
     if (slot === undefined) throw new Error(`${test.name}: there is no buffer ${name}`);
     return slot;
   };
-  const dispatch = ({ kernel, params, buffers }: Launch): void =>
-    backend.dispatch(kernel, params, buffers.map(slotOf));
+  const dispatch = ({ kernel, params, buffers }: Launch): void => backend.dispatch(kernel, params, buffers.map(slotOf));
   const run = (): void => test.launches.forEach(dispatch);
   try {
     for (const [name, contents] of Object.entries(test.buffers)) {
