@@ -109,6 +109,7 @@ async function node() {
     entryPoints: {
       index: "sdk/index.node.ts",
       deno: "sdk/index.deno.ts",
+      conformance: "sdk/engine/conformance/conformance.ts",
       worker: "sdk/engine/wasm/worker.ts",
       cli: "cli/main.ts",
     },
@@ -148,22 +149,27 @@ const inlineAssets = {
   },
 };
 
-async function browser() {
+/** Bundles for pages: `dist/browser.js`, and whatever else (a test's page) is to be built in the same way. */
+export async function browser(entryPoints = { browser: "sdk/index.browser.ts" }, outdir = "dist") {
   await esbuild.build({
     ...shared,
-    entryPoints: { browser: "sdk/index.browser.ts" },
-    outdir: "dist",
+    entryPoints,
+    outdir,
     platform: "browser",
     minify: true,
+    splitting: Object.keys(entryPoints).length > 1, // several share their modules' state
     plugins: [inlineAssets, noCompressors],
   });
 }
 
-const wasmOnly = process.argv.includes("--wasm-only");
-if (!wasmOnly) await rm(at("dist"), { recursive: true, force: true });
-await generate();
-await wasm();
-if (!wasmOnly) {
+async function build() {
+  const wasmOnly = process.argv.includes("--wasm-only");
+  if (!wasmOnly) await rm(at("dist"), { recursive: true, force: true });
+  await generate();
+  await wasm();
+  if (wasmOnly) return;
   await Promise.all([node(), browser()]);
   await run(process.execPath, [at("node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"]);
 }
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await build();

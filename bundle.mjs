@@ -1,6 +1,6 @@
 /**
- * One archive for GPU servers: build/widefield-linux-x64.tar.xz, which unpacks anywhere on an x86-64 Linux with glibc and
- * runs there without Node, npm or a network: `./widefield info`. After `npm run build`:
+ * One archive for GPU servers: build/widefield-linux-x64.tar.xz, which unpacks anywhere on an x86-64 Linux with glibc
+ * and runs there without Node, npm or a network: `./widefield info`. After `npm run build`:
  *
  *     node bundle.mjs [--preset 0..9] [--out FILE]
  *
@@ -187,7 +187,7 @@ async function stage(folder) {
     `widefield ${version} for x86-64 Linux with glibc ${glibc} or newer. It needs no installation and no network:\n\n` +
       `    ./widefield info        what it finds: GPU adapters, limits, threads\n` +
       `    ./widefield --help      all commands\n\n` +
-      `A GPU needs its vendor's Vulkan driver; \`./widefield info --backend webgpu\` says what is missing.\n` +
+      `A GPU needs its vendor's Vulkan driver; \`./widefield info\` says what is missing.\n` +
       `Without a GPU everything runs on the CPU (--backend wasm). The folder may be read-only and may be anywhere.\n`,
   );
   return { glibc };

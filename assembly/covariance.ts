@@ -1,5 +1,5 @@
 /**
- * covariance: runs a covariance program on a tile of pairs, one image of the rows against four of the columns at a time.
+ * covariance: runs a covariance program on a tile of pairs, one image of the rows against four of the columns.
  *
  *     item = (column group, block of 16 rows);  for each of its rows, all steps run on one group of four pairs, whose
  *     map (12.5 KB for 28 x 28) stays in L1, while the column group's table (176 KB for seven relus) stays in L2.
@@ -12,7 +12,7 @@
 import { CovarianceParams, StepKind, STEP_BYTES } from "./generated/kernels";
 import { buffer } from "./dispatch";
 import { biasLine, boxLine, kappaLine, scatterLine } from "./covariance/lines";
-import { boxLine7, kappaLine7 } from "./covariance/lines7";
+import { boxLines7, kappaLines7 } from "./covariance/lines7";
 import { biasOf, clearBorders, constantsOf, mapBytes, Plan, PLAN_BYTES, planMaps, planOf } from "./covariance/maps";
 import { LANES, lanesOf, LANES_RELU_BYTES, LANE_BYTES, SPLAT_RELU_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
@@ -103,7 +103,8 @@ function multiplyImages(step: Step, plan: Plan, x: usize, y: usize, map: usize):
       continue;
     }
     do {
-      const product = step.channels <= 4 ? multiplyFew(step.channels, pixels, x, y) : multiplyMany(step.channels, pixels, x, y);
+      const product =
+        step.channels <= 4 ? multiplyFew(step.channels, pixels, x, y) : multiplyMany(step.channels, pixels, x, y);
       v128.store(target, f32x4.mul(product, factor));
       target += pitch;
       x += 4;
@@ -138,50 +139,55 @@ function multiplyMany(channels: u32, pixels: usize, x: usize, y: usize): v128 {
 
 /** Both passes of a convolution, with the relu behind it where there is one. M lies at `maps`, V behind it. */
 function convolve(step: Step, source: Plan, plan: Plan, after: Plan, x: usize, y: usize, maps: usize): void {
-  const fused = plan.fused != 0;
-  const target = fused ? after : plan;
+  const target = plan.fused ? after : plan;
   const rows = maps + <usize>mapBytes(step, source, target);
-  const line = rows + <usize>plan.rowPitch * step.outHeight;
-  const suffix = line + <usize>max(step.outHeight, step.outWidth) * LANE_BYTES;
   if (plan.clearRows) clearBorders(rows, step.outHeight, plan.rowPitch, plan.rowFront, step.inWidth);
-  const firstSeven = step.filterHeight == 7 && step.strideHeight == 1 && step.dilationHeight == 1;
-  const done = firstSeven ? step.outHeight / 7 : 0;
-  for (let column: u32 = 0; column < step.inWidth; column++) {
-    const from = maps + <usize>column * source.pitch;
-    const to = rows + plan.rowFront + <usize>column * LANE_BYTES;
-    if (done) boxLine7(from, to, plan.rowPitch, done);
-    const rest = step.outHeight - done * 7;
-    if (!rest) continue;
-    boxLine(
-      from + <usize>done * 7 * LANE_BYTES, line, rest, step.filterHeight, step.strideHeight, step.dilationHeight, suffix,
-    );
-    scatterLine(line, to + <usize>done * 7 * plan.rowPitch, plan.rowPitch, rest);
-  }
+  sumColumns(step, source, plan, maps, rows);
   if (plan.clearMap) clearBorders(maps, step.outWidth, target.pitch, target.front, step.outHeight);
+  sumRows(step, plan, target, rows, x, y, maps);
+}
+
+/** Pass 1: down the columns of M, into the rows of V. Lines behind V are free for the general code. */
+function sumColumns(step: Step, source: Plan, plan: Plan, map: usize, rows: usize): void {
+  const dense = step.filterHeight == 7 && step.strideHeight == 1 && step.dilationHeight == 1;
+  const blocks = dense ? step.outHeight / 7 : 0;
+  const target = rows + plan.rowFront;
+  if (blocks) boxLines7(map, source.pitch, target, LANE_BYTES, plan.rowPitch, step.inWidth, blocks);
+  const done = <usize>blocks * 7;
+  const rest = step.outHeight - <u32>done;
+  if (!rest) return;
+  const line = rows + <usize>plan.rowPitch * step.outHeight;
+  const suffix = line + <usize>step.outHeight * LANE_BYTES;
+  for (let column: u32 = 0; column < step.inWidth; column++) {
+    const from = map + <usize>column * source.pitch + done * LANE_BYTES;
+    boxLine(from, line, rest, step.filterHeight, step.strideHeight, step.dilationHeight, suffix);
+    scatterLine(line, target + <usize>column * LANE_BYTES + done * plan.rowPitch, plan.rowPitch, rest);
+  }
+}
+
+/** Pass 2: along the rows of V, through the relu if it is fused, into the columns of M. */
+function sumRows(step: Step, plan: Plan, target: Plan, rows: usize, x: usize, y: usize, map: usize): void {
+  const dense = step.filterWidth == 7 && step.strideWidth == 1 && step.dilationWidth == 1;
+  const blocks = dense ? step.outWidth / 7 : 0;
+  const done = blocks * 7;
+  const rest = step.outWidth - done;
   const bias = biasOf(plan);
-  const constants = constantsOf(after);
-  const secondSeven = step.filterWidth == 7 && step.strideWidth == 1 && step.dilationWidth == 1;
-  const blocks = secondSeven ? step.outWidth / 7 : 0;
-  const rest = step.outWidth - blocks * 7;
-  const whole = fused && blocks != 0 && rest == 0 && after.positive != 0;
+  let to = map + target.front;
+  if (blocks && !rest && plan.fused && target.positive) {
+    kappaLines7(rows, plan.rowPitch, to, target.pitch, step.outHeight, blocks, bias, x, y, constantsOf(target));
+    return;
+  }
+  const line = rows + <usize>plan.rowPitch * step.outHeight;
+  const suffix = line + <usize>step.outWidth * LANE_BYTES;
+  const offset = <usize>done * LANE_BYTES;
   for (let row: u32 = 0; row < step.outHeight; row++) {
-    const from = rows + <usize>row * plan.rowPitch;
-    const to = maps + target.front + <usize>row * LANE_BYTES;
-    if (whole) {
-      kappaLine7(from, to, target.pitch, blocks, bias, x, y, constants);
-      x += <usize>step.outWidth * SPLAT_RELU_BYTES;
-      y += <usize>step.outWidth * LANES_RELU_BYTES;
-      continue;
-    }
-    if (blocks) boxLine7(from, line, LANE_BYTES, blocks);
-    if (rest) {
-      const offset = <usize>(blocks * 7) * LANE_BYTES;
-      boxLine(
-        from + offset, line + offset, rest, step.filterWidth, step.strideWidth, step.dilationWidth, suffix,
-      );
-    }
-    if (fused) kappaLine(line, to, target.pitch, step.outWidth, bias, x, y, constants);
+    if (blocks) boxLines7(rows, 0, line, 0, LANE_BYTES, 1, blocks);
+    if (rest)
+      boxLine(rows + offset, line + offset, rest, step.filterWidth, step.strideWidth, step.dilationWidth, suffix);
+    if (plan.fused) kappaLine(line, to, target.pitch, step.outWidth, bias, x, y, constantsOf(target));
     else biasLine(line, to, target.pitch, step.outWidth, bias);
+    rows += plan.rowPitch;
+    to += LANE_BYTES;
     x += <usize>step.outWidth * SPLAT_RELU_BYTES;
     y += <usize>step.outWidth * LANES_RELU_BYTES;
   }

@@ -27,7 +27,10 @@ import { execute } from "./dispatch";
 /** Commands that this thread has passed: a wasm global, so each instance has its own. */
 let cursor: i32 = 0;
 
-/** Works until a fence is passed by all threads (returns the count of commands passed, to the last thread only) or until stopped (-1). */
+/**
+ * Works until a fence is passed by all threads (returns the count of commands passed, to the last thread only), or
+ * until stopped (-1).
+ */
 export function work(control: usize, ring: usize, threads: i32, scratch: usize): i32 {
   if (!ASC_FEATURE_THREADS) return -1; // the single-threaded build has no ring: its commands are executed directly
   while (awaitCommand(control)) {

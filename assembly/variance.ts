@@ -53,7 +53,10 @@ function imageVariance(
         conv64(step, map, rows);
         break;
       case StepKind.relu:
-        relu(step, map, laneRelus + <usize>step.table * LANES_RELU_BYTES, splatRelus + <usize>step.table * SPLAT_RELU_BYTES);
+        relu(
+          step, map, laneRelus + <usize>step.table * LANES_RELU_BYTES,
+          splatRelus + <usize>step.table * SPLAT_RELU_BYTES,
+        );
         break;
       default:
         mean64(step, map);

@@ -12,14 +12,15 @@ fail() {
   exit 1
 }
 
-[ -e /lib64/ld-linux-x86-64.so.2 ] || fail "this archive is for x86-64 Linux with glibc @GLIBC@ or newer (not musl, \
-not Arm): no /lib64/ld-linux-x86-64.so.2 here"
+[ -e /lib64/ld-linux-x86-64.so.2 ] ||
+  fail "this archive is for x86-64 Linux with glibc @GLIBC@ or newer: no /lib64/ld-linux-x86-64.so.2 here"
 
 self=$0
 case $self in */*) ;; *) self=./$self ;; esac
 while [ -L "$self" ]; do
   case $self in /*) ;; *) self=./$self ;; esac
-  target=$(PATH="$PATH:/usr/bin:/bin" readlink "$self") || fail "cannot follow the symbolic link $self: call the file that it points to"
+  target=$(PATH="$PATH:/usr/bin:/bin" readlink "$self") ||
+    fail "cannot follow the symbolic link $self: call the file that it points to"
   case $target in /*) self=$target ;; *) self=${self%/*}/$target ;; esac
 done
 here=$(CDPATH='' cd -P -- "${self%/*}/" && pwd -P) || fail "cannot enter the folder of $self"
@@ -44,7 +45,8 @@ search() {
 
 # An NVIDIA driver that the Vulkan loader finds by itself must not be named twice: it would show each GPU twice.
 described=
-for file in /etc/vulkan/icd.d/nvidia*.json /usr/share/vulkan/icd.d/nvidia*.json /usr/local/share/vulkan/icd.d/nvidia*.json; do
+for file in /etc/vulkan/icd.d/nvidia*.json /usr/share/vulkan/icd.d/nvidia*.json \
+  /usr/local/share/vulkan/icd.d/nvidia*.json; do
   [ -e "$file" ] && described=$file
 done
 for root in /usr/local/nvidia/share /usr/local/nvidia; do

@@ -18,7 +18,7 @@ import { brotliDecompressSync } from "node:zlib";
 const NEEDED = ["libvulkan.so.1", "libvk_swiftshader.so", "vk_swiftshader_icd.json"];
 
 /** The regular files of a tar archive (POSIX ustar): name -> bytes. */
-function* tarFiles(archive) {
+export function* tarFiles(archive) {
   const text = (start, length) => archive.toString("latin1", start, start + length).replace(/\0.*$/s, "");
   for (let at = 0; at + 512 <= archive.length && archive[at] !== 0;) {
     const size = parseInt(text(at + 124, 12), 8);
@@ -29,47 +29,59 @@ function* tarFiles(archive) {
 }
 
 /** Beside the installed packages where that can be written, else in the system's folder for temporary files. */
-function cacheFolder(modules, digest) {
+function cacheFolder(modules, name) {
   for (const parent of [join(modules, ".cache"), tmpdir()]) {
     try {
       mkdirSync(parent, { recursive: true });
       const probe = mkdtempSync(join(parent, "widefield-"));
       rmSync(probe, { recursive: true });
-      return join(parent, `widefield-swiftshader-${digest}`);
+      return join(parent, name);
     } catch {
       // Read-only: the next one.
     }
   }
-  throw new Error("no folder to unpack SwiftShader into");
+  throw new Error(`no folder to unpack ${name} into`);
 }
 
-/** Unpacks the driver if it is not there yet; safe when several processes do so at once. Returns its folder. */
+/** Unpacks the driver if it is not there yet. Returns its folder. */
 export function unpackSwiftshader() {
-  const archive = findArchive(dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")));
-  const packed = readFileSync(archive);
-  const digest = createHash("sha256").update(packed).digest("hex").slice(0, 16);
-  const modules = archive.slice(0, archive.lastIndexOf("node_modules") + "node_modules".length);
-  const folder = cacheFolder(modules, digest);
-  if (NEEDED.every((name) => existsSync(join(folder, name)))) return folder;
+  return unpackOnce("swiftshader", ["swiftshader.tar.br"], NEEDED, (fresh, packed) => {
+    for (const [name, bytes] of tarFiles(brotliDecompressSync(packed[0]))) {
+      if (NEEDED.includes(basename(name))) writeFileSync(join(fresh, basename(name)), bytes, { mode: 0o755 });
+    }
+  });
+}
+
+/**
+ * Unpacks archives of @sparticuz/chromium into a cache folder of their own, which is named after their contents, unless
+ * it is there already with all of `needed` in it; safe when several processes do so at once. Returns the folder.
+ */
+export function unpackOnce(title, archives, needed, unpack) {
+  const first = findArchive(dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")), archives[0]);
+  const packed = archives.map((name) => readFileSync(join(dirname(first), name)));
+  const hash = createHash("sha256");
+  for (const bytes of packed) hash.update(bytes);
+  const modules = first.slice(0, first.lastIndexOf("node_modules") + "node_modules".length);
+  const folder = cacheFolder(modules, `widefield-${title}-${hash.digest("hex").slice(0, 16)}`);
+  const complete = () => needed.every((name) => existsSync(join(folder, name)));
+  if (complete()) return folder;
   const fresh = mkdtempSync(`${folder}-`);
-  for (const [name, bytes] of tarFiles(brotliDecompressSync(packed))) {
-    if (NEEDED.includes(basename(name))) writeFileSync(join(fresh, basename(name)), bytes, { mode: 0o755 });
-  }
+  unpack(fresh, packed);
   try {
     renameSync(fresh, folder);
   } catch (error) {
     rmSync(fresh, { recursive: true });
-    if (!NEEDED.every((name) => existsSync(join(folder, name)))) throw error; // else another process was faster
+    if (!complete()) throw error; // else another process was faster
   }
   return folder;
 }
 
 /** Upwards from the package's entry point, whose depth differs between its versions. */
-function findArchive(folder) {
-  const path = join(folder, "bin", "swiftshader.tar.br");
+function findArchive(folder, name) {
+  const path = join(folder, "bin", name);
   if (existsSync(path)) return path;
-  if (dirname(folder) === folder) throw new Error("@sparticuz/chromium holds no bin/swiftshader.tar.br");
-  return findArchive(dirname(folder));
+  if (dirname(folder) === folder) throw new Error(`@sparticuz/chromium holds no bin/${name}`);
+  return findArchive(dirname(folder), name);
 }
 
 /** What a process's environment needs to find SwiftShader, and no other Vulkan driver. */

@@ -1,7 +1,7 @@
 /**
  * The arc-cosine step of order 1 (relu) on four pairs at once, in float32, without acos and without a division.
  *
- * With n = s s' (standard deviations of the two images at this pixel), covariance k, d = |n - |k||, u = d / n = 1 - |c|:
+ * With n = s s' (standard deviations of the two images at this pixel), covariance k, d = |n - |k||, u = d/n = 1 - |c|:
  *
  *     n kappa_1(c) = max(k, 0)/2 + d sqrt(u) P(u),      P smooth on [0, 1]
  *
@@ -16,18 +16,20 @@
  *
  *     2 sqrt(u) P(u) = sqrt(v) Q(v),   Q monic of degree 4,
  *
- * and a monic quartic costs two products (Knuth, TAOCP 2, 4.6.4):  y = (v + a) v + b,  Q = (y + v + c) y + e.
- * The tables hold r = sqrt(lambda)/s, so that v = d r r' comes for nothing. (Folding the step's own scale in as well
- * would be as fast and wrong: for small scales b^2 and e cancel.)
+ * and Q is the product of two real quadratics, ((v + a) v + b) ((v + c) v + e): three products and four sums on the
+ * shortest chain of dependent operations, which is what limits this step (Horner's chain is twice as long). P's roots
+ * lie outside of [0, 1], so neither factor comes near zero. The tables hold r = sqrt(lambda)/s, so that v = d r r'
+ * comes for nothing.
  */
 
 import { LANE_BYTES } from "./table";
 
-const P0_4: f64 = 0.150058971;
-const P1_4: f64 = 0.00744111604;
-const P2_4: f64 = 0.00141643944;
-const P3_4: f64 = -3.7830636e-5;
+/** P = P4_4 (u^2 + A1 u + B1) (u^2 + A2 u + B2): 0.150058971 + 0.00744111604 u + 0.00141643944 u^2 - .. + P4_4 u^4. */
 const P4_4: f64 = 0.000276225965;
+const A1: f64 = 6.3910291571868288;
+const B1: f64 = 21.090679500335589;
+const A2: f64 = -6.5279845516588872;
+const B2: f64 = 25.757688839519417;
 
 const P0_5: f64 = 0.150051598;
 const P1_5: f64 = 0.00751774787;
@@ -62,23 +64,11 @@ export function prepareKappa(at: usize, scale: f64): void {
     splat(at + 112, 2 * P5_5);
     return;
   }
-  const root = kappaRootLambda();
-  let power = root; // lambda^(i + 1/2)
-  const q0 = (2 * P0_4) / power;
-  power *= root * root;
-  const q1 = (2 * P1_4) / power;
-  power *= root * root;
-  const q2 = (2 * P2_4) / power;
-  power *= root * root;
-  const q3 = (2 * P3_4) / power;
-  const a = (q3 - 1) / 2;
-  const b = q1 - a * (q2 - a * a - a);
-  const c = q2 - a * a - a - 2 * b;
-  const e = q0 - b * b - c * b;
-  splat(at + 32, a);
-  splat(at + 48, b);
-  splat(at + 64, c);
-  splat(at + 80, e);
+  const lambda = kappaRootLambda() * kappaRootLambda();
+  splat(at + 32, A1 * lambda);
+  splat(at + 48, B1 * lambda * lambda);
+  splat(at + 64, A2 * lambda);
+  splat(at + 80, B2 * lambda * lambda);
 }
 
 function splat(at: usize, value: f64): void {
@@ -86,8 +76,9 @@ function splat(at: usize, value: f64): void {
 }
 
 /**
- * scale n kappa_1 of four covariances `k`. `x` points at the one image's (s, r) of this pixel, `y` at the four others'. The constants are those of `prepareKappa`, in its order;
- * callers hold them in locals, because V8 would load them anew for every pixel.
+ * scale n kappa_1 of four covariances `k`. `x` points at the one image's (s, r) of this pixel, `y` at the four others'.
+ * The constants are those of `prepareKappa`, in its order; callers hold them in locals, because V8 would load them anew
+ * for every pixel.
  */
 // @ts-ignore: decorator
 @inline
@@ -128,7 +119,7 @@ function arc(
     p = f32x4.relaxed_madd(p, v, a);
     return f32x4.relaxed_madd(root, p, base);
   }
-  const z = f32x4.add(f32x4.mul(f32x4.add(v, a), v), b);
-  const q = f32x4.add(f32x4.mul(f32x4.add(z, f32x4.add(v, c)), z), e);
-  return f32x4.add(base, f32x4.mul(root, q));
+  const first = f32x4.add(f32x4.mul(f32x4.add(v, a), v), b);
+  const second = f32x4.add(f32x4.mul(f32x4.add(v, c), v), e);
+  return f32x4.add(base, f32x4.mul(root, f32x4.mul(first, second)));
 }

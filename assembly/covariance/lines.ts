@@ -16,7 +16,7 @@
 import { kappa1 } from "./kappa";
 import { LANE_BYTES, LANES_RELU_BYTES, SPLAT_RELU_BYTES } from "./table";
 
-/** Window sums of one line: `count` outputs, from contiguous `source` to contiguous `target`. `suffix`: window vectors. */
+/** Window sums of one line: `count` outputs, from contiguous to contiguous; `suffix` has room for a window. */
 export function boxLine(
   source: usize, target: usize, count: u32, window: u32, stride: u32, dilation: u32, suffix: usize,
 ): void {

@@ -87,7 +87,12 @@ export class Engine {
   async cpu(): Promise<Backend> {
     this.assertOpen();
     if (this.backend.info.backend === "wasm") return this.backend;
-    this.cpuBackend ??= WasmBackend.open(platform(), { threads: this.threads, memoryBytes: this.memoryBytes });
+    if (this.cpuBackend === undefined) {
+      const opening = WasmBackend.open(platform(), { threads: this.threads, memoryBytes: this.memoryBytes });
+      this.cpuBackend = opening;
+      // One that could not open is not kept: stats() and close() have nothing to ask it.
+      opening.catch(() => (this.cpuBackend = undefined));
+    }
     return this.cpuBackend;
   }
 

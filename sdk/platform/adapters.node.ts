@@ -20,12 +20,17 @@ interface Dawn {
 const held = new Set<object>();
 
 let dawn: Promise<Dawn | undefined> | undefined;
+/** Why Dawn did not load: the package is not there, or its binary wants a newer C library. */
+let dawnFailure = "";
 
-/** Undefined when the package is not installed for this platform. */
+/** Undefined when the package is not installed for this platform, or does not load. */
 function loadDawn(): Promise<Dawn | undefined> {
   dawn ??= import("webgpu").then(
     (module) => module as Dawn,
-    () => undefined,
+    (error: unknown) => {
+      dawnFailure = messageOf(error).split("\n")[0] ?? "";
+      return undefined;
+    },
   );
   return dawn;
 }
@@ -81,9 +86,15 @@ async function list(folder: string): Promise<string[]> {
 }
 
 const LOADER = "libvulkan.so.1";
-const ICD_FOLDERS = ["/etc", "/usr/share", "/usr/local/share", "/usr/local/etc", "/usr/local/nvidia/share"].map(
-  (root) => `${root}/vulkan/icd.d`,
-);
+const ICD_ROOTS = [
+  "/etc",
+  "/usr/share",
+  "/usr/local/share",
+  "/usr/local/etc",
+  "/usr/local/nvidia/share",
+  "/usr/local/nvidia",
+];
+const ICD_FOLDERS = ICD_ROOTS.map((root) => `${root}/vulkan/icd.d`);
 
 /** Folders that the dynamic linker looks through: LD_LIBRARY_PATH, ld.so.conf, the built-in ones. */
 async function libraryFolders(): Promise<string[]> {
@@ -161,10 +172,10 @@ export async function explainNoVulkan(): Promise<string[]> {
   const dawn = await loadDawn();
   const lines = [
     dawn === undefined
-      ? `Dawn: the package "webgpu" is not installed or has no build for ${operatingSystem()}-${arch()}`
+      ? `Dawn: the package "webgpu" does not load on ${operatingSystem()}-${arch()}: ${dawnFailure}`
       : `Dawn: the package "webgpu" is installed`,
   ];
-  const advice = dawn === undefined ? ["install it: npm install webgpu"] : [];
+  const advice = dawn === undefined ? ["install it where it is missing: npm install webgpu"] : [];
   if (dawn !== undefined) {
     const names = (await adapterNames(dawn)).map(({ name }) => name);
     lines.push(`adapters: ${names.length === 0 ? "none" : names.join(", ")}`);

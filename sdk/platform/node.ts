@@ -11,7 +11,8 @@ function asset(name: string): URL {
 
 /** A thread; Deno implements the same module, so its platform shares this. */
 export async function startNodeWorker(): Promise<WorkerHandle> {
-  const worker = new Worker(asset("worker.js"));
+  // Not the process's own flags: some (--input-type) stop a worker from starting, and V8's hold for all threads anyway.
+  const worker = new Worker(asset("worker.js"), { execArgv: [] });
   worker.unref();
   return {
     post: (message) => worker.postMessage(message),

@@ -95,7 +95,8 @@ export function confusionSpec(confusion: readonly (readonly number[])[], classes
           color: {
             field: "share",
             type: "quantitative",
-            scale: { domain: [0, most / 2, most], range: ["#ffffff", "#f0a595", WRONG] },
+            // In RGB: Vega's default, HCL, has no hue for white and starts from cream.
+            scale: { domain: [0, most], range: ["#ffffff", WRONG], interpolate: "rgb" },
             legend: { title: "of the true class", format: ".1~%", gradientLength: 160 },
           },
         },
@@ -188,14 +189,22 @@ export function calibrationSpec(bins: readonly CalibrationBin[]): TopLevelSpec {
   };
 }
 
-/** Draws a specification as inline SVG; the same specification gives the same text. */
-export async function renderSvg(spec: TopLevelSpec): Promise<Markup> {
+/** Vega numbers gradients and clip paths on from one figure to the next. */
+const COUNTED_ID = /( id="|"url\(#)((?:gradient|clip)_?\d+)/g;
+
+/** Draws a specification as inline SVG, whose ids start with `id`; the same specification gives the same text. */
+export async function renderSvg(spec: TopLevelSpec, id: string): Promise<Markup> {
   const [vega, { compile }] = await Promise.all([import("vega"), import("vega-lite")]);
   const view = new vega.View(vega.parse(compile(spec).spec), { renderer: "none", logLevel: vega.Error });
   try {
     const svg = await view.toSVG();
+    const names: string[] = [];
+    const numbered = svg.replace(COUNTED_ID, (_, before: string, name: string) => {
+      if (!names.includes(name)) names.push(name);
+      return `${before}${id}-${names.indexOf(name)}`;
+    });
     // Inside HTML the elements' namespace is understood.
-    return new Markup(svg.replace(/ xmlns(:\w+)?="[^"]*"/g, ""));
+    return new Markup(numbered.replace(/^<svg[^>]*>/, (tag) => tag.replace(/ xmlns(:\w+)?="[^"]*"/g, "")));
   } finally {
     view.finalize();
   }

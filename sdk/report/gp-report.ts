@@ -101,7 +101,7 @@ function check({ classes, confusion, misclassified }: GpReport): void {
 
 async function figure(id: string, spec: TopLevelSpec, caption: string): Promise<Markup> {
   return html`<figure id="${id}" role="img" aria-label="${caption}">
-    ${await renderSvg(spec)}
+    ${await renderSvg(spec, id)}
     <figcaption>${caption}</figcaption>
     ${jsonBlock(`${id}-vega-lite`, spec)}
   </figure>`;
@@ -173,7 +173,7 @@ function cost({ kernel, solve }: GpReport): Markup {
     "solve, rows": solve.n === undefined ? undefined : grouped.format(solve.n),
     "solve, seconds": rounded.format(solve.seconds),
     "solve, GFLOP/s": rounded.format(solve.gflops),
-    "jitter, relative": solve.jitter === 0 ? "none" : solve.jitter.toExponential(),
+    "jitter, relative": solve.jitter === 0 ? "none" : Number(solve.jitter.toPrecision(3)).toExponential(),
   });
 }
 

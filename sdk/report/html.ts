@@ -127,7 +127,7 @@ export function table(columns: readonly Column[], rows: readonly (readonly Conte
   </table>`;
 }
 
-/** Names and values, one a line; values that are undefined are left out, objects shown as JSON. */
+/** Names and values, one a line: undefined is left out, objects are JSON, other numbers than whole ones have 6 digits. */
 export function facts(values: Readonly<Record<string, unknown>>): Markup {
   const rows = Object.entries(values).flatMap(([name, value]) =>
     value === undefined
@@ -147,7 +147,8 @@ export function facts(values: Readonly<Record<string, unknown>>): Markup {
 }
 
 function shown(value: unknown): Content {
-  if (value instanceof Markup || typeof value === "string" || typeof value === "number") return value;
+  if (value instanceof Markup || typeof value === "string") return value;
+  if (typeof value === "number") return Number.isInteger(value) ? value : Number(value.toPrecision(6));
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value.join(", ");
   return html`<code>${JSON.stringify(value)}</code>`;

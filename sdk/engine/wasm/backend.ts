@@ -49,12 +49,13 @@ const opcodes = new Map(kernels.map((kernel, index) => [kernel.name, index]));
 
 export class WasmBackend implements Backend {
   readonly info: BackendInfo;
-  private readonly memory: WebAssembly.Memory;
-  private readonly allocator: WasmAllocator;
+  /** Emptied by close(), with the allocator and the instance: an engine that somebody still holds keeps no memory. */
+  private memory: WebAssembly.Memory;
+  private allocator: WasmAllocator;
   private readonly control: number;
   private readonly ring: number;
   private readonly workers: readonly WorkerHandle[];
-  private readonly execute: Execute | undefined;
+  private execute: Execute | undefined;
   private readonly scratch: number;
 
   /** Commands not yet in the ring (or, without threads, not yet run). */
@@ -129,6 +130,7 @@ export class WasmBackend implements Backend {
   }
 
   private async startWorkers(module: WebAssembly.Module): Promise<void> {
+    this.keepAlive(true);
     await Promise.all(
       this.workers.map(
         (worker, index) =>
@@ -156,6 +158,7 @@ export class WasmBackend implements Backend {
           }),
       ),
     );
+    this.keepAlive(false);
   }
 
   allocate(bytes: number, label: string): Slot {
@@ -177,18 +180,27 @@ export class WasmBackend implements Backend {
       return;
     }
     // Something that was dispatched before may still read the old bytes: stage the new ones behind it.
-    const staging = this.allocator.allocate(data.byteLength, "staging for a write");
+    const staging = this.allocate(data.byteLength, "staging for a write");
     this.copyIn(staging, data);
-    const params = new Uint8Array(new Uint32Array([slot + byteOffset, staging, data.byteLength]).buffer);
-    this.append({ opcode: layout.COPY_OPCODE, name: "copy", items: 1, grain: 1, buffers: [], params });
-    this.free(staging as Slot);
+    this.appendCopy(slot + byteOffset, staging, data.byteLength);
+    this.free(staging);
   }
 
   async read(slot: Slot, byteOffset: number, bytes: number): Promise<ArrayBuffer> {
-    await this.finish();
-    const copy = new Uint8Array(bytes);
-    copy.set(new Uint8Array(this.memory.buffer, slot + byteOffset, bytes));
-    return copy.buffer;
+    this.assertUsable();
+    if (this.idle() || bytes === 0) {
+      await this.finish();
+      return this.copyOut(slot + byteOffset, bytes);
+    }
+    // What is appended while the caller waits may change these bytes: the copy is made at its place in the queue.
+    const staging = this.allocate(bytes, "staging for a read");
+    this.appendCopy(staging, slot + byteOffset, bytes);
+    try {
+      await this.finish();
+      return this.copyOut(staging, bytes);
+    } finally {
+      this.free(staging);
+    }
   }
 
   dispatch<F extends Fields>(kernel: KernelSchema<F>, params: ParamsOf<F>, buffers: readonly Slot[]): void {
@@ -229,6 +241,9 @@ export class WasmBackend implements Backend {
       Atomics.notify(control, layout.CONTROL_PUBLISHED / 4);
     }
     await Promise.all(this.workers.map((worker) => worker.terminate()));
+    this.execute = undefined;
+    this.memory = new WebAssembly.Memory({ initial: 0, maximum: 0 });
+    this.allocator = new WasmAllocator(this.memory, 0, 0);
   }
 
   stats(): { readonly slots: number; readonly bytes: number; readonly dispatches: number } {
@@ -247,6 +262,11 @@ export class WasmBackend implements Backend {
     this.unfenced++;
     if (this.unfenced >= layout.RING_CAPACITY / 4) this.appendFence();
     this.publishWaiting();
+  }
+
+  private appendCopy(target: number, source: number, bytes: number): void {
+    const params = new Uint8Array(new Uint32Array([target, source, bytes]).buffer);
+    this.append({ opcode: layout.COPY_OPCODE, name: "copy", items: 1, grain: 1, buffers: [], params });
   }
 
   private appendFence(): void {
@@ -289,8 +309,10 @@ export class WasmBackend implements Backend {
   }
 
   private onPassed(count: number): void {
-    // The threads count in 32 bits.
-    this.passed += (count - (this.passed | 0)) | 0;
+    // The threads count in 32 bits. Fences may be reported by different threads, whose messages can overtake each other.
+    const ahead = (count - (this.passed | 0)) | 0;
+    if (ahead <= 0 || this.closed) return;
+    this.passed += ahead;
     this.bury();
     this.publishWaiting();
     const ready = this.waiters.filter((waiter) => waiter.passed <= this.passed);
@@ -316,6 +338,7 @@ export class WasmBackend implements Backend {
     let pause = performance.now() + BREATH;
     try {
       for (let command = this.waiting[0]; command !== undefined; command = this.waiting[0]) {
+        this.assertUsable();
         this.writeCommand(this.ring, command);
         const [params, buffers] = [this.ring + layout.COMMAND_PARAMS, this.ring + layout.COMMAND_BUFFERS];
         for (let begin = 0; begin < command.items; begin += command.grain) {
@@ -323,7 +346,7 @@ export class WasmBackend implements Backend {
           execute(command.opcode, params, buffers, begin, end, this.scratch);
           if (performance.now() < pause) continue;
           await new Promise((resolve) => setTimeout(resolve, 0));
-          if (this.closed) throw closedError();
+          this.assertUsable();
           pause = performance.now() + BREATH;
         }
         this.waiting.shift();
@@ -359,14 +382,14 @@ export class WasmBackend implements Backend {
       if (name !== undefined && name !== "fence") suspects.add(name);
     }
     const kernel = suspects.size > 0 ? [...suspects].join(" or ") : running;
-    return new WidefieldError("E_DEVICE", `a wasm thread failed in kernel ${kernel}: ${reason}`, {
-      details: { kernel },
-    });
+    const what = this.published === 0 ? "a wasm thread could not start" : `a wasm thread failed in kernel ${kernel}`;
+    return new WidefieldError("E_DEVICE", `${what}: ${reason}`, { details: { kernel } });
   }
 
   private rejectAll(error: WidefieldError): void {
     const waiters = this.waiters;
     this.waiters = [];
+    if (waiters.length > 0) this.keepAlive(false);
     for (const waiter of waiters) waiter.reject(error);
   }
 
@@ -380,6 +403,12 @@ export class WasmBackend implements Backend {
   private copyIn(address: number, data: ArrayBufferView): void {
     const source = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.memory.buffer, address, data.byteLength).set(source);
+  }
+
+  private copyOut(address: number, bytes: number): ArrayBuffer {
+    const copy = new Uint8Array(bytes);
+    copy.set(new Uint8Array(this.memory.buffer, address, bytes));
+    return copy.buffer;
   }
 
   private controlWords(): Int32Array {

@@ -1,0 +1,96 @@
+/**
+ * The conformance suite: every kernel against a plain float64 loop, on whatever backend it is given. It runs in the
+ * tests of every runtime and in `widefield selftest`, so nothing here or below may belong to one runtime.
+ *
+ * Alone in `engine/`, the suite looks upwards, to `arch` and `covariance`, for programs to run; nothing else in
+ * `engine/` may import it.
+ */
+import type { Backend } from "../backend.ts";
+import { RandomStream } from "../rng.ts";
+import { covarianceRows } from "./covariance.ts";
+import { elementwiseRow } from "./elementwise.ts";
+import { linalgRows } from "./linalg.ts";
+import { matmulRow } from "./matmul.ts";
+import { reduceRow } from "./reduce.ts";
+import { FNV_START, runCase, type Row } from "./row.ts";
+
+export { conformanceTable, offRows } from "./report.ts";
+export { hasRelaxedSimd } from "../wasm/variants.ts";
+
+/** One row a kernel. */
+export const rows: readonly Row[] = [matmulRow, elementwiseRow, reduceRow, ...covarianceRows, ...linalgRows];
+
+export interface ConformanceOptions {
+  /** Seed of the inputs; default 0. */
+  readonly seed?: number;
+  /** Names of the kernels to run; default: all that the backend has. */
+  readonly kernels?: readonly string[];
+  /** Seconds to spend on each kernel's rate; default 0.2, and 0 measures none. */
+  readonly rateSeconds?: number;
+  /** Called after each kernel. */
+  readonly onRow?: (result: RowResult) => void;
+}
+
+export interface RowResult {
+  readonly kernel: string;
+  readonly cases: number;
+  /** The largest error of all cases, relative to `measure`; NaN or Infinity where something is not a number. */
+  readonly maxError: number;
+  /** The case it was found in. */
+  readonly worstCase: string;
+  readonly measure: string;
+  readonly tolerance: number;
+  /** Work per second of the largest case that was timed, in `unit`; undefined where none was. */
+  readonly rate: number | undefined;
+  readonly unit: string;
+  readonly ok: boolean;
+  /** A hash of all results, bit by bit: backends that promise the same bits have the same digest for the same seed. */
+  readonly digest: number;
+}
+
+/** Whether a backend has the kernel: a kernel without a grid of workgroups exists on wasm only. */
+function runsOn(backend: Backend, row: Row): boolean {
+  return backend.info.backend === "wasm" || row.kernel.geometry !== undefined;
+}
+
+/** Runs every row that the backend has. Throws the backend's WidefieldError where it cannot work at all. */
+export async function runConformance(backend: Backend, options: ConformanceOptions = {}): Promise<RowResult[]> {
+  const { seed = 0, kernels, rateSeconds = 0.2, onRow } = options;
+  const results: RowResult[] = [];
+  for (const row of rows) {
+    if (!runsOn(backend, row) || kernels?.includes(row.kernel.name) === false) continue;
+    const result = await runRow(backend, row, seed, rateSeconds);
+    results.push(result);
+    onRow?.(result);
+  }
+  return results;
+}
+
+async function runRow(backend: Backend, row: Row, seed: number, rateSeconds: number): Promise<RowResult> {
+  const random = new RandomStream(seed, `conformance ${row.kernel.name}`);
+  let [cases, maxError, worstCase, digest] = [0, 0, "", FNV_START];
+  const count = (name: string, error: number): void => {
+    cases++;
+    if (worstCase !== "" && (error <= maxError || Number.isNaN(maxError))) return;
+    maxError = error;
+    worstCase = name;
+  };
+  for (const test of row.cases(random, backend)) {
+    const outcome = await runCase(backend, test);
+    count(test.name, outcome.error);
+    digest = Math.imul(digest ^ outcome.digest, 0x01000193) >>> 0;
+  }
+  let rate: number | undefined;
+  for (let level = 0; rateSeconds > 0; level++) {
+    const test = row.large(level, random, backend);
+    if (test === undefined) break;
+    const { error, seconds = NaN } = await runCase(backend, test, rateSeconds);
+    count(test.name, error);
+    rate = test.work / seconds;
+    // A larger case takes 4 to 8 times as long: what took a twentieth of the time is worth another step.
+    if (seconds > rateSeconds / 20) break;
+  }
+  const { kernel, measure, tolerance, unit } = row;
+  const ok = maxError <= tolerance;
+  return { kernel: kernel.name, cases, maxError, worstCase, measure, tolerance, rate, unit, ok, digest };
+}

@@ -1,0 +1,2 @@
+export function buildPage(): Promise<void>;
+export function servePage(isolated: boolean): Promise<{ readonly url: string; close(): Promise<void> }>;
