@@ -170,6 +170,6 @@ async function writeText(path: string, text: string): Promise<void> {
   try {
     await writeFile(path, text);
   } catch (cause) {
-    throw ioError(cause, "writing", path);
+    throw ioError(cause, "write", path);
   }
 }

@@ -87,10 +87,15 @@ export function addImport(kernel: Command, contextOf: ContextOf): void {
     .argument("<store>", "the kernel matrix to make, K.zarr")
     .option("--tile <n>", "rows and columns of a tile", wholeNumber, 256)
     .option("--json", "print one JSON object")
-    .action(async (npy: string, path: string, options: { readonly tile: number }, command: Command) => {
+    .action(async (npy: string, path: string, _options: unknown, command: Command) => {
+      // `kernel` has a --tile of its own, and takes what stands behind a subcommand too.
+      const asked = command.optsWithGlobals<{ readonly tile: number | string }>().tile;
+      const size = Number(asked);
+      if (!Number.isSafeInteger(size) || size < 1)
+        command.error(`error: --tile has to be a whole number from 1 on, not '${asked}'`);
       const { files, memoryBytes, signal, print, progress } = await contextOf(command);
       const { store } = await importNpy(files, npy, path, {
-        tile: options.tile,
+        tile: size,
         memoryBytes,
         signal,
         onProgress: ({ tilesDone, tilesTotal }) => progress?.("import", tilesDone, tilesTotal),

@@ -3,7 +3,6 @@ import { Command, Option } from "commander";
 import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
 import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
 import { parseBytes } from "../sdk/engine/engine.ts";
-import { WidefieldError } from "../sdk/errors.ts";
 import { storeKernel } from "../sdk/experiments/stored-kernel.ts";
 import { platform } from "../sdk/platform/platform.ts";
 import { formatRate } from "./format.ts";
@@ -51,10 +50,11 @@ export function kernelCommand(): Command {
   return command;
 }
 
-async function compute(options: KernelCommandOptions): Promise<void> {
+async function compute(options: KernelCommandOptions, command: Command): Promise<void> {
   const { rows, out } = options;
+  // Not commander's required options: the subcommands do without them.
   if (rows === undefined || out === undefined)
-    throw new WidefieldError("E_CONFIG", "widefield kernel needs --rows and --out (see widefield kernel --help)");
+    command.error("error: widefield kernel needs --rows and --out (see widefield kernel --help)");
   await withEngine(options, async (engine, session) => {
     const { signal, progress, json } = session;
     const dataset = await openDataset(options, engine.seed);

@@ -96,7 +96,7 @@ export function archToJson(arch: Arch): LayerJson {
 export function compile(arch: Arch, input: Shape): Program {
   if (!input.every((size) => Number.isSafeInteger(size) && size > 0))
     throw new WidefieldError("E_SHAPE", `inputs have a shape of positive whole numbers, not ${formatShape(input)}`);
-  arch.shape(input, "architecture");
+  arch.shape(input);
   const [channels, height, width] = isImage(input) ? input : [input[0], 1, 1];
   const program = new ProgramBuilder(channels, height, width);
   arch.covariance(program, input);

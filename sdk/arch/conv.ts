@@ -57,7 +57,7 @@ export class Conv implements Layer {
     return `conv ${filter.join("x")}${strided} ${padding}`;
   }
 
-  shape(input: Shape, path: string): Shape {
+  shape(input: Shape, path = "architecture"): Shape {
     const { outHeight, outWidth } = this.geometry(imageInput(this, input, path), path);
     return [this.settings.channels ?? Number.POSITIVE_INFINITY, outHeight, outWidth];
   }

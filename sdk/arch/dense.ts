@@ -28,7 +28,7 @@ export class Dense implements Layer {
     this.settings = settings;
   }
 
-  shape(input: Shape, path: string): Shape {
+  shape(input: Shape, path = "architecture"): Shape {
     vectorInput(this, input, path);
     return [this.settings.units ?? Number.POSITIVE_INFINITY];
   }

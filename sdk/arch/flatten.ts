@@ -9,7 +9,7 @@ export class Flatten implements Layer {
   readonly type = "flatten";
   readonly title = "flatten";
 
-  shape(input: Shape, path: string): Shape {
+  shape(input: Shape, path = "architecture"): Shape {
     const [channels, height, width] = imageInput(this, input, path);
     return [channels * height * width];
   }

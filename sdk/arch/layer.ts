@@ -15,7 +15,7 @@ export interface Layer {
   /** One phrase for messages: "conv 7x7 same". */
   readonly title: string;
   /** Shape of the output. Throws E_SHAPE, naming the layer by `path`, where the input does not fit. */
-  shape(input: Shape, path: string): Shape;
+  shape(input: Shape, path?: string): Shape;
   /** Appends the covariance step. `input` has been accepted by `shape`. */
   covariance(program: ProgramBuilder, input: Shape): void;
   toJSON(): LayerJson;

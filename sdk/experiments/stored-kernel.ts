@@ -1,7 +1,8 @@
 /** Kernel matrices of datasets as jobs: from a dataset, index ranges and an architecture to a store on disk. */
 import { archToJson, type Arch } from "../arch/arch.ts";
 import { DEFAULT_TILE, kernelTiles } from "../arch/kernel.ts";
-import { runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
+import { planMemory, runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
+import { requireTile } from "../covariance/matrix.ts";
 import type { Files } from "../covariance/store/files.ts";
 import type { IndexRanges, Json } from "../covariance/store/manifest.ts";
 import { KernelStore } from "../covariance/store/store.ts";
@@ -49,13 +50,17 @@ export async function storeKernel(
   const precision = job.precision ?? "f32";
   const rowImages = selectImages(dataset, rows, precision);
   const columnImages = columns === undefined ? rowImages : selectImages(dataset, columns, precision);
-  const { tiles, exponent } = await kernelTiles(engine, arch, rowImages, columnImages, precision);
+  const tile = job.tile ?? DEFAULT_TILE;
+  requireTile(tile);
+  const { tiles, exponent, ...size } = await kernelTiles(engine, arch, rowImages, columnImages, precision);
   try {
+    // Before the store is there: a refusal advises another tile, for which a store of this one would be in the way.
+    planMemory({ ...size, tile, symmetric: columns === undefined }, tiles, engine.memoryBytes);
     const store = await KernelStore.create(files, path, {
       kind: "nngp",
       symmetric: columns === undefined,
       exponent,
-      tile: job.tile ?? DEFAULT_TILE,
+      tile,
       precision,
       backend: precision === "f64" ? "wasm" : engine.info.backend,
       arch: archToJson(arch) as Json,
