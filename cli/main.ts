@@ -6,6 +6,7 @@ import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
 import { kernelCommand } from "./kernel.ts";
+import { selftestCommand } from "./selftest.ts";
 
 /** 1: bad input; 2: usage; 130: Ctrl-C. */
 function exitCodeOf(thrown: unknown): number {
@@ -21,6 +22,7 @@ const program = new Command("widefield")
   .addCommand(kernelCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())
+  .addCommand(selftestCommand())
   .showHelpAfterError("(add --help for what there is)")
   .exitOverride();
 for (const command of program.commands) {

@@ -4,8 +4,7 @@ import { openWasm, wasmConfigurations, type WasmConfiguration } from "../../../t
 import type { Backend } from "../backend.ts";
 import { elementwise } from "../kernels/elementwise.ts";
 import { kernels } from "../kernels/index.ts";
-import { rows, runConformance, type RowResult } from "./conformance.ts";
-import { conformanceTable, offRows } from "./report.ts";
+import { offRows, rows, runConformance } from "./conformance.ts";
 
 describe("the conformance suite", () => {
   it("has one row for every registered kernel, and no other", () => {
@@ -19,13 +18,11 @@ describe("the conformance suite", () => {
     }
   });
 
-  it("finds a kernel that is off by a little in one place", async () => {
+  it("finds a kernel that is off in one place", async () => {
     const backend = await openWasm({ variant: "single", threads: 1 });
-    const [row] = await runConformance(slightlyOff(backend), { kernels: ["elementwise"], rateSeconds: 0 });
-    expect(row?.ok).toBe(false);
-    expect(row?.worstCase).toContain("100003 elements");
-    expect(offRows([row as RowResult])[0]).toMatch(/^elementwise: error .* in .*100003 elements/);
-    expect(conformanceTable([row as RowResult])).toContain("OFF");
+    const results = await runConformance(slightlyOff(backend), { kernels: ["elementwise"], rateSeconds: 0 });
+    expect(results.map(({ ok }) => ok)).toEqual([false]);
+    expect(offRows(results)).toEqual([expect.stringMatching(/^elementwise: error .* in .*100003 elements/)]);
     await backend.close();
   });
 
@@ -72,7 +69,7 @@ function withDispatch(backend: Backend, dispatch: Backend["dispatch"]): Backend 
   };
 }
 
-/** Long arrays come out with one element a millionth too large. */
+/** Long arrays come out with one wrong element. */
 function slightlyOff(backend: Backend): Backend {
   return withDispatch(backend, (kernel, params, buffers) => {
     backend.dispatch(kernel, params, buffers);

@@ -5,6 +5,7 @@
  * Alone in `engine/`, the suite looks upwards, to `arch` and `covariance`, for programs to run; nothing else in
  * `engine/` may import it.
  */
+import { WidefieldError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
 import { RandomStream } from "../rng.ts";
 import { covarianceRows } from "./covariance.ts";
@@ -14,7 +15,6 @@ import { matmulRow } from "./matmul.ts";
 import { reduceRow } from "./reduce.ts";
 import { FNV_START, runCase, type Row } from "./row.ts";
 
-export { conformanceTable, offRows } from "./report.ts";
 export { hasRelaxedSimd } from "../wasm/variants.ts";
 
 /** One row a kernel. */
@@ -27,6 +27,8 @@ export interface ConformanceOptions {
   readonly kernels?: readonly string[];
   /** Seconds to spend on each kernel's rate; default 0.2, and 0 measures none. */
   readonly rateSeconds?: number;
+  /** Checked between kernels. */
+  readonly signal?: AbortSignal;
   /** Called after each kernel. */
   readonly onRow?: (result: RowResult) => void;
 }
@@ -48,22 +50,34 @@ export interface RowResult {
   readonly digest: number;
 }
 
-/** Whether a backend has the kernel: a kernel without a grid of workgroups exists on wasm only. */
-function runsOn(backend: Backend, row: Row): boolean {
-  return backend.info.backend === "wasm" || row.kernel.geometry !== undefined;
+/** Names of the kernels that a backend has: those without a grid of workgroups exist on wasm only. */
+export function kernelsOn(backend: Backend): string[] {
+  const here = rows.filter(({ kernel }) => backend.info.backend === "wasm" || kernel.geometry !== undefined);
+  return here.map(({ kernel }) => kernel.name);
 }
 
-/** Runs every row that the backend has. Throws the backend's WidefieldError where it cannot work at all. */
+/**
+ * Runs every row that the backend has. Throws the backend's WidefieldError where it cannot work at all, and E_ABORTED
+ * when the signal says so.
+ */
 export async function runConformance(backend: Backend, options: ConformanceOptions = {}): Promise<RowResult[]> {
-  const { seed = 0, kernels, rateSeconds = 0.2, onRow } = options;
+  const { seed = 0, kernels = kernelsOn(backend), rateSeconds = 0.2, signal, onRow } = options;
   const results: RowResult[] = [];
   for (const row of rows) {
-    if (!runsOn(backend, row) || kernels?.includes(row.kernel.name) === false) continue;
+    if (!kernels.includes(row.kernel.name)) continue;
+    if (signal?.aborted === true) throw new WidefieldError("E_ABORTED", "the self-test was stopped");
     const result = await runRow(backend, row, seed, rateSeconds);
     results.push(result);
     onRow?.(result);
   }
   return results;
+}
+
+/** One line for each kernel that is off: its error, and the case. */
+export function offRows(results: readonly RowResult[]): string[] {
+  return results
+    .filter(({ ok }) => !ok)
+    .map(({ kernel, worstCase, maxError, tolerance }) => `${kernel}: error ${maxError} > ${tolerance} in ${worstCase}`);
 }
 
 async function runRow(backend: Backend, row: Row, seed: number, rateSeconds: number): Promise<RowResult> {
@@ -87,8 +101,8 @@ async function runRow(backend: Backend, row: Row, seed: number, rateSeconds: num
     const { error, seconds = NaN } = await runCase(backend, test, rateSeconds);
     count(test.name, error);
     rate = test.work / seconds;
-    // A larger case takes 4 to 8 times as long: what took a twentieth of the time is worth another step.
-    if (seconds > rateSeconds / 20) break;
+    // Small cases do not fill the machine: go on until one run takes a good part of the time by itself.
+    if (seconds > rateSeconds / 4) break;
   }
   const { kernel, measure, tolerance, unit } = row;
   const ok = maxError <= tolerance;

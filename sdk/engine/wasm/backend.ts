@@ -144,7 +144,11 @@ export class WasmBackend implements Backend {
               const report = message as WorkerReport;
               if ("ready" in report) resolve();
               else if ("passed" in report) this.onPassed(report.passed);
-              else this.fail(this.workerFailure(report.error));
+              else {
+                const failure = this.workerFailure(report.error);
+                reject(failure); // while it starts; later, nobody waits for this
+                this.fail(failure);
+              }
             });
             const start: WorkerStart = {
               module,
