@@ -126,6 +126,12 @@ describe("widefield from the archive", () => {
     expect(bare(link, ["info"]).stdout).toContain("self-test");
   });
 
+  it("selftest: every kernel agrees with float64", () => {
+    const outcome = bare(link, ["selftest", "--backend", "wasm"]);
+    expect(outcome.status, outcome.stderr).toBe(0);
+    expect(outcome.stdout).toMatch(/all \d+ kernels agree with float64/);
+  });
+
   it("gp: classifies synthetic digits", () => {
     const args = ["gp", "--data", "digits", "--train", "0:100", "--test", "60000:60050", "--backend", "wasm", "--json"];
     const result = json(bare(link, [...args, "--quiet"]));
