@@ -11,6 +11,7 @@ import type { Backend, BackendInfo, Slot } from "../backend.ts";
 import { kernels } from "../kernels/index.ts";
 import { encodeParams, paramsBytes, type Fields, type KernelSchema, type ParamsOf } from "../schema.ts";
 import { WasmAllocator } from "./allocator.ts";
+import { copyCommand, FENCE, writeCommand, type Command } from "./command.ts";
 import * as layout from "./layout.ts";
 import { chooseVariant } from "./variants.ts";
 import type { WorkerReport, WorkerStart } from "./worker.ts";
@@ -26,15 +27,6 @@ export interface WasmOptions {
   readonly memoryBytes: number;
   /** For tests and measurements: a build other than the best that the runtime takes. */
   readonly variant?: WasmVariant | undefined;
-}
-
-interface Command {
-  readonly opcode: number;
-  readonly name: string;
-  readonly items: number;
-  readonly grain: number;
-  readonly buffers: readonly number[];
-  readonly params: Uint8Array;
 }
 
 interface Waiter {
@@ -186,7 +178,7 @@ export class WasmBackend implements Backend {
     // Something that was dispatched before may still read the old bytes: stage the new ones behind it.
     const staging = this.allocate(data.byteLength, "staging for a write");
     this.copyIn(staging, data);
-    this.appendCopy(slot + byteOffset, staging, data.byteLength);
+    this.append(copyCommand(slot + byteOffset, staging, data.byteLength));
     this.free(staging);
   }
 
@@ -198,7 +190,7 @@ export class WasmBackend implements Backend {
     }
     // What is appended while the caller waits may change these bytes: the copy is made at its place in the queue.
     const staging = this.allocate(bytes, "staging for a read");
-    this.appendCopy(staging, slot + byteOffset, bytes);
+    this.append(copyCommand(staging, slot + byteOffset, bytes));
     try {
       await this.finish();
       return this.copyOut(staging, bytes);
@@ -268,11 +260,6 @@ export class WasmBackend implements Backend {
     this.publishWaiting();
   }
 
-  private appendCopy(target: number, source: number, bytes: number): void {
-    const params = new Uint8Array(new Uint32Array([target, source, bytes]).buffer);
-    this.append({ opcode: layout.COPY_OPCODE, name: "copy", items: 1, grain: 1, buffers: [], params });
-  }
-
   private appendFence(): void {
     this.waiting.push(FENCE);
     this.unfenced = 0;
@@ -295,21 +282,9 @@ export class WasmBackend implements Backend {
 
   private publish(command: Command): void {
     const position = this.published % layout.RING_CAPACITY;
-    this.writeCommand(this.ring + position * layout.COMMAND_BYTES, command);
+    writeCommand(this.memory, this.ring + position * layout.COMMAND_BYTES, command);
     this.names[position] = command.name;
     this.published++;
-  }
-
-  private writeCommand(at: number, { opcode, items, grain, buffers, params }: Command): void {
-    const view = new DataView(this.memory.buffer, at, layout.COMMAND_BYTES);
-    view.setInt32(layout.COMMAND_OPCODE, opcode, true);
-    view.setInt32(layout.COMMAND_ITEMS, items, true);
-    view.setInt32(layout.COMMAND_GRAIN, grain, true);
-    view.setInt32(layout.COMMAND_NEXT, 0, true);
-    view.setInt32(layout.COMMAND_DONE, 0, true);
-    view.setInt32(layout.COMMAND_PASSED, 0, true);
-    buffers.forEach((address, index) => view.setUint32(layout.COMMAND_BUFFERS + index * 4, address, true));
-    new Uint8Array(this.memory.buffer, at + layout.COMMAND_PARAMS, params.byteLength).set(params);
   }
 
   private onPassed(count: number): void {
@@ -343,7 +318,7 @@ export class WasmBackend implements Backend {
     try {
       for (let command = this.waiting[0]; command !== undefined; command = this.waiting[0]) {
         this.assertUsable();
-        this.writeCommand(this.ring, command);
+        writeCommand(this.memory, this.ring, command);
         const [params, buffers] = [this.ring + layout.COMMAND_PARAMS, this.ring + layout.COMMAND_BUFFERS];
         for (let begin = 0; begin < command.items; begin += command.grain) {
           const end = Math.min(begin + command.grain, command.items);
@@ -419,15 +394,6 @@ export class WasmBackend implements Backend {
     return new Int32Array(this.memory.buffer, this.control, layout.CONTROL_BYTES / 4);
   }
 }
-
-const FENCE: Command = {
-  opcode: layout.FENCE_OPCODE,
-  name: "fence",
-  items: 0,
-  grain: 1,
-  buffers: [],
-  params: new Uint8Array(0),
-};
 
 function closedError(): WidefieldError {
   return new WidefieldError("E_CLOSED", "the engine is closed");
