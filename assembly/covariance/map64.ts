@@ -23,26 +23,54 @@ export function input64<T>(step: Step, x: usize, y: usize, map: usize): void {
 /** The box filter of a convolution, in place; `rows` holds outHeight * inWidth values between its two passes. */
 export function conv64(step: Step, map: usize, rows: usize): void {
   const inWidth = step.inWidth;
+  const rowBytes = <usize>inWidth << 3;
+  memory.fill(rows, 0, <usize>step.outHeight * rowBytes);
   for (let y: u32 = 0; y < step.outHeight; y++) {
-    for (let x: u32 = 0; x < inWidth; x++) {
-      let sum: f64 = 0;
-      for (let t: u32 = 0; t < step.filterHeight; t++) {
-        const from = <i32>(y * step.strideHeight + t * step.dilationHeight) - <i32>step.padTop;
-        if (from >= 0 && from < <i32>step.inHeight) sum += load<f64>(map + (<usize>(<u32>from * inWidth + x) << 3));
-      }
-      store<f64>(rows + (<usize>(y * inWidth + x) << 3), sum);
+    for (let t: u32 = 0; t < step.filterHeight; t++) {
+      const from = <i32>(y * step.strideHeight + t * step.dilationHeight) - <i32>step.padTop;
+      if (from < 0 || from >= <i32>step.inHeight) continue;
+      addLine(rows + <usize>y * rowBytes, map + <usize>from * rowBytes, inWidth);
     }
   }
+  memory.fill(map, 0, <usize>(step.outHeight * step.outWidth) << 3);
+  for (let t: u32 = 0; t < step.filterWidth; t++) addTap(step, t, map, rows);
+  const pixels = step.outHeight * step.outWidth;
+  for (let p: u32 = 0; p < pixels; p++) {
+    const at = map + (<usize>p << 3);
+    store<f64>(at, step.factor64 * load<f64>(at) + step.bias64);
+  }
+}
+
+/** Adds one tap of the horizontal pass to every row, for the outputs whose tap lies inside. */
+function addTap(step: Step, t: u32, map: usize, rows: usize): void {
+  const stride = <i32>step.strideWidth;
+  const shift = <i32>(t * step.dilationWidth) - <i32>step.padLeft; // the tap of output x is x stride + shift
+  const first = shift >= 0 ? 0 : (stride - 1 - shift) / stride;
+  const last = <i32>step.inWidth - 1 - shift;
+  const end = last < 0 ? 0 : min(<i32>step.outWidth, last / stride + 1);
   for (let y: u32 = 0; y < step.outHeight; y++) {
-    for (let x: u32 = 0; x < step.outWidth; x++) {
-      let sum: f64 = 0;
-      for (let t: u32 = 0; t < step.filterWidth; t++) {
-        const from = <i32>(x * step.strideWidth + t * step.dilationWidth) - <i32>step.padLeft;
-        if (from >= 0 && from < <i32>inWidth) sum += load<f64>(rows + (<usize>(y * inWidth + <u32>from) << 3));
-      }
-      store<f64>(map + (<usize>(y * step.outWidth + x) << 3), step.factor64 * sum + step.bias64);
+    const from = rows + (<usize>(y * step.inWidth) << 3);
+    const to = map + (<usize>(y * step.outWidth) << 3);
+    if (stride == 1) {
+      if (end > first) addLine(to + (<usize>first << 3), from + (<usize>(first + shift) << 3), end - first);
+      continue;
+    }
+    for (let x = first; x < end; x++) {
+      const at = to + (<usize>x << 3);
+      store<f64>(at, load<f64>(at) + load<f64>(from + (<usize>(x * stride + shift) << 3)));
     }
   }
+}
+
+/** target += source. */
+function addLine(target: usize, source: usize, count: u32): void {
+  const end = target + (<usize>(count & ~1) << 3);
+  while (target < end) {
+    v128.store(target, f64x2.add(v128.load(target), v128.load(source)));
+    target += 16;
+    source += 16;
+  }
+  if (count & 1) store<f64>(target, load<f64>(target) + load<f64>(source));
 }
 
 /** The read-out, in place. */
