@@ -7,16 +7,16 @@
 import { spawn } from "node:child_process";
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import esbuild from "esbuild";
 
 const root = new URL("./", import.meta.url);
-const at = (path) => new URL(path, root).pathname;
+const at = (path) => fileURLToPath(new URL(path, root));
 const pkg = JSON.parse(await readFile(at("package.json"), "utf8"));
 
 function run(command, args) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root.pathname, stdio: "inherit" });
+    const child = spawn(command, args, { cwd: fileURLToPath(root), stdio: "inherit" });
     child.on("error", reject);
     child.on("exit", (code) =>
       code === 0 ? resolve() : reject(new Error(`${command} ${args.join(" ")}: exit ${code}`)),
@@ -85,7 +85,7 @@ const shared = {
   define: { WIDEFIELD_VERSION: JSON.stringify(pkg.version), WIDEFIELD_ASSETS: '"./"' },
   legalComments: "none",
   logLevel: "warning",
-  absWorkingDir: root.pathname,
+  absWorkingDir: fileURLToPath(root),
 };
 
 /** zarrita knows compressors that our stores do not use, and that weigh more than everything else together. */

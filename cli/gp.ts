@@ -100,13 +100,14 @@ async function run(options: GpOptions): Promise<void> {
         progress.update(label, done, total, formatRate(rate, phase === "kernel" ? "pairs/s" : "GFLOP/s")),
     };
     const result = await runGp(experiment);
-    if (options.report !== undefined) await writeReport(options.report, experiment, result);
-    if (options.scores !== undefined) await writeScores(options.scores, dataset, sets, result);
     const { backend, adapter, threads } = engine.info;
     const { error, kernel, solve, temperature } = result;
     const facts = { backend, adapter, threads, precision: options.precision, store: options.store ?? null };
     if (json) session.print(JSON.stringify({ error, kernel, solve, temperature, ...facts }));
     else session.print(summaryText(result, `${backend} (${adapter}), ${threads} threads, ${options.precision}`));
+    // Behind the result: a file that cannot be written must not take it along.
+    if (options.report !== undefined) await writeReport(options.report, experiment, result);
+    if (options.scores !== undefined) await writeScores(options.scores, dataset, sets, result);
   });
 }
 

@@ -8,6 +8,7 @@ import { platform } from "../sdk/platform/platform.ts";
 import { formatRate } from "./format.ts";
 import { addDataOptions, openArch, openDataset, openRanges, parseShard, type DataOptions } from "./inputs.ts";
 import { addKernelStoreCommands } from "./kernel-store.ts";
+import { ProgressLine } from "./progress.ts";
 import { addEngineOptions, wholeNumber, withEngine, type CommonOptions } from "./session.ts";
 
 interface KernelCommandOptions extends CommonOptions, DataOptions {
@@ -35,6 +36,7 @@ export function kernelCommand(): Command {
   addKernelStoreCommands(command, async (sub) => {
     const options = sub.optsWithGlobals<CommonOptions>();
     const controller = new AbortController();
+    const progress = new ProgressLine(options.quiet === true);
     process.once("SIGINT", () => controller.abort());
     return {
       files: await nodeFiles(),
@@ -42,6 +44,7 @@ export function kernelCommand(): Command {
         options.memory === undefined ? Math.floor((platform().memoryBytes ?? 2 ** 32) / 2) : parseBytes(options.memory),
       signal: controller.signal,
       print: (line) => process.stdout.write(`${line}\n`),
+      progress: (label, done, total) => progress.update(label, done, total),
       setExitCode: (code) => {
         process.exitCode = code;
       },

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** The command line: mounts the commands, and turns errors into messages and exit codes. */
 import { Command, CommanderError } from "commander";
 import { version, WidefieldError } from "../sdk/index.node.ts";

@@ -25,5 +25,14 @@ export { MemoryMatrix, storedMatrix, type KernelMatrix } from "./covariance/matr
 export { KernelStore } from "./covariance/store/store.ts";
 export { runKernelJob, type KernelJob, type KernelProgress, type TileSource } from "./covariance/job.ts";
 
+export { verify } from "./covariance/store/verify.ts";
+export type { Files } from "./covariance/store/files.ts";
+export { exportNpy } from "./covariance/export.ts";
+export { importNpy } from "./covariance/import.ts";
+export type { Program } from "./covariance/program.ts";
+export { formatRanges, parseRanges, type Ranges } from "./data/ranges.ts";
+export { storeKernel, type StoredKernelJob } from "./experiments/stored-kernel.ts";
+export { runGp, type GpExperiment, type GpResult } from "./experiments/gp.ts";
+
 /** The package's version. */
 export const version: string = WIDEFIELD_VERSION;

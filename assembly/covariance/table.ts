@@ -9,8 +9,8 @@
  *             [relu pixel][s, r]          the pair's maps (6 KB a layer of 28 x 28; read out of lanes it would be 25)
  *
  * s is the standard deviation before the relu, times that relu's gain, and r = sqrt(lambda) / s (`kappa.ts`).
- * A standard deviation below S_MIN counts as zero and gets r = 0: the pixel's covariances are zero, and 1/s of a
- * denormal cannot overflow into inf * 0 = NaN.
+ * A standard deviation below S_MIN counts as zero and gets r = 0, so that 1/s of a denormal cannot overflow into
+ * inf * 0 = NaN: inputs should have amplitudes well above 1e-15, or biases.
  */
 export const LANES: u32 = 4;
 export const LANE_BYTES: usize = 16;

@@ -68,6 +68,13 @@ export async function kernelTiles(
   readonly rows: number;
   readonly columns: number;
 }> {
+  if (!["f32", "f64"].includes(precision))
+    throw new WidefieldError("E_CONFIG", `precision is "f32" or "f64", not ${JSON.stringify(precision)}`);
+  if (![rows, columns].every((set) => ArrayBuffer.isView(set.images)))
+    throw new WidefieldError(
+      "E_CONFIG",
+      "inputs are { images, shape }; options come behind X and Y (Y may be undefined)",
+    );
   const [shape, other] = [shapeOf(rows.shape), shapeOf(columns.shape)];
   if (formatShape(shape) !== formatShape(other))
     throw new WidefieldError("E_SHAPE", `X has inputs of ${formatShape(shape)}, and Y of ${formatShape(other)}`);

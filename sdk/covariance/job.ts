@@ -260,9 +260,10 @@ class WriteQueue {
 
   /** Returns when the write is under way; waits for an earlier one if too many are. */
   async add(tile: Tile, values: Float32Array): Promise<void> {
-    while (this.#free.length === 0) await Promise.race(this.#running);
+    while (this.#free.length === 0 && !this.failed) await Promise.race(this.#running);
+    if (this.failed) return;
     const buffer = this.#free.pop();
-    if (buffer === undefined || this.failed) return;
+    if (buffer === undefined) return;
     const write = this.#store
       .writeTile(tile, values, buffer)
       .then(() => this.#written(tile))

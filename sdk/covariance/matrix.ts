@@ -68,7 +68,11 @@ export function storedMatrix(store: KernelStore, rows: number, columns: number):
     columns,
     symmetric: store.manifest.symmetric && rows === columns,
     exponent: store.manifest.exponent,
-    relativeError: store.manifest.precision === "f64" ? FLOAT32_ROUNDING : FLOAT32_KERNEL_ERROR,
+    // Where an imported matrix was computed, nobody knows: most likely in float32.
+    relativeError:
+      store.manifest.precision === "f64" && store.manifest.kind !== "imported"
+        ? FLOAT32_ROUNDING
+        : FLOAT32_KERNEL_ERROR,
     read: (rowRange, columnRange) => store.readBlock(rowRange, columnRange, "f32"),
   };
 }
@@ -112,10 +116,16 @@ export interface MatrixJob {
   readonly onProgress?: ((progress: MatrixProgress) => void) | undefined;
 }
 
+/** Its chunk is 256 MiB; larger ones gain nothing, and 2 GiB is more than a file system call takes. */
+const LARGEST_TILE = 8192;
+
 /** Throws E_CONFIG for a tile size that is none. */
 export function requireTile(tile: number): void {
-  if (Number.isSafeInteger(tile) && tile >= 1) return;
-  throw new WidefieldError("E_CONFIG", `a tile has a whole number of rows and columns, at least 1, not ${tile}`);
+  if (Number.isSafeInteger(tile) && tile >= 1 && tile <= LARGEST_TILE) return;
+  throw new WidefieldError(
+    "E_CONFIG",
+    `a tile has a whole number of rows and columns, from 1 to ${LARGEST_TILE}, not ${tile}: at least 1`,
+  );
 }
 
 /**
@@ -136,7 +146,7 @@ export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
       { details: { neededBytes: needed, memoryBytes: job.memoryBytes } },
     );
   }
-  const values = precision === "f64" ? new Float64Array(rows * columns) : new Float32Array(rows * columns);
+  const values = allocateMatrix(rows, columns, precision);
   const grid: Grid = { rows, columns, tile: job.tile, symmetric };
   const order = snakeOrder(grid);
   const pairsTotal = order.reduce((sum, tile) => sum + pairsOf(grid, tile), 0);
@@ -156,6 +166,19 @@ export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
     onProgress?.({ pairsDone, pairsTotal, seconds: (performance.now() - begun) / 1000 });
   }
   return new MemoryMatrix(values, { rows, columns, symmetric, exponent: job.exponent });
+}
+
+/** Runtimes refuse arrays beyond a size of their own, whatever the machine has. */
+function allocateMatrix(rows: number, columns: number, precision: Precision): Values {
+  try {
+    return precision === "f64" ? new Float64Array(rows * columns) : new Float32Array(rows * columns);
+  } catch (cause) {
+    throw new WidefieldError(
+      "E_MEMORY",
+      `no array of ${rows} x ${columns} numbers can be had here: keep the kernel matrix on disk as a store`,
+      { cause },
+    );
+  }
 }
 
 function place(values: Values, pitch: number, block: Values, rows: Range, columns: Range): void {

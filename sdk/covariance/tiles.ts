@@ -69,14 +69,20 @@ export class ProgramTiles implements TileSource {
     backend.write(this.words, 0, words);
   }
 
-  /** Bytes of a tile with the tables, variances and images that it needs, and of the tables kept from other tiles. */
+  /**
+   * Bytes of a tile with the tables, variances and images that it needs, and of the tables kept from other tiles. Tables
+   * that make room are only freed once the commands before them have run, and writes and reads that have to wait are
+   * staged: both are counted, and so are the images that the caller holds.
+   */
   peakBytes(tileRows: number, tileColumns: number, memoryBytes: number): number {
+    const { backend, rows, columns, program } = this.settings;
     const images = tileRows + tileColumns;
     const block = this.tableBytes(tileRows) + this.tableBytes(tileColumns) + images * this.scalar;
-    const uploads = 2 * Math.max(tileRows, tileColumns) * this.settings.program.imageFloats * this.scalar;
-    const { info } = this.settings.backend;
-    const scratch = info.backend === "wasm" ? fixedBytes(info.threads) : 0;
-    return scratch + Math.max(block, this.tableBudget(memoryBytes)) + uploads + tileRows * tileColumns * this.scalar;
+    const uploads = 4 * Math.max(tileRows, tileColumns) * program.imageFloats * this.scalar;
+    const held = (rows.count + (rows === columns ? 0 : columns.count)) * program.imageFloats * this.scalar;
+    const scratch = backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0;
+    const tables = Math.max(block, this.tableBudget(memoryBytes)) + block;
+    return scratch + tables + uploads + held + 2 * tileRows * tileColumns * this.scalar;
   }
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. */

@@ -3,7 +3,7 @@
  * backend for float64 work, which every engine has because float64 lives on the CPU.
  */
 import * as z from "zod";
-import { WidefieldError } from "../errors.ts";
+import { messageOf, WidefieldError } from "../errors.ts";
 import { platform, type FoundAdapter } from "../platform/platform.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
 import { WasmBackend } from "./wasm/backend.ts";
@@ -154,9 +154,15 @@ export async function open(options: OpenOptions = {}): Promise<Engine> {
   const settings = { memoryBytes, seed, threads, log };
 
   if (backend !== "wasm") {
-    const found = await host.findAdapter({ name: adapter, software: false });
-    if (found !== undefined) return new Engine(await openGpu(found), settings);
-    if (backend === "webgpu" || adapter !== undefined) throw await noAdapter(adapter);
+    const asked = backend === "webgpu" || adapter !== undefined;
+    try {
+      const found = await host.findAdapter({ name: adapter, software: false });
+      if (found !== undefined) return new Engine(await openGpu(found), settings);
+    } catch (thrown) {
+      if (asked) throw thrown;
+      log(`the GPU cannot be opened, so wasm it is: ${messageOf(thrown)}`);
+    }
+    if (asked) throw await noAdapter(adapter);
   }
   return new Engine(await WasmBackend.open(host, { threads, memoryBytes }), settings);
 }

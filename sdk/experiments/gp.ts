@@ -132,6 +132,8 @@ async function trainingKernel(experiment: GpExperiment, clock: KernelClock): Pro
   const { train, stores } = experiment;
   if (stores?.kxx !== undefined) {
     const n = await leading(experiment, stores.kxx, train, train);
+    if (stores.kxx.manifest.kind === "imported" && !stores.kxx.manifest.symmetric)
+      throw new WidefieldError("E_DATA", `${stores.kxx.path} is not symmetric: it is no training kernel`);
     return storedMatrix(stores.kxx, n.rows, n.columns);
   }
   return computeKernel(experiment, "Kxx", train, undefined, clock);

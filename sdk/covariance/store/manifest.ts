@@ -104,6 +104,8 @@ export function identityOf(manifest: Manifest): Record<string, Json> {
     kind,
     backend,
     precision,
+    // Float32 differs in its last bits between GPUs, and between wasm with fused multiply-add and without.
+    instructions: precision === "f64" ? "f64" : manifest.adapter === "single" ? "threads" : manifest.adapter,
     arch,
     dataset: { sha256: dataset.sha256 },
     rows: rangesText(merged(manifest.rows)),

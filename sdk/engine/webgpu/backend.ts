@@ -242,14 +242,17 @@ export class WebGpuBackend implements Backend {
     buffers: readonly GPUBuffer[],
     workgroups: readonly [number, number, number],
   ): void {
-    const group = this.device.createBindGroup({
-      label: name,
-      layout: pipeline.bindings,
-      entries: [
-        { binding: 0, resource: { buffer: this.#arena, size: pipeline.paramsBytes } },
-        ...buffers.map((buffer, index) => ({ binding: index + 1, resource: { buffer } })),
-      ],
-    });
+    // In a scope: a buffer whose allocation failed is told of here again, and the allocation's own fault came first.
+    const group = this.#faults.scoped(`binding ${name}`, [name], () =>
+      this.device.createBindGroup({
+        label: name,
+        layout: pipeline.bindings,
+        entries: [
+          { binding: 0, resource: { buffer: this.#arena, size: pipeline.paramsBytes } },
+          ...buffers.map((buffer, index) => ({ binding: index + 1, resource: { buffer } })),
+        ],
+      }),
+    );
     this.#pass ??= this.#recording().beginComputePass({ label: "widefield" });
     this.#pass.setPipeline(pipeline.pipeline);
     this.#pass.setBindGroup(0, group, [this.#pending * PARAMS_STRIDE]);

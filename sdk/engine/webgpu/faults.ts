@@ -15,16 +15,14 @@ export class Faults {
   #reported: WidefieldError[] = [];
   #ended: WidefieldError | undefined;
   #closed = false;
-  readonly #end: Promise<never>;
-  #rejectEnd: (error: WidefieldError) => void = () => undefined;
+  /** Waits under way: the end of the device ends them. (A race against one long-lived promise would keep each.) */
+  readonly #waits = new Set<(error: WidefieldError) => void>();
   /** Kernels submitted since the host last knew that all had run. */
   readonly #inFlight = new Set<string>();
 
   constructor(device: GPUDevice, adapter: string) {
     this.#device = device;
     this.#adapter = adapter;
-    this.#end = new Promise((_, reject) => (this.#rejectEnd = reject));
-    this.#end.catch(() => undefined); // nobody may be waiting: that is no unhandled rejection
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.report(this.#fault("working", [], event.error));
@@ -69,8 +67,8 @@ export class Faults {
       (value) => ({ value }),
       (cause: unknown) => ({ cause }),
     );
-    const faults = await Promise.race([Promise.all(scopes), this.#end]);
-    const result = await Promise.race([outcome, this.#end]);
+    const faults = await this.#untilEnd(Promise.all(scopes));
+    const result = await this.#untilEnd(outcome);
     const [first] = [...this.#reported.splice(0), ...faults.filter((fault) => fault !== undefined)];
     const running = [...this.#inFlight];
     this.#inFlight.clear();
@@ -80,6 +78,19 @@ export class Faults {
     await new Promise((resolve) => setTimeout(resolve, 10));
     this.check();
     throw this.#fault(`running ${running.join(", ")}`, running, result.cause);
+  }
+
+  #untilEnd<T>(work: Promise<T>): Promise<T> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    return new Promise((resolve, reject) => {
+      this.#waits.add(reject);
+      void work.then(resolve, reject).finally(() => this.#waits.delete(reject));
+    });
+  }
+
+  #rejectEnd(error: WidefieldError): void {
+    for (const reject of this.#waits) reject(error);
+    this.#waits.clear();
   }
 
   close(): void {

@@ -49,7 +49,7 @@ describe("matmul", () => {
                   at(a, transposeA === 1 ? t * m + i : i * k + t) * at(b, transposeB === 1 ? j * k + t : t * n + j);
               }
               const expected = 0.7 * sum - 1.5 * at(c, i * n + j);
-              if (Math.abs(at(result, i * n + j) - expected) > 1e-5)
+              if (!(Math.abs(at(result, i * n + j) - expected) <= 1e-5))
                 expect([i, j, at(result, i * n + j)]).toBe(expected);
             }
           }
