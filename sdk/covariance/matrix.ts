@@ -124,7 +124,7 @@ export function requireTile(tile: number): void {
   if (Number.isSafeInteger(tile) && tile >= 1 && tile <= LARGEST_TILE) return;
   throw new WidefieldError(
     "E_CONFIG",
-    `a tile has a whole number of rows and columns, from 1 to ${LARGEST_TILE}, not ${tile}: at least 1`,
+    `a tile has a whole number of rows and columns, at least 1, not ${tile} (and at most ${LARGEST_TILE})`,
   );
 }
 

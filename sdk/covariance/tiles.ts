@@ -201,9 +201,9 @@ export class ProgramTiles implements TileSource {
     return block;
   }
 
-  /** Bytes that tables may take: a quarter of the budget, and of what the backend can address. */
+  /** Bytes that tables may take: a quarter of the budget, and of what wasm can address. */
   private tableBudget(memoryBytes: number): number {
-    return Math.floor(Math.min(memoryBytes, this.settings.backend.info.maxBufferBytes, 2 ** 32) / 4);
+    return Math.floor(Math.min(memoryBytes, 2 ** 32) / 4);
   }
 
   private evict(needed: number, keep: Block | undefined): void {
