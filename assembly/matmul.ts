@@ -19,7 +19,7 @@ const BLOCK_ROWS: i32 = 128;
 const BLOCK_COLUMNS: i32 = 256;
 /** 8 x 512 floats of B are 16 KiB, a third of the L1 of current machines; 128 x 512 of A are 256 KiB of L2. */
 const DEPTH: i32 = 512;
-/** Blocks shrink until there is one for each of that many threads: the same rule as `matmulBlock` of the schema. */
+/** Blocks shrink until there is one for each of that many threads: the same rule as `wasmBlocks` of the schema. */
 const WANTED_ITEMS: i32 = 16;
 
 export function matmul(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {

@@ -3,16 +3,13 @@
  *
  *     C[s][v] -= sum over p of S[p][s] V[p][v],    p < depth
  *
- * with V and S strips of four (4 doubles per p; `linalg/strip.ts` has the layout and its reasons). V's four entries
+ * with V and S strips of four (4 doubles per p; `linalg/tiles.ts` has the layout and its reasons). V's four entries
  * fill two vectors, S's are broadcast: 8 accumulators, which is what V8 keeps in registers. The sum is taken in the
  * order of p and subtracted once, so a result depends on how p was cut into calls (fixed by the tile size) and never on
  * which thread made them.
  */
 import { microRelaxed64 } from "./micro64.relaxed";
 import { microSimd64 } from "./micro64.simd";
-
-/** Rows and columns of the block; doubles per p of a strip. */
-export const STRIP: i32 = 4;
 
 // @ts-ignore: decorator
 @inline
