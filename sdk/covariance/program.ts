@@ -133,9 +133,11 @@ export interface Program {
 }
 
 /** Height and width of what a step reads and of what it gives. */
-export function stepSize(step: Step): { readonly in: readonly [number, number]; readonly out: readonly [number, number] } {
-  if (step.kind === "conv")
-    return { in: [step.inHeight, step.inWidth], out: [step.outHeight, step.outWidth] };
+export function stepSize(step: Step): {
+  readonly in: readonly [number, number];
+  readonly out: readonly [number, number];
+} {
+  if (step.kind === "conv") return { in: [step.inHeight, step.inWidth], out: [step.outHeight, step.outWidth] };
   const size = [step.height, step.width] as const;
   return { in: size, out: step.kind === "mean" ? [1, 1] : size };
 }
