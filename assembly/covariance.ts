@@ -15,6 +15,7 @@ import { affineLine, boxLine, clearBorders, linearLine, nonlinearLine, scatterLi
 import { biasOf, Layout, Plan, planMaps, planOf, stepOf, weightOf } from "./covariance/plan";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
+import { slideColumns, slideRows } from "./covariance/windows";
 import { mapsOf } from "./covariance/workspace";
 
 /** Rows of one work item; the schema's `split` counts with the same number. */
@@ -157,6 +158,7 @@ function multiplyMany(channels: u32, pixels: usize, x: usize, y: usize): v128 {
 
 /** Pass 1: down the columns of M, into the rows of V. */
 function sumColumns(step: Step, plan: Plan, maps: usize, rows: usize, line: usize): void {
+  if (slideColumns(step, plan, maps, rows)) return;
   const suffix = line + <usize>step.outHeight * LANE_BYTES;
   let from = maps + plan.from;
   let to = rows + plan.rowFront;
@@ -172,6 +174,7 @@ function sumColumns(step: Step, plan: Plan, maps: usize, rows: usize, line: usiz
 function sumRows(
   step: Step, plan: Plan, next: Step, after: Plan, rows: usize, line: usize, x: usize, y: usize, maps: usize,
 ): void {
+  if (slideRows(step, plan, next, after, rows, x, y, maps)) return;
   const suffix = line + <usize>step.outWidth * LANE_BYTES;
   let to = maps + plan.to;
   let through = maps + after.to;
