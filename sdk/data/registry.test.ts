@@ -40,7 +40,10 @@ describe("datasets by name", () => {
     ["digit", "digits"],
   ])("refuse %j with the list and the nearest, %j", (name, nearest) => {
     expect(() => findDataset(name)).toThrow(
-      failsWith("E_CONFIG", new RegExp(`"${name}" \\(there are mnist, fmnist, notmnist, digits\\); .*"${nearest}"`)),
+      failsWith(
+        "E_CONFIG",
+        new RegExp(`"${name}" \\(there are mnist, fmnist, notmnist, cifar10, digits\\); .*"${nearest}"`),
+      ),
     );
   });
 
