@@ -27,8 +27,8 @@ function changed(changes: Readonly<Record<string, Uint8Array | undefined>>): Map
 }
 
 describe("datasets by name", () => {
-  it("are mnist, fmnist, notmnist and digits, whatever the case", () => {
-    expect(DATASETS.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "digits"]);
+  it("are mnist, fmnist, notmnist, cifar10 and digits, whatever the case", () => {
+    expect(DATASETS.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "digits"]);
     expect(findDataset("MNIST").name).toBe("mnist");
   });
 
