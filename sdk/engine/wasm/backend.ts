@@ -112,6 +112,7 @@ export class WasmBackend implements Backend {
       software: false,
       threads,
       maxBufferBytes: limit,
+      workgroupBytes: 0,
       features: [
         "simd",
         ...(variant === "single" ? [] : ["threads"]),
