@@ -70,8 +70,16 @@ function addLine(target: usize, source: usize, count: u32): void {
 
 /** weight * K + bias, of `count` pixels. */
 export function affineLine(step: Step, from: usize, to: usize, count: u32): void {
-  for (let p: usize = 0; p < <usize>count; p++)
-    put64(step, to + (p << 3), step.factor64 * load<f64>(from + (p << 3)) + step.bias64);
+  const weight = f64x2.splat(step.factor64);
+  const bias = f64x2.splat(step.bias64);
+  const end = to + (<usize>(count & ~1) << 3);
+  while (to < end) {
+    const value = f64x2.add(f64x2.mul(weight, v128.load(from)), bias);
+    v128.store(to, step.accumulate ? f64x2.add(v128.load(to), value) : value);
+    from += 16;
+    to += 16;
+  }
+  if (count & 1) put64(step, to, step.factor64 * load<f64>(from) + step.bias64);
 }
 
 /** Stores a step's result for one pixel, or adds it. */
