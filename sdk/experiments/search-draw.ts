@@ -10,8 +10,7 @@
  *     "paper"   seeds below 36 have no skip connections. Of these, 27 fit 28 x 28 images, the number of networks
  *               that the paper reports, and seed 31 is its ConvNet GP. From 36 on both rules agree.
  */
-import { archFromJson, type Arch } from "../arch/arch.ts";
-import type { LayerJson } from "../arch/layer.ts";
+import { conv, dense, erf, flatten, identity, relu, serial, sum, type Arch } from "../arch/arch.ts";
 import { WidefieldError } from "../errors.ts";
 import { RandomState } from "../numpy/random-state.ts";
 
@@ -92,25 +91,18 @@ const lenetLike: Drawn = {
  * after the nonlinearity. The read-out is the mean over pixels, times weightVariance, plus biasVariance.
  */
 export function archOf({ weightVariance, biasVariance, convs, nonlinearity, skipEvery }: Drawn): Arch {
-  const blocks = convs.map(({ filter, stride, padding }): LayerJson[] => [
+  const activation = nonlinearity === "relu" ? relu({ sqrt2: true }) : erf();
+  const blocks = convs.map(({ filter, stride, padding }) => [
     // Here a conv takes the mean over its filter's taps, and the script's the sum.
-    { type: "conv", filter, stride, padding, weightVariance: weightVariance * filter ** 2, biasVariance },
-    nonlinearity === "relu" ? { type: "relu", sqrt2: true } : { type: "erf" },
+    conv({ filter, stride, padding, weightVariance: weightVariance * filter ** 2, biasVariance }),
+    activation,
   ]);
-  const body = skipEvery === null ? blocks.flat() : residual(blocks, skipEvery);
-  return archFromJson({
-    type: "serial",
-    layers: [...body, { type: "flatten" }, { type: "dense", weightVariance, biasVariance }],
-  });
-}
-
-function residual(blocks: readonly LayerJson[][], skipEvery: number): LayerJson[] {
-  const last = Math.floor((blocks.length - 1) / skipEvery) * skipEvery;
-  const sums = Array.from({ length: last / skipEvery }, (_, run): LayerJson => {
-    const layers = blocks.slice(run * skipEvery, (run + 1) * skipEvery).flat();
-    return { type: "sum", layers: [{ type: "identity" }, { type: "serial", layers }] };
-  });
-  return [...sums, ...blocks.slice(last).flat()];
+  const run = skipEvery ?? blocks.length;
+  const last = Math.floor((blocks.length - 1) / run) * run;
+  const sums = Array.from({ length: last / run }, (_, i) =>
+    sum(identity(), serial(...blocks.slice(i * run, (i + 1) * run).flat())),
+  );
+  return serial(...sums, ...blocks.slice(last).flat(), flatten(), dense({ weightVariance, biasVariance }));
 }
 
 /** Seeds that one option may name; a search of more is a mistake. */

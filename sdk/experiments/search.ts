@@ -43,6 +43,13 @@ export interface SearchExperiment extends Pick<
 /** Errors that running a seed again would only repeat: they are recorded, and the search goes on. */
 const HOPELESS = new Set(["E_NOT_POSITIVE_DEFINITE", "E_OVERFLOW"]);
 
+const WHOLE: Shard = { index: 0, count: 1 };
+
+/** Every `count`-th seed: deep and shallow networks, which stand in runs, are spread over all shards. */
+export function seedsOfShard(seeds: readonly number[], { index, count }: Shard = WHOLE): readonly number[] {
+  return seeds.filter((_, at) => at % count === index);
+}
+
 /**
  * Runs the seeds that are not finished yet, and returns the folder with all that are.
  *
@@ -50,7 +57,7 @@ const HOPELESS = new Set(["E_NOT_POSITIVE_DEFINITE", "E_OVERFLOW"]);
  *   throws; E_LOCKED where another process runs this shard; E_ABORTED
  */
 export async function runSearch(experiment: SearchExperiment): Promise<SearchFolder> {
-  const { dataset, train, validation, test, files, path, shard = { index: 0, count: 1 } } = experiment;
+  const { dataset, train, validation, test, files, path, shard = WHOLE } = experiment;
   refuseOverlap(train, { validation, test });
   const folder = await SearchFolder.open(files, path, {
     dataset: { name: dataset.name, sha256: await dataset.sha256() },
@@ -63,7 +70,7 @@ export async function runSearch(experiment: SearchExperiment): Promise<SearchFol
   });
   const lock = await lockShard(files, path, shard);
   try {
-    const seeds = experiment.seeds.filter((_, at) => at % shard.count === shard.index);
+    const seeds = seedsOfShard(experiment.seeds, shard);
     const waiting = seeds.filter((seed) => !folder.has(seed));
     let done = seeds.length - waiting.length;
     experiment.onSeeds?.(undefined, done, seeds.length);
