@@ -11,36 +11,37 @@ export interface SearchPoint {
   readonly residual: boolean;
 }
 
-/** So many of the best networks, by validation error, are labelled with their seeds. */
-const LABELLED = 3;
 /** Errors that differ by more than this factor go on logarithmic axes, where the best networks stand apart. */
 const LINEAR_UP_TO = 8;
 
-/** `points` are in the order of merit. A network that the validation images judge fairly lies on the diagonal. */
+/**
+ * `points` come with the best first: it is ringed, and named below the title. A network that is as good on test images
+ * as on validation images lies on the diagonal.
+ */
 export function searchSpec(points: readonly SearchPoint[], title: string): TopLevelSpec {
   const errors = points.flatMap(({ validation, test }) => [validation, test]);
   const [least, most] = [Math.min(...errors), Math.max(...errors)];
   const logarithmic = least > 0 && most / least > LINEAR_UP_TO;
-  const scale = logarithmic
-    ? { type: "log" as const, domain: [least / 1.15, most * 1.15], nice: false }
-    : { domain: [0, Math.max(1.05 * most, 1)], nice: true };
+  const domain: [low: number, high: number] = logarithmic ? [least / 1.15, 1.15 * most] : [0, Math.max(1.05 * most, 1)];
+  const scale = logarithmic ? { type: "log" as const, domain, nice: false } : { domain, nice: true };
   const axis = { tickCount: 6, format: "~g" };
   const x = { type: "quantitative", scale, axis, title: "validation error, percent" } as const;
   const y = { type: "quantitative", scale, axis, title: "test error, percent" } as const;
-  const [low, high] = scale.domain;
-  const values = points.map((point, rank) => ({
-    ...point,
-    connections: point.residual ? "residual" : "plain",
-    label: rank < LABELLED ? `seed ${point.seed}` : "",
-  }));
+  const [low, high] = domain;
+  const values = points.map((point) => ({ ...point, connections: point.residual ? "residual" : "plain" }));
+  const best = values.slice(0, 1);
+  const named = best.map(
+    ({ seed, validation, test }) =>
+      `Least validation error: seed ${seed}, ${validation.toFixed(2)} % (test ${test.toFixed(2)} %), ringed`,
+  );
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-    title,
+    title: { text: title, subtitle: named },
     width: 380,
     height: 380,
     layer: [
       {
-        data: { values: [low, high].map((error) => ({ error })) },
+        data: { values: [low, 2 * high].map((error) => ({ error })) },
         mark: { type: "line", color: MUTED, strokeDash: [5, 4], strokeWidth: 1, clip: true },
         encoding: { x: { ...x, field: "error" }, y: { ...y, field: "error" } },
       },
@@ -65,13 +66,9 @@ export function searchSpec(points: readonly SearchPoint[], title: string): TopLe
         },
       },
       {
-        data: { values: values.filter(({ label }) => label !== "") },
-        mark: { type: "text", align: "right", dx: -9, dy: 1, color: INK },
-        encoding: {
-          x: { ...x, field: "validation" },
-          y: { ...y, field: "test" },
-          text: { field: "label", type: "nominal" },
-        },
+        data: { values: best },
+        mark: { type: "point", filled: false, color: INK, size: 220, strokeWidth: 1.5, opacity: 1 },
+        encoding: { x: { ...x, field: "validation" }, y: { ...y, field: "test" } },
       },
     ],
     config: figureConfig,
