@@ -3,6 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { version, WidefieldError } from "../sdk/index.node.ts";
 import { messageOf } from "../sdk/errors.ts";
+import { archCommand } from "./arch.ts";
 import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
@@ -23,6 +24,7 @@ const program = new Command("widefield")
   .addCommand(gpCommand())
   .addCommand(kernelCommand())
   .addCommand(searchCommand())
+  .addCommand(archCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())
   .addCommand(selftestCommand())
