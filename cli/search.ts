@@ -7,7 +7,7 @@ import { findDataset } from "../sdk/data/registry.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { misfitOf, runSearch, seedsOfShard } from "../sdk/experiments/search.ts";
 import {
-  archOf,
+  drawnArch,
   drawArchitecture,
   parseSeeds,
   perLayer,
@@ -124,7 +124,12 @@ function dryRun({ data, skips }: SearchOptions, seeds: readonly number[], sessio
   const architectures = seeds.map((seed) => {
     const drawn = drawArchitecture(seed, skips);
     const misfit = misfitOf(drawn, shape) ?? null;
-    return { ...drawn, status: misfit === null ? "valid" : "invalid", reason: misfit, arch: archToJson(archOf(drawn)) };
+    return {
+      ...drawn,
+      status: misfit === null ? "valid" : "invalid",
+      reason: misfit,
+      arch: archToJson(drawnArch(drawn)),
+    };
   });
   if (session.json) {
     session.print(JSON.stringify({ architectures }));

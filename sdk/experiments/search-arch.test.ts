@@ -4,7 +4,7 @@ import { wasmEngine } from "../../test/engines.ts";
 import { kernel } from "../arch/kernel.ts";
 import type { Engine } from "../engine/engine.ts";
 import { RandomStream } from "../engine/rng.ts";
-import { archOf, drawArchitecture, type Drawn, type DrawnConv } from "./search-draw.ts";
+import { drawnArch, drawArchitecture, type Drawn, type DrawnConv } from "./search-draw.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -89,7 +89,7 @@ describe("the kernel of a drawn architecture", () => {
       );
     const drawn = drawArchitecture(seed, rule);
     const set = { images, shape: { channels: 1, height, width } };
-    const { values, exponent } = await kernel(engine, archOf(drawn), set, undefined, { precision: "f64" });
+    const { values, exponent } = await kernel(engine, drawnArch(drawn), set, undefined, { precision: "f64" });
     const [x, y] = [image(0), image(1)];
     const expected = reference(x, y, drawn);
     expect(Math.abs((values[1] ?? NaN) * 2 ** exponent - expected)).toBeLessThan(1e-12 * expected);

@@ -4,7 +4,7 @@ import { archToJson, compile } from "../arch/arch.ts";
 import { preset } from "../arch/presets.ts";
 import { WidefieldError } from "../errors.ts";
 import { misfitOf } from "./search.ts";
-import { archOf, drawArchitecture, parseSeeds, perLayer, type DrawnConv } from "./search-draw.ts";
+import { drawnArch, drawArchitecture, parseSeeds, perLayer, type DrawnConv } from "./search-draw.ts";
 
 const MNIST = { channels: 1, height: 28, width: 28 };
 const seeds = Array.from({ length: 60 }, (_, i) => i + 1);
@@ -53,7 +53,7 @@ describe("the architecture of a seed", () => {
   });
 
   it("1234 is the preset lenet-like", () => {
-    expect(archToJson(archOf(drawArchitecture(1234)))).toEqual(archToJson(preset("lenet-like")));
+    expect(archToJson(drawnArch(drawArchitecture(1234)))).toEqual(archToJson(preset("lenet-like")));
   });
 
   it("names the layer whose valid padding eats the image", () => {
@@ -69,8 +69,8 @@ describe("the architecture of a seed", () => {
       fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.constantFrom("script", "paper"), (seed, rule) => {
         const drawn = drawArchitecture(seed, rule);
         const large = [2, 1e9, 1e9] as const;
-        expect(archOf(drawn).shape(large)).toEqual([Infinity]);
-        const json = JSON.stringify(archToJson(archOf(drawn)));
+        expect(drawnArch(drawn).shape(large)).toEqual([Infinity]);
+        const json = JSON.stringify(archToJson(drawnArch(drawn)));
         expect(json.split('"type":"conv"').length - 1).toBe(drawn.convs.length);
         expect(json.split(`"type":"${drawn.nonlinearity}"`).length - 1).toBe(drawn.convs.length);
       }),
@@ -81,7 +81,7 @@ describe("the architecture of a seed", () => {
 describe("skip connections", () => {
   const layers = (count: number, skipEvery: number | null) => {
     const drawn = { ...drawArchitecture(58), convs: convs(count, same(3)), skipEvery };
-    return (archToJson(archOf(drawn))["layers"] as { type: string; layers?: { layers?: unknown[] }[] }[]).map(
+    return (archToJson(drawnArch(drawn))["layers"] as { type: string; layers?: { layers?: unknown[] }[] }[]).map(
       ({ type, layers }) => (type === "sum" ? `sum of ${layers?.[1]?.layers?.length ?? 0}` : type),
     );
   };
@@ -98,7 +98,7 @@ describe("skip connections", () => {
   it("are programs for MNIST in every drawn network that fits", () => {
     for (const seed of [...seeds, 1234]) {
       const drawn = drawArchitecture(seed);
-      if (misfitOf(drawn, MNIST) === undefined) expect(compile(archOf(drawn), [1, 28, 28])).toBeDefined();
+      if (misfitOf(drawn, MNIST) === undefined) expect(compile(drawnArch(drawn), [1, 28, 28])).toBeDefined();
     }
   });
 });

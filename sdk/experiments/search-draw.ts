@@ -90,7 +90,7 @@ const lenetLike: Drawn = {
  * convolutions is one residual sum, but for the last run, which no convolution follows. As in the script a sum comes
  * after the nonlinearity. The read-out is the mean over pixels, times weightVariance, plus biasVariance.
  */
-export function archOf({ weightVariance, biasVariance, convs, nonlinearity, skipEvery }: Drawn): Arch {
+export function drawnArch({ weightVariance, biasVariance, convs, nonlinearity, skipEvery }: Drawn): Arch {
   const activation = nonlinearity === "relu" ? relu({ sqrt2: true }) : erf();
   const blocks = convs.map(({ filter, stride, padding }) => [
     // Here a conv takes the mean over its filter's taps, and the script's the sum.

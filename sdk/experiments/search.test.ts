@@ -11,7 +11,7 @@ import { parseRanges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
 import { runGp } from "./gp.ts";
 import { runSearch, type SearchExperiment } from "./search.ts";
-import { archOf, drawArchitecture } from "./search-draw.ts";
+import { drawnArch, drawArchitecture } from "./search-draw.ts";
 import type { SearchRow } from "./search-row.ts";
 
 const dataset = digits({ size: 12, seed: Date.now(), trainCount: 200, testCount: 100 });
@@ -50,7 +50,7 @@ describe("a search", () => {
       [56, "invalid"],
     ]);
     for (const row of rows.slice(0, 2)) {
-      const result = await runGp({ engine, dataset, ...sets, arch: archOf(drawArchitecture(row.seed)) });
+      const result = await runGp({ engine, dataset, ...sets, arch: drawnArch(drawArchitecture(row.seed)) });
       expect(row.error).toEqual(result.error);
       expect(row.kernel?.pairs).toBe((50 * 51) / 2 + 50 * (40 + 30));
       expect(row.solve?.jitter).toBe(result.solve.jitter);

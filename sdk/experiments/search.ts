@@ -11,7 +11,7 @@ import type { ImageShape } from "../data/dataset.ts";
 import { formatRanges, overlap, type Ranges } from "../data/ranges.ts";
 import { messageOf, WidefieldError } from "../errors.ts";
 import { runGp, type GpExperiment, type GpProgress, type GpResult } from "./gp.ts";
-import { archOf, drawArchitecture, type Drawn, type SkipRule } from "./search-draw.ts";
+import { drawnArch, drawArchitecture, type Drawn, type SkipRule } from "./search-draw.ts";
 import { SearchFolder } from "./search-folder.ts";
 import type { SearchRow } from "./search-row.ts";
 
@@ -131,7 +131,7 @@ async function runSeed(experiment: SearchExperiment, seed: number): Promise<Sear
       ...{ engine, dataset, signal },
       ...{ train: experiment.train, validation: experiment.validation, test: experiment.test },
       ...{ precision: experiment.precision, jitter: experiment.jitter, tile: experiment.tile },
-      arch: archOf(drawn),
+      arch: drawnArch(drawn),
       folder: kernels === undefined ? undefined : { files, path: kernels },
       onProgress: (progress) => onProgress?.({ ...progress, seed }),
     });
@@ -147,7 +147,7 @@ async function runSeed(experiment: SearchExperiment, seed: number): Promise<Sear
 /** Why a network cannot take images of a shape, with the layer's name, or undefined where it can. */
 export function misfitOf(drawn: Drawn, { channels, height, width }: ImageShape): string | undefined {
   try {
-    compile(archOf(drawn), [channels, height, width]);
+    compile(drawnArch(drawn), [channels, height, width]);
     return undefined;
   } catch (error) {
     if (error instanceof WidefieldError && error.code === "E_SHAPE") return messageOf(error);

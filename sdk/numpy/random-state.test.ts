@@ -157,6 +157,8 @@ describe("RandomState", () => {
     ["a negative deviation", () => new RandomState(0).normal(0, -1), /must not be negative, but is -1/],
     ["a mean that is NaN", () => new RandomState(0).exponential(NaN), /must not be negative, but is NaN/],
     ["an empty span", () => new RandomState(0).randint(4, 4), /low < high.*not 4 and 4/],
+    ["a count that is not whole", () => new RandomState(0).rand(1.5), /whole number in 0\.\.4294967295, not 1\.5/],
+    ["a negative count", () => new RandomState(0).permutation(-1), /whole number in 0\.\.4294967295, not -1/],
     ["a span of 2^53", () => new RandomState(0).randint(-1, 2 ** 53 - 1), /less than 2\^53 apart/],
   ])("refuses %s", (_, draw, message) => {
     expect(draw).toThrow(WidefieldError);

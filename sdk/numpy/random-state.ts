@@ -110,8 +110,13 @@ export class RandomState {
     return drawn(count, () => low + this.upTo(last, mask));
   }
 
-  /** 0..count-1 in random order. */
+  /**
+   * 0..count-1 in random order.
+   *
+   * @throws WidefieldError E_CONFIG for a count that is not in 0..2^32-1
+   */
   permutation(count: number): Uint32Array<ArrayBuffer> {
+    requireCount(count);
     const order = Uint32Array.from({ length: count }, (_, index) => index);
     for (let i = count - 1; i > 0; i--) {
       const j = this.upTo(i, maskOver(i));
@@ -160,9 +165,15 @@ export class RandomState {
 
 function drawn(count: number | undefined, draw: () => number): number | Float64Array<ArrayBuffer> {
   if (count === undefined) return draw();
+  requireCount(count);
   const values = new Float64Array(count);
   for (let i = 0; i < count; i++) values[i] = draw();
   return values;
+}
+
+function requireCount(count: number): void {
+  if (Number.isInteger(count) && count >= 0 && count < TWO_32) return;
+  throw new WidefieldError("E_CONFIG", `a count of random numbers is a whole number in 0..4294967295, not ${count}`);
 }
 
 function requireNotNegative(name: string, value: number): void {
