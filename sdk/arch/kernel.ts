@@ -55,13 +55,17 @@ export function imageBlock(set: ImageSet, name: string): ImageBlock {
   return { count, floats, slice: (begin, end) => set.images.subarray(begin * floats, end * floats) };
 }
 
-/** What computes tiles of the kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). */
+/**
+ * What computes tiles of the kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). Tables are
+ * kept in a part of `memoryBytes`, by default of the engine's budget.
+ */
 export async function kernelTiles(
   engine: Engine,
   arch: Arch,
   rows: ImageSet,
   columns: ImageSet,
   precision: Precision,
+  memoryBytes = engine.memoryBytes,
 ): Promise<{
   readonly tiles: ProgramTiles;
   readonly exponent: number;
@@ -88,7 +92,7 @@ export async function kernelTiles(
     rows: rowBlock,
     columns: columnBlock,
     precision,
-    memoryBytes: engine.memoryBytes,
+    memoryBytes,
   });
   return { tiles, exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
 }

@@ -39,7 +39,7 @@ export interface Prediction {
 }
 
 /** Rows of a kernel block that are in memory while predicting. */
-const PREDICT_ROWS = 256;
+export const PREDICT_ROWS = 256;
 
 /** A posterior, apart from where its kernels come from. Holds the factor until `dispose()` or the engine's `close()`. */
 export class Posterior {
@@ -47,6 +47,11 @@ export class Posterior {
   readonly weights: Float64Array;
   readonly classes: number;
   readonly factor: CholeskyFactor;
+  /**
+   * log p(Y | X) in nats, summed over the classes, which are regressions of their own with one kernel: the sum over c of
+   * -y_c^T A^-1 y_c / 2 - log det A / 2 - n log(2 pi) / 2, A = K + jitter I (Rasmussen & Williams 2006, eq. 2.30).
+   */
+  readonly logMarginalLikelihood: number;
   private readonly exponent: number;
   private readonly targets: Float64Array;
 
@@ -59,6 +64,7 @@ export class Posterior {
     this.targets = facts.targets;
     this.classes = facts.classes;
     this.exponent = facts.exponent;
+    this.logMarginalLikelihood = logEvidence(factor, facts);
   }
 
   /** Number of training inputs. */
@@ -167,6 +173,17 @@ export class Posterior {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** With A = 2^exponent A', of which the factor and the weights A'^-1 Y are known. */
+function logEvidence(
+  { n, logDeterminant }: CholeskyFactor,
+  facts: { weights: Float64Array; targets: Float64Array; classes: number; exponent: number },
+): number {
+  const { weights, targets, classes, exponent } = facts;
+  const misfit = targets.reduce((sum, target, at) => sum + target * (weights[at] ?? Number.NaN), 0) * 2 ** -exponent;
+  const logDet = logDeterminant + n * exponent * Math.LN2;
+  return -misfit / 2 - (classes * (logDet + n * Math.log(2 * Math.PI))) / 2;
 }
 
 /**
