@@ -130,13 +130,8 @@ export class Posterior {
       const end = Math.min(begin + PREDICT_ROWS, kernelRows.rows);
       const block = await kernelRows.read({ begin, end }, { begin: 0, end: n });
       for (let row = begin; row < end; row++) {
-        const at = (row - begin) * n;
-        for (let i = 0; i < n; i++) {
-          const k = (block[at + i] ?? Number.NaN) * scale;
-          for (let c = 0; c < classes; c++)
-            mean[row * classes + c] =
-              (mean[row * classes + c] ?? 0) + k * (this.weights[i * classes + c] ?? Number.NaN);
-        }
+        const line = block.subarray((row - begin) * n, (row - begin + 1) * n);
+        this.accumulate(line, scale, mean.subarray(row * classes, (row + 1) * classes));
       }
       if (explained !== undefined) await this.explain(block, begin, end, scale, explained);
     }
@@ -144,6 +139,16 @@ export class Posterior {
     if (diagonal === undefined || explained === undefined) return { mean, labels };
     const variance = diagonal.map((k, row) => Math.max(0, k - (explained[row] ?? 0) * 2 ** this.exponent));
     return { mean, labels, variance };
+  }
+
+  /** Adds scale * k(x, X) times the weights to the means at x. The loop of all predictions: no checks in it. */
+  private accumulate(line: Float32Array | Float64Array, scale: number, means: Float64Array): void {
+    const { weights, classes } = this;
+    for (let i = 0; i < line.length; i++) {
+      const k = (line[i] as number) * scale;
+      const at = i * classes;
+      for (let c = 0; c < classes; c++) means[c] = (means[c] as number) + k * (weights[at + c] as number);
+    }
   }
 
   /** k(x, X) (K + jitter I)^-1 k(X, x) of the rows of a block, as |L^-1 k(X, x)|^2, at the stored scale. */
