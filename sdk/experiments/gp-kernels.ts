@@ -125,7 +125,7 @@ async function computedKernel(experiment: GpExperiment, clock: KernelClock): Pro
   const { engine, dataset, arch, train, tile, signal } = experiment;
   const precision = experiment.precision ?? "f32";
   const images = selectImages(dataset, train, precision);
-  const { tiles, ...facts } = await kernelTiles(engine, arch, images, images, precision, kxxBudget(experiment));
+  const { tiles, ...facts } = await kernelTiles(engine, arch, images, images, precision, { whole: true });
   try {
     const run = () =>
       computeMatrix({
@@ -144,11 +144,6 @@ async function computedKernel(experiment: GpExperiment, clock: KernelClock): Pro
   }
 }
 
-/** What is left of the budget beside Kxx. */
-function kxxBudget({ engine, train, precision }: GpExperiment): number {
-  return Math.max(0, engine.memoryBytes - countOf(train) ** 2 * (precision === "f64" ? 8 : 4));
-}
-
 /** A kernel whose rows are computed when they are read, and kept by nobody. */
 async function streamedKernel(
   experiment: GpExperiment,
@@ -163,7 +158,7 @@ async function streamedKernel(
   requireTile(size);
   const images = [ranges, train].map((each) => selectImages(dataset, each, precision));
   const [rowImages, columnImages] = images as [(typeof images)[0], (typeof images)[0]];
-  const made = await kernelTiles(engine, arch, rowImages, columnImages, precision, memoryBytes);
+  const made = await kernelTiles(engine, arch, rowImages, columnImages, precision, { memoryBytes });
   const { tiles, rows, columns, exponent } = made;
   const report = reporter(experiment, label);
   let pairsDone = 0;

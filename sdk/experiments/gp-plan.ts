@@ -96,7 +96,14 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
   const { train: n } = images;
   const perPair = programCost(compile(arch, shapeOf(dataset.shape)));
   const pairsPerSecond = options.assumePairsPerSecond ?? (await kernelRate(experiment));
-  const { gflops: measured, predictGflops, varianceGflops } = await solveRates(experiment, n);
+  const {
+    gflops: measured,
+    predictGflops,
+    varianceGflops,
+  } = await solveRates(
+    experiment,
+    Math.min(n, options.assumeGflops === undefined ? CALIBRATION_ROWS : CALIBRATION_ROWS / 4),
+  );
   const gflops = options.assumeGflops ?? measured;
 
   const precisionBytes = experiment.precision === "f64" ? 8 : 4;
@@ -178,7 +185,7 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
 async function kernelRate(experiment: GpExperiment): Promise<number> {
   const { engine, dataset, arch, train } = experiment;
   const precision = experiment.precision ?? "f32";
-  const most = Math.min(experiment.tile ?? DEFAULT_TILE, Math.max(1, indicesOf(train).length >> 1));
+  let most = Math.min(experiment.tile ?? DEFAULT_TILE, Math.max(1, indicesOf(train).length >> 1));
   const few = Array.from(indicesOf(train).subarray(0, 2 * most), (index) => ({ start: index, end: index + 1 }));
   const images = selectImages(dataset, few, precision);
   const { tiles, rows } = await kernelTiles(engine, arch, images, images, precision);
@@ -190,6 +197,7 @@ async function kernelRate(experiment: GpExperiment): Promise<number> {
     return (performance.now() - begun) / 1000;
   };
   try {
+    while (most > 1 && tiles.peakBytes(most, most, engine.memoryBytes) > engine.memoryBytes) most >>= 1;
     let side = Math.min(most, 16);
     // Pipelines and tables are made once, and machine code is not at its best before it has run a while.
     await seconds(side);
@@ -221,10 +229,10 @@ interface SolveRates {
   readonly varianceGflops: number;
 }
 
-/** From a factorisation and predictions of a matrix of at most 2048 rows, whose rates are near those of larger ones. */
-async function solveRates({ engine, dataset }: GpExperiment, train: number): Promise<SolveRates> {
+/** From a factorisation and predictions of a matrix of at most `most` rows; of 2048, rates are near those of larger ones. */
+async function solveRates({ engine, dataset }: GpExperiment, most: number): Promise<SolveRates> {
   // Kernel and factor take 12 bytes an entry here.
-  const n = Math.min(train, CALIBRATION_ROWS, Math.floor(Math.sqrt(engine.memoryBytes / 32)));
+  const n = Math.min(most, Math.floor(Math.sqrt(engine.memoryBytes / 32)));
   const values = new Float32Array(n * n).fill(0.5);
   for (let i = 0; i < n; i++) values[i * n + i] = 1;
   const kxx = new MemoryMatrix(values, { rows: n, columns: n, symmetric: true, exponent: 0 });

@@ -292,7 +292,7 @@ async function matrixOf(
   options: KernelOptions,
 ): Promise<KernelMatrix> {
   const precision = options.precision ?? "f32";
-  const { tiles, ...facts } = await kernelTiles(engine, arch, rows, columns, precision);
+  const { tiles, ...facts } = await kernelTiles(engine, arch, rows, columns, precision, { whole: true });
   try {
     return await computeMatrix({
       ...facts,
