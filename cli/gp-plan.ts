@@ -79,8 +79,8 @@ function memoryTable({ memory, budgetBytes, machineBytes, fits }: GpPlan): strin
 
 function verdicts({ fits, factor, memory, perPair, diskBytes, budgetBytes }: GpPlan): string[] {
   const lines = [
-    `a pair takes ${formatCount(perPair.operations)} operations (${formatCount(perPair.additions)} additions of sums, ` +
-      `${formatCount(perPair.nonlinearities)} nonlinearities) on maps of ${formatBytes(perPair.bytes)}`,
+    `a pair takes ${formatCount(perPair.operations)} operations (${formatCount(perPair.nonlinearities)} nonlinearities) on ` +
+      `maps of ${formatBytes(perPair.mapBytes)}`,
   ];
   if (!fits.factor)
     lines.push(

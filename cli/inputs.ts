@@ -1,7 +1,8 @@
 /** From what the command line names to what the SDK takes: data sets, architectures, ranges, shards. */
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
-import { archFromJson, type Arch } from "../sdk/arch/arch.ts";
+import { type Arch } from "../sdk/arch/arch.ts";
+import { archFromJson } from "../sdk/arch/json.ts";
 import { preset, presetNames } from "../sdk/arch/presets.ts";
 import type { Shard } from "../sdk/covariance/store/grid.ts";
 import type { Dataset } from "../sdk/data/dataset.ts";
@@ -17,7 +18,7 @@ export interface DataOptions {
 
 export function addDataOptions(command: Command): Command {
   return command
-    .option("--data <name>", "data set: digits (built in), mnist, fmnist, notmnist", "digits")
+    .option("--data <name>", "data set: digits (built in), mnist, fmnist, notmnist, cifar10", "digits")
     .option("--data-dir <folder>", "the folder of the data set's files")
     .option("--arch <name|file>", `architecture: ${presetNames.join(", ")}, or a JSON file`, "convnet-gp");
 }

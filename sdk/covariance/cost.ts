@@ -1,83 +1,65 @@
-/**
- * What a covariance program costs per pair of images, from its steps alone: for plans, tables of architectures, and the
- * fraction of a machine's peak that a measured rate means.
- */
-import type { Program, Step } from "./program.ts";
+/** What a program costs per pair of images: arithmetic to compare rates with, and bytes of state. */
+import { isNonlinearity, stepSize, type ConvStep, type Program, type Step } from "./program.ts";
+import { programShape } from "./shape.ts";
 
 export interface ProgramCost {
-  /** A pair's maps that are live at once, in float32. */
-  readonly bytes: number;
-  /** Standard deviations and pixels kept per image, in float32: two images' worth is read for a pair. */
-  readonly tableBytes: number;
-  /** Of box filters, biases and sums of branches. */
-  readonly additions: number;
-  /** Pixels that go through a nonlinearity. */
-  readonly nonlinearities: number;
-  /** Floating-point operations, all together. */
+  /** Additions, products and square roots of one pair, as the fast kernels do them. */
   readonly operations: number;
+  /** The same of each step. */
+  readonly operationsOfSteps: readonly number[];
+  /** Nonlinearities taken, over all pixels and layers. */
+  readonly nonlinearities: number;
+  /** Bytes of one pair's maps in float32: what has to fit into workgroup memory, and four times that into L1. */
+  readonly mapBytes: number;
+  /** Bytes of one image and its standard deviations in float32. */
+  readonly tableBytes: number;
 }
 
-/**
- * Operations of a nonlinearity on one pixel: s s', the distance |s s' - |K||, its quotient u, sqrt(u), a polynomial of
- * degree 5 in u, and what joins them.
- */
-const NONLINEARITY = 22;
+/** Operations at a pixel: see `assembly/covariance/kappa.ts` for the rectifier's seventeen. */
+const NONLINEARITY = { rectifier: 17, step: 18, erf: 26 } as const;
 
 export function programCost(program: Program): ProgramCost {
-  let [additions, nonlinearities, operations] = [0, 0, 0];
-  for (const step of program.steps) {
-    const cost = stepCost(step);
-    additions += cost.additions;
-    nonlinearities += cost.nonlinearities;
-    operations += cost.additions + cost.nonlinearities * NONLINEARITY + cost.products;
-  }
+  const operationsOfSteps = program.steps.map(operationsOf);
+  const { slots, mapPixels, sumPixels } = programShape(program);
   return {
-    bytes: 4 * program.mapPixels,
+    operations: operationsOfSteps.reduce((sum, each) => sum + each, 0),
+    operationsOfSteps,
+    nonlinearities: program.steps.filter(isNonlinearity).reduce((sum, { height, width }) => sum + height * width, 0),
+    mapBytes: 4 * (slots * mapPixels + sumPixels),
     tableBytes: 4 * (program.imageFloats + program.tablePixels),
-    additions,
-    nonlinearities,
-    operations,
   };
 }
 
-interface StepCost {
-  readonly additions: number;
-  readonly nonlinearities: number;
-  readonly products: number;
-}
-
-function stepCost(step: Step): StepCost {
+function operationsOf(step: Step): number {
+  const [height, width] = stepSize(step).out;
+  const pixels = height * width;
+  const sum = "accumulate" in step && step.accumulate ? pixels : 0;
   switch (step.kind) {
-    case "input": {
-      const pixels = step.height * step.width;
-      const scaled = step.scale === 1 ? 0 : pixels;
-      return { additions: pixels * (step.channels - 1), nonlinearities: 0, products: pixels * step.channels + scaled };
-    }
-    case "conv": {
-      const pixels = step.outHeight * step.outWidth;
-      const across = step.inHeight * step.outWidth * passAdditions(step.filterWidth, step.strideWidth);
-      const down = pixels * passAdditions(step.filterHeight, step.strideHeight);
-      const own = linear(step, pixels);
-      return { ...own, additions: own.additions + across + down };
-    }
-    case "relu":
-      return { additions: 0, nonlinearities: step.height * step.width, products: 0 };
-    case "mean": {
-      const own = linear(step, 1);
-      return { ...own, additions: own.additions + step.height * step.width - 1 };
-    }
+    case "input":
+      return pixels * 2 * step.channels;
+    case "conv":
+      return windowOperations(step) + linearOperations(step, pixels) + sum;
+    case "affine":
+      return linearOperations(step, pixels) + sum;
+    case "mean":
+      return step.height * step.width + 2;
+    default:
+      return pixels * NONLINEARITY[step.kind] + sum;
   }
 }
 
-/** weight * K + bias; ones and zeros cost nothing. */
-function linear({ weight, bias }: { readonly weight: number; readonly bias: number }, pixels: number): StepCost {
-  return { additions: bias === 0 ? 0 : pixels, nonlinearities: 0, products: weight === 1 ? 0 : pixels };
+function linearOperations({ weight, bias }: { weight: number; bias: number }, pixels: number): number {
+  return pixels * ((weight === 1 ? 0 : 1) + (bias === 0 ? 0 : 1));
 }
 
-/**
- * Additions per sum of a window's values along one axis: from one window's end to the next by running sums in both
- * directions (van Herk), 3 - 3 / window of them for each pixel passed, or one by one where that is fewer.
- */
-function passAdditions(window: number, stride: number): number {
-  return Math.min(window - 1, (3 - 3 / window) * stride);
+/** Sums down the columns, then along the rows. */
+function windowOperations(step: ConvStep): number {
+  const down = additionsPerWindow(step.filterHeight, step.strideHeight === 1 && step.dilationHeight === 1);
+  const along = additionsPerWindow(step.filterWidth, step.strideWidth === 1 && step.dilationWidth === 1);
+  return Math.round(step.outHeight * (step.inWidth * down + step.outWidth * along));
+}
+
+/** Windows that slide by one share sums: van Herk's cost w - 1, w - 2 and w - 1 additions for each w outputs. */
+function additionsPerWindow(taps: number, dense: boolean): number {
+  return dense && taps > 1 ? (3 * taps - 4) / taps : taps - 1;
 }

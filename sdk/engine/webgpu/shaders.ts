@@ -5,12 +5,12 @@
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
-import arccosine from "../../../shaders/arccosine.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
+import nonlinearities from "../../../shaders/nonlinearities.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
 import reduce from "../../../shaders/reduce.wgsl";
@@ -20,12 +20,12 @@ export type ShaderSources = Readonly<Record<string, string>>;
 
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
-  arccosine,
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
   "line-windows": lineWindows,
   matmul,
+  nonlinearities,
   "pixel-maps": pixelMaps,
   program,
   reduce,
