@@ -32,6 +32,9 @@ export type { Files } from "./covariance/store/files.ts";
 export { exportNpy } from "./covariance/export.ts";
 export { importNpy } from "./covariance/import.ts";
 export type { Program } from "./covariance/program.ts";
+export { programCost, type ProgramCost } from "./covariance/cost.ts";
+export { importMatrix } from "./covariance/import.ts";
+export type { MatrixFile } from "./covariance/matrix-file.ts";
 export { formatRanges, parseRanges, type Ranges } from "./data/ranges.ts";
 export { storeKernel, type StoredKernelJob } from "./experiments/stored-kernel.ts";
 export { RandomState } from "./numpy/random-state.ts";
@@ -40,6 +43,8 @@ export { runSearch, type SearchExperiment, type SearchProgress } from "./experim
 export type { SearchFolder } from "./experiments/search-folder.ts";
 export type { SearchRow } from "./experiments/search-row.ts";
 export { runGp, type GpExperiment, type GpResult } from "./experiments/gp.ts";
+export { planGp, type GpPlan, type GpPlanOptions, type KernelPlan } from "./experiments/gp-plan.ts";
+export { gpMemory, type GpMemory, type MemoryPhase } from "./experiments/gp-memory.ts";
 
 /** The package's version. */
 export const version: string = WIDEFIELD_VERSION;
