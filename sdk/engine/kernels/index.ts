@@ -1,5 +1,6 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
+import { conv2d } from "./conv2d.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { elementwise } from "./elementwise.ts";
@@ -21,12 +22,14 @@ export const kernels: readonly KernelSchema[] = [
   choleskyPanel,
   choleskyUpdate,
   triangularSolve,
+  conv2d,
 ] as unknown[] as KernelSchema[];
 
 export {
   choleskyDiagonal,
   choleskyPanel,
   choleskyUpdate,
+  conv2d,
   covariance,
   elementwise,
   matmul,

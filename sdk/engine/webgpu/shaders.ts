@@ -6,6 +6,7 @@ import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
 import arccosine from "../../../shaders/arccosine.wgsl";
+import conv2d from "../../../shaders/conv2d.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
@@ -21,6 +22,7 @@ export type ShaderSources = Readonly<Record<string, string>>;
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
   arccosine,
+  conv2d,
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
