@@ -5,6 +5,7 @@
  */
 import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
+import { broadcastAdd } from "./broadcastAdd";
 import { conv2d } from "./conv2d";
 import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
@@ -59,6 +60,9 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.conv2d:
       conv2d(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.broadcastAdd:
+      broadcastAdd(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -8,6 +8,7 @@
 import { WidefieldError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
 import { RandomStream } from "../rng.ts";
+import { broadcastAddRow } from "./broadcast-add.ts";
 import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
 import { elementwiseRow } from "./elementwise.ts";
@@ -19,7 +20,15 @@ import { FNV_START, runCase, type Row } from "./row.ts";
 export { hasRelaxedSimd } from "../wasm/variants.ts";
 
 /** One row a kernel. */
-export const rows: readonly Row[] = [matmulRow, elementwiseRow, reduceRow, conv2dRow, ...covarianceRows, ...linalgRows];
+export const rows: readonly Row[] = [
+  matmulRow,
+  elementwiseRow,
+  reduceRow,
+  conv2dRow,
+  broadcastAddRow,
+  ...covarianceRows,
+  ...linalgRows,
+];
 
 export interface ConformanceOptions {
   /** Seed of the inputs; default 0. */

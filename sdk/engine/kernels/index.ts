@@ -1,5 +1,6 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
+import { broadcastAdd } from "./broadcast-add.ts";
 import { conv2d } from "./conv2d.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
@@ -23,9 +24,11 @@ export const kernels: readonly KernelSchema[] = [
   choleskyUpdate,
   triangularSolve,
   conv2d,
+  broadcastAdd,
 ] as unknown[] as KernelSchema[];
 
 export {
+  broadcastAdd,
   choleskyDiagonal,
   choleskyPanel,
   choleskyUpdate,

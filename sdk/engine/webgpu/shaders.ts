@@ -6,10 +6,12 @@ import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
 import arccosine from "../../../shaders/arccosine.wgsl";
+import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
 import conv2d from "../../../shaders/conv2d.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
+import erf from "../../../shaders/erf.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
@@ -22,10 +24,12 @@ export type ShaderSources = Readonly<Record<string, string>>;
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
   arccosine,
+  broadcastAdd,
   conv2d,
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
+  erf,
   "line-windows": lineWindows,
   matmul,
   "pixel-maps": pixelMaps,
