@@ -6,7 +6,8 @@ import { readFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { archFromJson, type Arch } from "../sdk/arch/arch.ts";
+import type { Arch } from "../sdk/arch/arch.ts";
+import { archFromJson } from "../sdk/arch/json.ts";
 
 const shared = join(import.meta.dirname, "..", "..", "shared");
 export const mnistFolder = join(shared, "data", "mnist");

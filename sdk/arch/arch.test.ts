@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { positions } from "../../test/reference/arch.ts";
 import { WidefieldError } from "../errors.ts";
-import { archFromJson, archToJson, compile, conv, dense, flatten, relu, serial, type Arch } from "./arch.ts";
+import { archToJson, compile, conv, dense, flatten, relu, serial, type Arch } from "./arch.ts";
+import { archFromJson } from "./json.ts";
 import { formatShape, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { preset, presetNames } from "./presets.ts";
 

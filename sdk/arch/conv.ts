@@ -6,7 +6,8 @@
  * (Garriga-Alonso et al. 2019, eq. 7), taps outside the image counting zero.
  */
 import * as z from "zod";
-import type { BoxGeometry, ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import type { BoxGeometry } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
 import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { pairSchema, varianceSchema, widthSchema } from "./schema.ts";
@@ -33,6 +34,8 @@ export const convSchema = z.strictObject({
   weightVariance: varianceSchema("weightVariance").default(1),
   biasVariance: varianceSchema("biasVariance").default(0),
   channels: widthSchema("channels").optional(),
+  /** Without `channels`: how many times as wide as the network's other layers, in a finite network. Default 1. */
+  widthFactor: widthSchema("widthFactor").optional(),
 });
 
 export type ConvOptions = Omit<z.input<typeof convSchema>, "type">;
@@ -62,10 +65,10 @@ export class Conv implements Layer {
     return [this.settings.channels ?? Number.POSITIVE_INFINITY, outHeight, outWidth];
   }
 
-  covariance(program: ProgramBuilder, input: Shape): void {
+  covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap {
     const { filter, weightVariance, biasVariance } = this.settings;
     const geometry = this.geometry(imageInput(this, input, this.type), this.type);
-    program.conv(geometry, weightVariance / (filter[0] * filter[1]), biasVariance);
+    return program.conv(map, geometry, weightVariance / (filter[0] * filter[1]), biasVariance);
   }
 
   toJSON(): LayerJson {

@@ -6,7 +6,7 @@
  * where behind `flatten` K is the mean over pixels.
  */
 import * as z from "zod";
-import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import { vectorInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { varianceSchema, widthSchema } from "./schema.ts";
 
@@ -33,8 +33,8 @@ export class Dense implements Layer {
     return [this.settings.units ?? Number.POSITIVE_INFINITY];
   }
 
-  covariance(program: ProgramBuilder): void {
-    program.affine(this.settings.weightVariance, this.settings.biasVariance);
+  covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
+    return program.affine(map, this.settings.weightVariance, this.settings.biasVariance);
   }
 
   toJSON(): LayerJson {

@@ -1,6 +1,6 @@
 /** flatten: an image becomes the vector of its channels and pixels; covariances become their mean over pixels. */
 import * as z from "zod";
-import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import { imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 
 export const flattenSchema = z.strictObject({ type: z.literal("flatten") });
@@ -14,8 +14,8 @@ export class Flatten implements Layer {
     return [channels * height * width];
   }
 
-  covariance(program: ProgramBuilder): void {
-    program.mean();
+  covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
+    return program.mean(map);
   }
 
   toJSON(): LayerJson {

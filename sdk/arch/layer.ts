@@ -2,7 +2,7 @@
  * What a layer is. Each kind of layer has one file in this folder, in which its JSON form, its effect on shapes and its
  * covariance step stand together (and, later, its finite-width operation): the formula is written once.
  */
-import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import { WidefieldError } from "../errors.ts";
 
 /** [channels, height, width] of an image, or [features] of a vector. Infinity: a width that only a finite network fixes. */
@@ -16,8 +16,8 @@ export interface Layer {
   readonly title: string;
   /** Shape of the output. Throws E_SHAPE, naming the layer by `path`, where the input does not fit. */
   shape(input: Shape, path?: string): Shape;
-  /** Appends the covariance step. `input` has been accepted by `shape`. */
-  covariance(program: ProgramBuilder, input: Shape): void;
+  /** The map of covariances that the layer makes of `map`. `input`, the shape of its input, has been accepted by `shape`. */
+  covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap;
   toJSON(): LayerJson;
 }
 

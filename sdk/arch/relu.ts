@@ -6,7 +6,7 @@
  * (the arc-cosine kernel of order 1: Cho and Saul 2009, eq. 6).
  */
 import * as z from "zod";
-import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
 
 export const reluSchema = z.strictObject({
@@ -33,8 +33,8 @@ export class Relu implements Layer {
     return input;
   }
 
-  covariance(program: ProgramBuilder): void {
-    program.relu(this.settings.sqrt2 ? 2 : 1);
+  covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
+    return program.rectifier(map, this.settings.sqrt2 ? Math.SQRT2 : 1, 0);
   }
 
   toJSON(): LayerJson {

@@ -1,5 +1,5 @@
 /** serial: one layer after the other. */
-import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
 
 export class Serial implements Layer {
@@ -18,12 +18,14 @@ export class Serial implements Layer {
     return this.layers.reduce((shape, layer, index) => layer.shape(shape, `${path}.layers[${index}]`), input);
   }
 
-  covariance(program: ProgramBuilder, input: Shape): void {
+  covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap {
     let shape = input;
+    let state = map;
     this.layers.forEach((layer, index) => {
-      layer.covariance(program, shape);
+      state = layer.covariance(program, state, shape);
       shape = layer.shape(shape, `layers[${index}]`);
     });
+    return state;
   }
 
   toJSON(): LayerJson {

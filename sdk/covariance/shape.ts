@@ -2,12 +2,17 @@
  * What a kernel has to know of a program before it starts: the sizes that its memory and its code are cut to. The
  * result is spread into the params of the `variance` and `covariance` kernels.
  */
-import type { ConvStep, Program } from "./program.ts";
+import { lineRoutes } from "./encode.ts";
+import { stepSize, type ConvStep, type Program } from "./program.ts";
 
 export interface ProgramShape {
   readonly steps: number;
   readonly imageFloats: number;
   readonly tablePixels: number;
+  /** Maps that are live at once. */
+  readonly slots: number;
+  /** Maps that the line layout keeps in memory beside the one in its registers. */
+  readonly places: number;
   /** Pixels of the largest map. */
   readonly mapPixels: number;
   /** Pixels of the largest map between the two passes of a convolution (rows summed, columns not yet). */
@@ -23,15 +28,14 @@ export function programShape(program: Program): ProgramShape {
   let sumPixels = 1;
   let line = 1;
   for (const step of program.steps) {
-    if (step.kind === "conv") {
-      sumPixels = Math.max(sumPixels, step.inHeight * step.outWidth);
-      line = Math.max(line, step.inHeight, step.inWidth, step.outHeight, step.outWidth);
-    } else {
-      line = Math.max(line, step.height, step.width);
-    }
+    const size = stepSize(step);
+    if (step.kind === "conv") sumPixels = Math.max(sumPixels, step.inHeight * step.outWidth);
+    line = Math.max(line, ...size.in, ...size.out);
   }
-  const { imageFloats, tablePixels, mapPixels } = program;
-  return { steps: program.steps.length, imageFloats, tablePixels, mapPixels, sumPixels, line, ...denseWindow(program) };
+  const { slots, imageFloats, tablePixels, mapPixels } = program;
+  const { places } = lineRoutes(program);
+  const steps = program.steps.length;
+  return { steps, imageFloats, tablePixels, slots, places, mapPixels, sumPixels, line, ...denseWindow(program) };
 }
 
 /** The window that most passes slide by one pixel at a time: the only one worth unrolled code. */

@@ -34,6 +34,10 @@ export function webgpuTableFloats(images: number, imageFloats: number, tablePixe
 
 /** What the shaders are cut to; `programShape` in `sdk/covariance/shape.ts` derives it. The wasm kernels ignore it. */
 const shape = {
+  /** Maps that are live at once. */
+  slots: d.u32,
+  /** Maps that the line layout keeps in workgroup memory beside the one in its registers. */
+  places: d.u32,
   /** Pixels of the largest map. */
   mapPixels: d.u32,
   /** Pixels of the largest map between the two passes of a convolution. */
@@ -43,7 +47,13 @@ const shape = {
   /** Filter length and leading padding of the window sums that get unrolled code; box = 0: none. */
   box: d.u32,
   boxPad: d.u32,
+  /** Slices of `workspace`, and the floats of one; 0: maps stay in workgroup memory, or in a wasm thread's scratch. */
+  slices: d.u32,
+  sliceFloats: d.u32,
 };
+
+/** Where maps stand that are too large for fast memory: one slice for each pair that is worked on at a time. */
+const workspace = { name: "workspace", access: "readwrite", element: "f32" } as const;
 
 /** Most lanes of a workgroup that takes a pixel a lane: more would idle on small maps. A power of two. */
 const PIXEL_LANES = 128;
@@ -87,6 +97,7 @@ export const variance = defineKernel({
     { name: "images", access: "read", element: "f32" },
     { name: "table", access: "write", element: "f32" },
     { name: "variances", access: "write", element: "f32" },
+    workspace,
   ],
   geometry: (params, limits) => ({
     workgroups: unfold(params.images),
@@ -154,6 +165,7 @@ export const covariance = defineKernel({
     { name: "variances", access: "read", element: "f32" },
     /** rows x columns, row-major. */
     { name: "output", access: "write", element: "f32" },
+    workspace,
   ],
   geometry: covarianceGeometry,
   split: ({ rows, columns }) => ({ items: Math.ceil(columns / WASM_LANES) * Math.ceil(rows / 16), grain: 1 }),

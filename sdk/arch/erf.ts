@@ -1,0 +1,29 @@
+/**
+ * erf: the error function, a sigmoid from -1 to 1.
+ *
+ *     K' = 2/pi asin(2 K / sqrt((1 + 2 K(x, x)) (1 + 2 K(y, y))))
+ *
+ * (Williams 1997, "Computing with infinite networks", eq. 11).
+ */
+import * as z from "zod";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import type { Layer, LayerJson, Shape } from "./layer.ts";
+
+export const erfSchema = z.strictObject({ type: z.literal("erf") });
+
+export class Erf implements Layer {
+  readonly type = "erf";
+  readonly title = "erf";
+
+  shape(input: Shape): Shape {
+    return input;
+  }
+
+  covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
+    return program.erf(map);
+  }
+
+  toJSON(): LayerJson {
+    return { type: this.type };
+  }
+}

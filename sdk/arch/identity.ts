@@ -1,0 +1,23 @@
+/** identity: what comes in goes out. The skip connection of a residual sum. */
+import * as z from "zod";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import type { Layer, LayerJson, Shape } from "./layer.ts";
+
+export const identitySchema = z.strictObject({ type: z.literal("identity") });
+
+export class Identity implements Layer {
+  readonly type = "identity";
+  readonly title = "identity";
+
+  shape(input: Shape): Shape {
+    return input;
+  }
+
+  covariance(_program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
+    return map;
+  }
+
+  toJSON(): LayerJson {
+    return { type: this.type };
+  }
+}
