@@ -2,7 +2,7 @@
  * Builds a finite network step by step, as the layers of an architecture ask for it: the twin of the covariance program's
  * builder. A layer says what it does in the terms of this file; which kernels that takes is decided here.
  */
-import type { BoxGeometry } from "../covariance/builder.ts";
+import type { BoxGeometry } from "../covariance/program.ts";
 import { broadcastAdd, conv2d, elementwise, matmul } from "../engine/kernels/index.ts";
 import { ElementwiseOperation } from "../engine/kernels/elementwise.ts";
 import { Graph, type Parameter, type Value } from "../tensor/graph.ts";
