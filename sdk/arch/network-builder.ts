@@ -163,7 +163,7 @@ export class NetworkBuilder {
 
   private parameter(count: number, variance: number, label: string): Parameter {
     const parameter = this.graph.parameter(count, label);
-    this.parameters.push({ parameter, deviation: Math.sqrt(variance) });
+    this.parameters.push({ parameter, deviation: Math.fround(Math.sqrt(variance)) });
     return parameter;
   }
 }

@@ -108,13 +108,13 @@ describe.each(engines)("a finite network on %s", (name, openEngine) => {
     const images = imagesOf(23, input);
     using net = network(engine, arch, { input, channels: 6, outputs: 3 });
     const whole = await net.forward(images);
-    // 5.5 KB of weights count twice, an input takes about 4 KB, and three quarters of the budget are the network's.
+    // 5.5 KB of weights, and an input takes about 4 KB, and three quarters of the budget are the network's.
     using small = network(engineOf(engine.backend, 48_000), arch, { input, channels: 6, outputs: 3 });
     const { dispatches } = await engine.stats();
     expect(await small.forward(images)).toEqual(whole);
     expect((await engine.stats()).dispatches - dispatches).toBeGreaterThanOrEqual(12);
     const { code, message } = await refusal(() =>
-      network(engineOf(engine.backend, 14_000), arch, { input, channels: 6, outputs: 3 }),
+      network(engineOf(engine.backend, 8_000), arch, { input, channels: 6, outputs: 3 }),
     );
     expect(code).toBe("E_MEMORY");
     expect(message).toMatch(/need \d+ bytes, and \d+ are left/);

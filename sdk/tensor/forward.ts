@@ -130,8 +130,8 @@ function mostExamples(
   memoryBytes: number,
 ): number {
   const floats = buffers.reduce((sum, each) => sum + each, 0);
-  // New parameters, inputs and outputs may each stand in a queue beside the buffer that they go to or come from.
-  const parameterBytes = 8 * graph.parameters.reduce((sum, each) => sum + each.floats, 0);
+  // Inputs and outputs may each stand in a queue beside the buffer that they go to or come from.
+  const parameterBytes = 4 * graph.parameters.reduce((sum, each) => sum + each.floats, 0);
   const exampleBytes = 4 * (floats + graph.input.floats + output.floats);
   const available = Math.min(memoryBytes - parameterBytes, MOST_ACTIVATION_BYTES);
   const largest = Math.max(...buffers);

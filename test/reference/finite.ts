@@ -157,7 +157,7 @@ class Pass {
 
   private draw(count: number, variance: number): Float32Array {
     const stream = new RandomStream(this.net.seed, `network parameter ${this.parameters++}`, this.net.draw);
-    return stream.fillNormal(new Float32Array(count)).map((value) => value * Math.sqrt(variance));
+    return stream.fillNormal(new Float32Array(count)).map((value) => value * Math.fround(Math.sqrt(variance)));
   }
 }
 

@@ -14,6 +14,7 @@ import { covarianceRows } from "./covariance.ts";
 import { elementwiseRow } from "./elementwise.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
+import { randomNormalRow } from "./random-normal.ts";
 import { reduceRow } from "./reduce.ts";
 import { FNV_START, runCase, type Row } from "./row.ts";
 
@@ -26,6 +27,7 @@ export const rows: readonly Row[] = [
   reduceRow,
   conv2dRow,
   broadcastAddRow,
+  randomNormalRow,
   ...covarianceRows,
   ...linalgRows,
 ];

@@ -7,6 +7,7 @@ import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { elementwise } from "./elementwise.ts";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
+import { randomNormal } from "./random-normal.ts";
 import { reduce } from "./reduce.ts";
 
 export const kernels: readonly KernelSchema[] = [
@@ -25,6 +26,7 @@ export const kernels: readonly KernelSchema[] = [
   triangularSolve,
   conv2d,
   broadcastAdd,
+  randomNormal,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -36,6 +38,7 @@ export {
   covariance,
   elementwise,
   matmul,
+  randomNormal,
   reduce,
   tileDiagonal,
   tileLoad,

@@ -16,6 +16,7 @@ import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
+import randomNormal from "../../../shaders/randomNormal.wgsl";
 import reduce from "../../../shaders/reduce.wgsl";
 import variance from "../../../shaders/variance.wgsl";
 
@@ -34,6 +35,7 @@ export const shaderSources: ShaderSources = {
   matmul,
   "pixel-maps": pixelMaps,
   program,
+  randomNormal,
   reduce,
   variance,
 };
