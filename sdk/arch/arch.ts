@@ -29,24 +29,26 @@ export type Arch = Layer;
 
 /** One layer after the other. */
 export function serial(...layers: readonly Layer[]): Serial {
-  parse(branchesSchema("serial"), { type: "serial", layers }, "serial");
+  requireLayers("serial", layers);
   return new Serial(layers);
 }
 
 /** The sum of what several layers make of one input: a residual connection. */
 export function sum(...layers: readonly Layer[]): Sum {
-  parse(branchesSchema("sum"), { type: "sum", layers }, "sum");
+  requireLayers("sum", layers);
   return new Sum(layers);
 }
 
 /** What several layers make of one input, each in its proportion. Proportions are positive and add up to 1. */
 export function mixture(proportions: readonly number[], ...layers: readonly Layer[]): Mixture {
+  requireLayers("mixture", layers);
   parse(mixtureSchema, { type: "mixture", proportions, layers }, "mixture");
   return new Mixture(proportions, layers);
 }
 
 /** A layer several times, one after the other. */
 export function repeat(times: number, layer: Layer): Repeat {
+  requireLayers("repeat", [layer]);
   return new Repeat(parse(repeatSchema, { type: "repeat", times, layer }, "repeat").times, layer);
 }
 
@@ -94,6 +96,16 @@ export function resnetBlock(options: ResnetBlockOptions = {}): Layer {
 /** A pre-activation residual network of 6 n + 2 layers, without a read-out: see `resnet.ts`. */
 export function resnet(options: ResnetOptions): Layer {
   return makeResnet({ type: "resnet", ...options }, "resnet");
+}
+
+/** Throws E_CONFIG unless there are layers, and nothing else. */
+function requireLayers(name: "serial" | "sum" | "mixture" | "repeat", layers: readonly unknown[]): void {
+  parse(branchesSchema("layers"), { type: "layers", layers }, name);
+  layers.forEach((layer, index) => {
+    if (typeof layer === "object" && layer !== null && "covariance" in layer) return;
+    const what = Array.isArray(layer) ? `is a list: write ${name}(...layers)` : "is no layer: archFromJson reads JSON";
+    throw new WidefieldError("E_CONFIG", `${name}: argument ${index + 1} ${what}`);
+  });
 }
 
 /** The JSON form, with every default written out: equal architectures have equal JSON. */

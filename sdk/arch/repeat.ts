@@ -7,7 +7,7 @@ import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 export const repeatSchema = z.strictObject({
   type: z.literal("repeat"),
   times: z.int("times is a whole number").min(1, "times must be at least 1").max(10_000, "times must be at most 10000"),
-  layer: z.unknown(),
+  layer: z.unknown().optional(),
 });
 
 export class Repeat implements Layer {

@@ -50,7 +50,8 @@ export function encodeProgram(program: Program): Uint32Array<ArrayBuffer> {
   program.steps.forEach((step, index) => {
     const base = index * STEP_WORDS;
     const size = stepSize(step);
-    words[base] = StepKind[step.kind];
+    // A convolution without windows only weighs its pixels: interpreters need not know of it.
+    words[base] = StepKind[step.kind === "conv" && !hasWindows(step) ? "affine" : step.kind];
     words.set([...size.in, ...size.out], base + 2);
     if (step.kind === "input") words[base + 1] = step.channels;
     if (step.kind === "conv") {

@@ -5,7 +5,6 @@
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
-import arccosine from "../../../shaders/arccosine.wgsl";
 import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
 import conv2d from "../../../shaders/conv2d.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
@@ -14,6 +13,7 @@ import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
+import nonlinearities from "../../../shaders/nonlinearities.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
 import randomNormal from "../../../shaders/randomNormal.wgsl";
@@ -24,7 +24,6 @@ export type ShaderSources = Readonly<Record<string, string>>;
 
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
-  arccosine,
   broadcastAdd,
   conv2d,
   covariance,
@@ -33,6 +32,7 @@ export const shaderSources: ShaderSources = {
   erf,
   "line-windows": lineWindows,
   matmul,
+  nonlinearities,
   "pixel-maps": pixelMaps,
   program,
   randomNormal,
