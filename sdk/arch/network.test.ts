@@ -51,7 +51,8 @@ async function forwardError(
   const images = imagesOf(count, input as readonly [number]);
   using net = network(engine, archFromJson(arch), { input, channels, outputs, seed });
   // A step right at 0 is no error on either side: such draws are passed over.
-  for (let draw = Math.floor(random() * 1e6); ; draw++) {
+  const first = Math.floor(random() * 1e6);
+  for (let draw = first; draw < first + 100; draw++) {
     const floats = images.images.length / count;
     const reference = Array.from({ length: count }, (_, n) =>
       finiteOutput(
@@ -73,6 +74,7 @@ async function forwardError(
     );
     return worst;
   }
+  throw new Error("every draw has a step right at 0");
 }
 
 describe.each(engines)("a finite network on %s", (name, openEngine) => {
@@ -243,7 +245,7 @@ describe("on two threads", () => {
           repeat(2, sum(identity(), serial(relu(), conv({ filter: 3, ...hidden })))),
           conv({ filter: 5, padding: "valid", ...hidden }),
         ),
-        channels: 100,
+        channels: 24,
       },
     ];
     const stable = mulberry32(1);

@@ -84,11 +84,14 @@ class Pass {
       case "erf":
         return each(erf, 2 / Math.sqrt(Math.PI));
       case "step":
-        x.values.forEach((value, i) => (this.margin = Math.min(this.margin, Math.abs(value) / at(x.sizes, i))));
+        // An exact zero, behind a relu or outside an image, is one in float32 too.
+        x.values.forEach((value, i) => {
+          if (value !== 0) this.margin = Math.min(this.margin, Math.abs(value) / at(x.sizes, i));
+        });
         return {
           shape: x.shape,
           values: x.values.map((value) => (value > 0 ? factor : 0)),
-          sizes: x.sizes.fill(factor),
+          sizes: x.sizes.map(() => factor),
         };
       case "flatten":
         return { ...x, shape: [x.values.length, 1, 1] };
