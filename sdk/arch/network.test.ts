@@ -48,7 +48,7 @@ async function forwardError(
   count: number,
   { input, channels, outputs = 1, seed = 0 }: NetworkOptions,
 ): Promise<number> {
-  const images = imagesOf(count, input as readonly [number]);
+  const images = imagesOf(count, input);
   using net = network(engine, archFromJson(arch), { input, channels, outputs, seed });
   // A step right at 0 is no error on either side: such draws are passed over.
   const first = Math.floor(random() * 1e6);
@@ -93,7 +93,8 @@ describe.each(engines)("a finite network on %s", (name, openEngine) => {
       const json = archToJson(archFromJson(arch));
       const options = { input, channels: 1 + Math.floor(8 * random()), outputs: 1 + Math.floor(3 * random()), seed: i };
       const error = await forwardError(engine, json, 1 + Math.floor(4 * random()), options);
-      if (!(error <= 2e-6)) expect([error, JSON.stringify({ options, arch })]).toBe("at most 2e-6");
+      // Some 80 u, u = 2^-24: up to a dozen layers add a few u each; the largest error of thousands was 2e-6.
+      if (!(error <= 5e-6)) expect([error, JSON.stringify({ options, arch })]).toBe("at most 5e-6");
     }
   });
 
