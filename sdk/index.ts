@@ -12,6 +12,7 @@ export type { LayerJson, Shape } from "./arch/layer.ts";
 export type { ReluOptions } from "./arch/relu.ts";
 export { preset, presetNames } from "./arch/presets.ts";
 export { kernel, kernelDiagonal, type ImageSet, type Kernel, type KernelOptions } from "./arch/kernel.ts";
+export { network, Network, type NetworkOptions } from "./arch/network.ts";
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";
