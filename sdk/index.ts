@@ -30,7 +30,7 @@ export { runKernelJob, type KernelJob, type KernelProgress, type TileSource } fr
 
 export { verify } from "./covariance/store/verify.ts";
 export type { Files } from "./covariance/store/files.ts";
-export { exportNpy } from "./covariance/export.ts";
+export { exportDiagonal, exportNpy } from "./covariance/export.ts";
 export { importNpy } from "./covariance/import.ts";
 export type { Program } from "./covariance/program.ts";
 export { programCost, type ProgramCost } from "./covariance/cost.ts";

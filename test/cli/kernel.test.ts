@@ -129,6 +129,22 @@ describe("widefield kernel", () => {
     expect(Object.keys(await tilesOf(space.path("back.zarr")))).toHaveLength(6);
   });
 
+  it("--diag writes the diagonal of the matrix as a vector", async () => {
+    const rows = ["--rows", "3:20,60000:60005", ...space.arch, ...wasm];
+    await widefield("kernel", ...rows, "--out", space.path("d.zarr"));
+    await widefield("kernel", "export", space.path("d.zarr"), space.path("d-full.npy"));
+    const { code, stdout } = await widefield("kernel", ...rows, "--diag", "--out", space.path("d.npy"), "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ images: 22 });
+    const [full, vector] = await Promise.all(["d-full.npy", "d.npy"].map((name) => readFile(space.path(name))));
+    expect(vector?.subarray(10, 80).toString()).toMatch(/'descr': '<f8', 'fortran_order': False, 'shape': \(22,\)/);
+    for (let i = 0; i < 22; i++)
+      expect(vector?.readDoubleLE(vector.length - 8 * (22 - i))).toBe(
+        full?.readDoubleLE(full.length - 8 * (484 - 23 * i)),
+      );
+    expect((await widefield("kernel", ...rows, "--diag", "--cols", "0:4", "--out", "x")).code).toBe(2);
+  });
+
   it("in too little memory names the least that works, which works, and leaves no store behind", async () => {
     const run = (name: string, memory: string) =>
       widefield("kernel", ...wasm, ...space.arch, "--rows", "0:600", "--out", space.path(name), "--memory", memory);
