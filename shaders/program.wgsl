@@ -9,6 +9,7 @@ const AFFINE = 2u;
 const RECTIFIER = 3u;
 const STEP = 4u;
 const ERF = 5u;
+const MEAN = 6u;
 
 const KIND = 0u;
 const CHANNELS = 1u;

@@ -8,6 +8,7 @@ import { preprocess } from "./preprocess.ts";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
+import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
@@ -23,6 +24,7 @@ export const shaderSources: ShaderSources = {
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
+  "line-places": linePlaces,
   "line-windows": lineWindows,
   matmul,
   nonlinearities,
