@@ -18,7 +18,7 @@ export interface DataOptions {
 
 export function addDataOptions(command: Command): Command {
   return command
-    .option("--data <name>", "data set: digits (built in), mnist, fmnist, notmnist", "digits")
+    .option("--data <name>", "data set: digits (built in), mnist, fmnist, notmnist, cifar10", "digits")
     .option("--data-dir <folder>", "the folder of the data set's files")
     .option("--arch <name|file>", `architecture: ${presetNames.join(", ")}, or a JSON file`, "convnet-gp");
 }
