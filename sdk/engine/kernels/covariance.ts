@@ -18,7 +18,7 @@ export const NO_DIAGONAL = 0x7fffffff;
 /** Images that share one group of a wasm table: the SIMD lanes of float32. */
 export const WASM_LANES = 4;
 
-/** Floats of the wasm table of `images` images: twice its pixels, and twice (s, 1/s) for every relu pixel. */
+/** Floats of the wasm table of `images` images: twice its pixels, and twice (s, 1/s) for every pixel of a nonlinearity. */
 export function wasmTableFloats(images: number, imageFloats: number, tablePixels: number): number {
   return Math.ceil(images / WASM_LANES) * WASM_LANES * 2 * (imageFloats + 2 * tablePixels);
 }
