@@ -18,9 +18,11 @@
 // KEEP, ADDEND). A lane meets only its own line there, except where a sum's terms were transposed a different number of
 // times (ACROSS: a projection beside two convolutions): then it reads across the lines, between barriers.
 //
-// A nonlinearity is taken in the same turn of the loop as the linear step before it, if that one's result goes nowhere
-// else: fewer joins of the control flow, at each of which a compiler without a register allocator of its own
-// (SwiftShader's) copies all registers.
+// A turn of the loop takes a nonlinearity and the linear step after it, if nobody else wants what lies between: residual
+// networks then need a turn for each convolution. Turns are what counts on SwiftShader, which runs through all branches
+// with lanes masked out; on a GPU it is a few scalar instructions.
+//
+// The program's first step is its input, and no other is.
 //
 // Invariant between steps: registers and lanes outside the map hold exactly 0, in places too.
 //

@@ -284,6 +284,16 @@ describe("programs of several maps and of every nonlinearity", () => {
     });
   }
 
+  it("a line a lane and a pixel a lane differ by rounding alone, 6e-7: half of what each may be off by, and a little", async () => {
+    for (const program of [convnetGp(), ...Object.values(cases)]) {
+      const [xs, ys] = someImages(program, 2, 7);
+      const lines = await gram(program, xs, ys);
+      const pixels = await gram(program, xs, ys, PIXELS);
+      expect(worstRelative(lines.kernel, pixels.kernel)).toBeLessThan(6e-7);
+      expect(lines.variances).toEqual(pixels.variances);
+    }
+  });
+
   it("equal images meet at angle 0 under a step: their covariance is their variance, which a rounding would spoil", async () => {
     const program = compile(
       serial(convLayer({ filter: 5, ...biased }), step(), convLayer({ filter: 3, ...biased }), step(), ...readout),
