@@ -18,9 +18,9 @@
 // KEEP, ADDEND). A lane meets only its own line there, except where a sum's terms were transposed a different number of
 // times (ACROSS: a projection beside two convolutions): then it reads across the lines, between barriers.
 //
-// A turn of the loop takes a nonlinearity and the linear step after it, if nobody else wants what lies between: residual
-// networks then need a turn for each convolution. Turns are what counts on SwiftShader, which runs through all branches
-// with lanes masked out; on a GPU it is a few scalar instructions.
+// A turn of the loop takes a nonlinearity and the linear step after it: networks, residual ones too, need one turn for
+// each convolution. Turns are what counts on SwiftShader, which runs through all branches with lanes masked out; on a
+// GPU they are a few scalar instructions.
 //
 // The program's first step is its input, and no other is.
 //
@@ -45,10 +45,10 @@ var<workgroup> lines: array<f32, PAIRS * LINE * PITCH>;
 var<workgroup> places: array<f32, PLACES * PAIRS * LINE * PITCH>;
 //# end
 
-/** Whether a nonlinearity's result is wanted by the linear step after it, and by nobody else. */
+/** Whether the step after a nonlinearity is a linear one of its result. */
 fn passesOn(step: u32) -> bool {
-  let routed = (word(step, KEEP) & word(step, ADDEND) & word(step + 1u, LOAD)) != NO_PLACE;
-  return !routed && step + 1u < params.steps && !isNonlinearity(word(step + 1u, KIND));
+  let next = step + 1u;
+  return next < params.steps && word(next, LOAD) == NO_PLACE && !isNonlinearity(word(next, KIND));
 }
 
 /** Registers and lanes that a step's result takes. */
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   var r$i = 0.0;
   //# end
 
-  { // the first step: the product of the two images, in partial sums of 16 channels, as a long vector's rounding adds up
+  { // the first step: the product of the two images, in partial sums of 16 channels: a long vector's rounding adds up
     let width = word(0u, IN_SIZE + 1u);
     let plane = word(0u, IN_SIZE) * width;
     for (var start = 0u; start < word(0u, CHANNELS); start += 16u) {
@@ -121,6 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       let entry$i = rowTable[x + s + $(i)u * lanes];
       r$i = select(0.0, bend(step, kind, r$i, entry$i, columnTable[y + s + $(i)u * lanes]), $(i)u < inside);
       //# end
+      //# include line-places
       step += select(0u, 1u, passesOn(step));
     }
     let kind = word(step, KIND);
@@ -168,8 +169,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       //# for i in 0 .. LINE
       r$i = select(0.0, fma(r$i, factor, bias), $(i)u < inside);
       //# end
+      //# include line-places
     }
-    //# include line-places
     step++;
   }
   if (lane == 0u && firstColumn + pair < params.columns) {

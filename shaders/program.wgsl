@@ -1,5 +1,5 @@
-// The words of an encoded covariance program; `encodeProgram` in sdk/covariance/encode.ts writes and explains them. They
-// are read from read-only storage at uniform places, so the interpreters may branch around barriers on what they find.
+// The words of an encoded covariance program; `encodeProgram` in sdk/covariance/encode.ts writes and explains them.
+// They are read from read-only storage at uniform places, so interpreters may branch around barriers on what they find.
 
 const STEP_WORDS = 34u;
 
