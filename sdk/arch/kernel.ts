@@ -1,7 +1,9 @@
 /** `kernel(engine, arch, X, Y?)`: the kernel of an architecture's infinitely wide network, in memory. */
 import { computeMatrix, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
+import { stepSize, type Program } from "../covariance/program.ts";
 import { type ImageBlock, type Precision, ProgramTiles } from "../covariance/tiles.ts";
 import { checkFinite, type ImageShape } from "../data/dataset.ts";
+import type { Backend } from "../engine/backend.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { compile, type Arch } from "./arch.ts";
@@ -100,7 +102,15 @@ export async function kernelTiles(
     precision,
     memoryBytes: Math.max(0, memoryBytes - matrix),
   });
+  if (tiles.spills) engine.log(spillNotice(program, backend));
   return { tiles, exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
+}
+
+function spillNotice({ steps }: Program, { info }: Backend): string {
+  const sizes = steps.flatMap((step) => [stepSize(step).in, stepSize(step).out]);
+  const [height, width] = sizes.reduce((most, size) => (size[0] * size[1] > most[0] * most[1] ? size : most));
+  const [fast, slow] = info.backend === "wasm" ? ["a thread's scratch", "main"] : ["workgroup memory", "device"];
+  return `maps of ${height} x ${width} pixels do not fit in ${fast}: layer by layer through ${slow} memory`;
 }
 
 /**

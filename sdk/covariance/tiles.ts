@@ -6,13 +6,15 @@
  */
 import { WidefieldError } from "../errors.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
-import { covariance, NO_DIAGONAL, variance, tableFloats } from "../engine/kernels/covariance.ts";
+import { covariance, NO_DIAGONAL, tableFloats, takesLines, variance } from "../engine/kernels/covariance.ts";
+import { webgpuWorkspace, type Workspace } from "../engine/kernels/covariance.ts";
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
-import { fixedBytes, SCRATCH_BYTES } from "../engine/wasm/layout.ts";
+import { fixedBytes } from "../engine/wasm/layout.ts";
 import type { TileSource } from "./job.ts";
 import { encodeProgram } from "./encode.ts";
 import type { Program } from "./program.ts";
 import { programShape } from "./shape.ts";
+import { wasmWorkspace } from "./wasm-maps.ts";
 
 export type Precision = "f32" | "f64";
 
@@ -44,6 +46,7 @@ export interface TileSettings {
 export class ProgramTiles implements TileSource {
   private readonly settings: TileSettings;
   private readonly words: Slot;
+  private readonly maps: Workspace;
   private readonly workspace: Slot;
   private readonly blocks = new Map<string, Block>();
   private bytes = 0;
@@ -60,16 +63,11 @@ export class ProgramTiles implements TileSource {
           `images of ${side.floats} numbers, but the program takes ${program.imageFloats}`,
         );
     }
-    if (backend.info.backend === "wasm" && wasmScratchBytes(program) > SCRATCH_BYTES) {
-      throw new WidefieldError(
-        "E_SHAPE",
-        `a map of ${program.mapPixels} pixels is too large for the fused program on wasm (${SCRATCH_BYTES} bytes a thread)`,
-      );
-    }
     const words = encodeProgram(program);
     this.words = backend.allocate(words.byteLength, "covariance program");
     backend.write(this.words, 0, words);
-    this.workspace = backend.allocate(16, "maps");
+    this.maps = mapsOf(settings);
+    this.workspace = backend.allocate(Math.max(16, this.maps.bytes), "maps");
   }
 
   /**
@@ -83,9 +81,18 @@ export class ProgramTiles implements TileSource {
     const block = this.tableBytes(tileRows) + this.tableBytes(tileColumns) + images * this.scalar;
     const uploads = 4 * Math.max(tileRows, tileColumns) * program.imageFloats * this.scalar;
     const held = (rows.count + (rows === columns ? 0 : columns.count)) * program.imageFloats * this.scalar;
-    const scratch = backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0;
+    const scratch = (backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0) + this.maps.bytes;
     const tables = Math.max(block, this.tableBudget(memoryBytes)) + block;
     return scratch + tables + uploads + held + 2 * tileRows * tileColumns * this.scalar;
+  }
+
+  /**
+   * Whether a pair's maps are too large for workgroup memory, or for a wasm thread's scratch: they go through the
+   * backend's memory layer by layer, which is slower.
+   */
+  get spills(): boolean {
+    const { backend, program } = this.settings;
+    return this.maps.slices > 0 && !takesLines(programShape(program), backend.info.workgroupBytes);
   }
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. */
@@ -115,8 +122,8 @@ export class ProgramTiles implements TileSource {
       rows,
       columns,
       ...programShape(program),
-      slices: 0,
-      sliceFloats: 0,
+      slices: this.maps.slices,
+      sliceFloats: this.maps.sliceFloats,
       diagonal: diagonal ? rowBegin - columnBegin : NO_DIAGONAL,
       lower: diagonal ? 1 : 0,
     };
@@ -199,8 +206,8 @@ export class ProgramTiles implements TileSource {
     const params = {
       images: count,
       ...programShape(program),
-      slices: 0,
-      sliceFloats: 0,
+      slices: this.maps.slices,
+      sliceFloats: this.maps.sliceFloats,
     };
     const buffers = [this.words, upload, block.table, block.variances, this.workspace];
     if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
@@ -272,28 +279,8 @@ function requireFinite(
   );
 }
 
-/** What `assembly/covariance/maps.ts` needs of a thread's scratch: the plans, M, V and a few lines, never underestimated. */
-function wasmScratchBytes(program: Program): number {
-  const plans = program.steps.length * 256;
-  let largest = 0;
-  for (const step of program.steps) {
-    if (step.kind !== "conv") continue;
-    const column = Math.max(
-      step.padTop + step.inHeight,
-      lastTap(step.outHeight, step.strideHeight, step.filterHeight, step.dilationHeight),
-    );
-    const row = Math.max(
-      step.padLeft + step.inWidth,
-      lastTap(step.outWidth, step.strideWidth, step.filterWidth, step.dilationWidth),
-    );
-    const map = Math.max(step.inWidth, step.outWidth) * Math.max(column, step.outHeight);
-    const lines = Math.max(step.outHeight, step.outWidth) + Math.max(step.filterHeight, step.filterWidth);
-    largest = Math.max(largest, 2 * map + row * step.outHeight + lines);
-  }
-  // The float64 maps of `variance`: one map, and one between two passes, which `largest` covers several times.
-  return plans + 16 * (Math.max(largest, program.mapPixels) + 64);
-}
-
-function lastTap(outputs: number, stride: number, window: number, dilation: number): number {
-  return (outputs - 1) * stride + (window - 1) * dilation + 1;
+/** Memory for maps that are too large for where a backend keeps them. */
+function mapsOf({ backend: { info }, program, precision, memoryBytes }: TileSettings): Workspace {
+  if (info.backend === "wasm") return wasmWorkspace(program, precision, info.threads);
+  return webgpuWorkspace(info, programShape(program), memoryBytes);
 }

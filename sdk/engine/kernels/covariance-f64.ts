@@ -1,6 +1,6 @@
 /**
  * The covariance kernels in float64, on wasm only: `precision: "f64"`, and the project's own reference. A table holds
- * per image its pixels, then its standard deviations before every relu.
+ * per image its pixels, then its variances before every nonlinearity (for erf, with its offset).
  */
 import { d, defineKernel } from "../schema.ts";
 

@@ -11,6 +11,7 @@ import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
+import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
@@ -30,6 +31,7 @@ export const shaderSources: ShaderSources = {
   "covariance-pixels": covariancePixels,
   elementwise,
   erf,
+  "line-places": linePlaces,
   "line-windows": lineWindows,
   matmul,
   nonlinearities,
