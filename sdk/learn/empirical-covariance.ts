@@ -21,10 +21,11 @@ export interface CovarianceError {
   /** Standard error of S: the root mean square of |S - E S| / |K|, estimated from the draws. NaN for a single draw. */
   readonly sampling: number;
   /**
-   * What the sampling error does not account for: |E S - K| / |K|, whose square is estimated without bias by
-   * error^2 - sampling^2, or 0 where that is negative. Below about twice `sampling` it is not distinguishable from 0.
+   * What the sampling error does not account for: |E S - K| / |K|, its square estimated without bias by error^2 -
+   * sampling^2, or 0 where that is negative. Below about twice `sampling` it is not distinguishable from 0. Where a
+   * few rare draws carry most of the covariance (narrow and deep networks), it also holds those that did not occur.
    */
-  readonly bias: number;
+  readonly rest: number;
 }
 
 export class EmpiricalCovariance {
@@ -105,7 +106,7 @@ export class EmpiricalCovariance {
     return {
       error: Math.sqrt(distance / norm),
       sampling: Math.sqrt(Math.max(0, sampling) / norm),
-      bias: Math.sqrt(Math.max(0, distance - sampling) / norm),
+      rest: Math.sqrt(Math.max(0, distance - sampling) / norm),
     };
   }
 }

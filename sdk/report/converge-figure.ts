@@ -9,13 +9,15 @@ import { RandomStream } from "../engine/rng.ts";
 import type { ConvergeResult, WidthResult } from "../experiments/converge.ts";
 import type { GoodnessOfFit } from "../learn/goodness-of-fit.ts";
 import { normalPdf, normalQuantile } from "../learn/normal.ts";
-import { BLUE, figureConfig, INK, ORANGE } from "./figure.ts";
+import { BLUE, figureConfig, INK, MUTED, ORANGE } from "./figure.ts";
 
 type Panel = Extract<TopLevelSpec, { concat: unknown[] }>["concat"][number];
 type Domain = readonly [low: number, high: number];
 
 /** The histogram covers so many standard deviations on either side; how many outputs lie beyond is said above it. */
 const REACH = 5;
+/** Where a peak is so high, densities are drawn on a square-root scale: the Gaussian has 0.4. */
+const STEEP = 1.2;
 /** Of a sample, the so many smallest and largest values are points of their own, and so many quantiles between. */
 const ENDS = 30;
 const BETWEEN = 150;
@@ -24,20 +26,31 @@ const PAIRS = 600;
 /** Beyond so many standard deviations the quantiles' axes turn logarithmic, so that the middle stays readable. */
 const LINEAR_UP_TO = 8;
 
-/** The specification, which holds its data. `title` is the line above all columns. */
-export function convergeSpec(result: ConvergeResult, title: string): TopLevelSpec {
+/** The specification, which holds its data. `title` and `subtitle` are the lines above all columns. */
+export function convergeSpec(result: ConvergeResult, title: string, subtitle: readonly string[] = []): TopLevelSpec {
   const { widths } = result;
   const size = widths.length > 2 ? 200 : 250;
   const panels = [...histograms(result), ...quantiles(result), ...scatters(result)];
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-    title: { text: title, fontSize: 15, offset: 16 },
+    title: {
+      text: title,
+      subtitle: [...subtitle, "σ² = K(x, x); covariances in units of the kernel's mean variance"],
+      fontSize: 15,
+      offset: 18,
+    },
     columns: widths.length,
-    spacing: { row: 100, column: 28 },
+    spacing: { row: 92, column: 28 },
     bounds: "flush",
+    resolve: { legend: { color: "independent" } },
     concat: panels.map((panel): Panel => ({ ...panel, width: size, height: size })),
     config: figureConfig,
   };
+}
+
+/** Lines above a panel, flush with its left edge. */
+function caption(...text: string[]) {
+  return { text, color: MUTED, fontSize: 11, lineHeight: 14, frame: "group" as const };
 }
 
 /** A position's scale and axis, to which a field is added. */
@@ -47,11 +60,11 @@ interface Position {
     domain: [number, number];
     nice: false;
     zero: false;
-    type?: "symlog" | "linear";
+    type?: "symlog" | "sqrt";
     constant?: number;
   };
   readonly title: string | null;
-  readonly axis: { tickCount: number; values?: number[]; labels?: boolean; ticks?: boolean };
+  readonly axis: { tickCount?: number; values?: number[]; labels?: boolean; ticks?: boolean; labelOverlap?: false };
 }
 
 function position(title: string, [low, high]: Domain): Position {
@@ -59,7 +72,8 @@ function position(title: string, [low, high]: Domain): Position {
   return { type: "quantitative", scale, title, axis: { tickCount: 5 } };
 }
 
-/** All columns have the same vertical scale: the first one names it. */
+/** Titles are short: Vega takes letters for wider than they are, and a title longer than its axis moves the panel.
+ * All columns have the same vertical scale: the first one names it. */
 function sharedBy(column: number, y: Position): Position {
   return column === 0 ? y : { ...y, title: null, axis: { ...y.axis, labels: false, ticks: false } };
 }
@@ -68,25 +82,28 @@ function histograms({ widths, show, variance }: ConvergeResult): Panel[] {
   const scale = Math.sqrt(variance);
   const columns = widths.map(({ shown }) => binned(shown, scale));
   const most = Math.max(normalPdf(0), ...columns.flatMap(({ bins }) => bins.map(({ density }) => density)));
+  const end = Math.max(REACH, ...columns.flatMap(({ bins }) => bins.map(({ to }) => to)));
   const curve = Array.from({ length: 121 }, (_, i) => (i / 60 - 1) * REACH).map((z) => ({ z, density: normalPdf(z) }));
+  const steep = most > STEEP;
   return columns.map(({ bins, beyond }, column): Panel => {
     const { channels, output } = at(widths, column);
-    const x = position(`output for input ${show}, standard deviations`, [-REACH, REACH]);
-    const y = sharedBy(column, position("density", [0, 1.08 * most]));
-    const outside = beyond === 0 ? "" : `; ${grouped(beyond)} beyond ±${REACH}`;
+    const x = position(`output for input ${show} / σ`, [-end, end]);
+    const linear = position(steep ? "density (sqrt scale)" : "density", [0, 1.06 * most]);
+    const y = sharedBy(column, steep ? { ...linear, scale: { ...linear.scale, type: "sqrt" } } : linear);
     return {
       title: {
         text: channels === 1 ? "1 channel" : `${grouped(channels)} channels`,
         fontSize: 14,
+        frame: "group",
         subtitle: [
-          `variance ${rounded(output.variance)} of the kernel's`,
-          `excess kurtosis ${rounded(output.kurtosis)}${outside}`,
+          `variance ${rounded(output.variance)} σ²; ${grouped(beyond)} beyond ±${REACH} σ`,
+          `excess kurtosis ${rounded(output.kurtosis)}`,
         ],
       },
       layer: [
         {
           data: { values: bins },
-          mark: { type: "rect", color: BLUE, opacity: 0.45, clip: true },
+          mark: { type: "rect", color: BLUE, opacity: 0.45 },
           encoding: {
             x: { ...x, field: "from" },
             x2: { field: "to" },
@@ -104,50 +121,45 @@ function histograms({ widths, show, variance }: ConvergeResult): Panel[] {
   });
 }
 
-/** Densities in bins of equal width over +-REACH, and the number of values beyond. */
+/** Densities in bins of equal width, centred at 0 and over +-REACH, and the number of values beyond. */
 function binned(sample: Float32Array, scale: number) {
-  // Scott's rule for a standard normal, rounded so that bins meet at 0 and at the ends.
+  // Scott's rule for a standard normal.
   const perUnit = Math.max(1, Math.min(8, Math.round(Math.cbrt(sample.length) / 3.49)));
-  const counts = new Array<number>(2 * REACH * perUnit).fill(0);
+  const half = REACH * perUnit;
+  const counts = new Array<number>(2 * half + 1).fill(0);
   let beyond = 0;
   for (const value of sample) {
-    const bin = Math.floor((value / scale + REACH) * perUnit);
+    const bin = Math.round((value / scale) * perUnit) + half;
     const count = counts[bin];
     if (count === undefined) beyond++;
     else counts[bin] = count + 1;
   }
   const bins = counts.map((count, bin) => ({
-    from: bin / perUnit - REACH,
-    to: (bin + 1) / perUnit - REACH,
+    from: (bin - half - 0.5) / perUnit,
+    to: (bin - half + 0.5) / perUnit,
     density: (count * perUnit) / sample.length,
   }));
-  return { bins: bins.filter(({ density }) => density > 0), beyond };
+  return { bins, beyond };
 }
 
 function quantiles({ widths, variance }: ConvergeResult): Panel[] {
   const scale = Math.sqrt(variance);
   const columns = widths.map(({ shown }) => quantilePoints(shown, scale));
   const far = Math.max(3, ...columns.flat().flatMap(({ theory, sample }) => [Math.abs(theory), Math.abs(sample)]));
-  const limit = 1.06 * far;
+  const limit = (far <= LINEAR_UP_TO ? 1.06 : 1.4) * far;
   const axis = (title: string): Position => {
     const linear = position(title, [-limit, limit]);
     if (far <= LINEAR_UP_TO) return linear;
     // Both axes bend in the same way, so that the diagonal stays straight.
     const scale = { ...linear.scale, type: "symlog", constant: 1 } as const;
-    return { ...linear, scale, axis: { ...linear.axis, values: decades(limit) } };
+    return { ...linear, scale, axis: { values: decades(limit), labelOverlap: false } };
   };
   return columns.map((values, column): Panel => {
     const { output } = at(widths, column);
-    const x = axis("quantile of the Gaussian process");
-    const y = sharedBy(column, axis("quantile of the outputs"));
+    const x = axis("Gaussian quantile / σ");
+    const y = sharedBy(column, axis("output quantile / σ"));
     return {
-      title: {
-        text: "",
-        subtitle: [
-          testText("Kolmogorov-Smirnov", output.kolmogorovSmirnov),
-          testText("Anderson-Darling", output.andersonDarling),
-        ],
-      },
+      title: caption(testText("KS: D", output.kolmogorovSmirnov), testText("AD: A²", output.andersonDarling)),
       layer: [
         diagonal([-limit, limit], x, y),
         {
@@ -181,8 +193,8 @@ function decades(limit: number): number[] {
   const positive = Array.from({ length: 80 }, (_, i) => (i % 2 === 0 ? 1 : 3) * 10 ** Math.floor(i / 2)).filter(
     (v) => v < limit,
   );
-  // From five labels a side on they would touch.
-  const every = Math.ceil(positive.length / 4);
+  // From four labels a side on they would touch.
+  const every = Math.ceil(positive.length / 3);
   const chosen = positive.filter((_, i) => i % every === 0);
   return [...chosen.map((value) => -value), 0, ...chosen];
 }
@@ -206,22 +218,19 @@ function scatters(result: ConvergeResult): Panel[] {
   const domain: Domain = [low - margin, high + margin];
   return columns.map((values, column): Panel => {
     const { covariance } = at(widths, column);
-    const x = position("covariance, kernel", domain);
-    const y = sharedBy(column, position("covariance, networks", domain));
+    const x = position("kernel", domain);
+    const y = sharedBy(column, position("networks' covariance", domain));
     const lastColumn = column === columns.length - 1;
     return {
-      title: {
-        text: "",
-        subtitle: [
-          `error ${percent(covariance.error)} (a GP's draws: ${percent(gaussianSampling)})`,
-          `sampling ${percent(covariance.sampling)}, bias ${percent(covariance.bias)}`,
-        ],
-      },
+      title: caption(
+        `error ${percent(covariance.error)} (a GP's draws: ${percent(gaussianSampling)})`,
+        `sampling ${percent(covariance.sampling)}, rest ${percent(covariance.rest)}`,
+      ),
       layer: [
         diagonal(domain, x, y),
         {
           data: { values },
-          mark: { type: "circle", opacity: 0.5, size: 14 },
+          mark: { type: "circle", opacity: 0.5, size: values.length < 100 ? 40 : 14 },
           encoding: {
             x: { ...x, field: "kernel" },
             y: { ...y, field: "sample" },
@@ -229,7 +238,7 @@ function scatters(result: ConvergeResult): Panel[] {
               field: "kind",
               type: "nominal",
               scale: { domain: ["covariances", "variances"], range: [BLUE, ORANGE] },
-              legend: lastColumn ? { title: null, orient: "bottom-right", symbolOpacity: 1 } : null,
+              legend: lastColumn ? { title: null, orient: "bottom", symbolOpacity: 1 } : null,
             },
           },
         },
@@ -259,7 +268,7 @@ function diagonal([low, high]: Domain, x: Position, y: Position) {
 }
 
 function testText(name: string, { statistic, pValue }: GoodnessOfFit): string {
-  return `${name} ${rounded(statistic)}, p ${pValue < 1e-4 ? "< 0.0001" : `= ${pValue.toPrecision(2)}`}`;
+  return `${name} = ${rounded(statistic)}, p ${pValue < 1e-4 ? "< 0.0001" : `= ${pValue.toPrecision(2)}`}`;
 }
 
 function at(widths: readonly WidthResult[], column: number): WidthResult {
@@ -269,5 +278,6 @@ function at(widths: readonly WidthResult[], column: number): WidthResult {
 }
 
 const grouped = (value: number) => new Intl.NumberFormat("en").format(value);
-const rounded = (value: number) => new Intl.NumberFormat("en", { maximumSignificantDigits: 3 }).format(value);
+const threeDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const rounded = (value: number) => (Number.isNaN(value) ? "-" : threeDigits.format(value));
 const percent = (value: number) => `${rounded(100 * value)} %`;
