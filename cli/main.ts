@@ -3,6 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { version, WidefieldError } from "../sdk/index.node.ts";
 import { messageOf } from "../sdk/errors.ts";
+import { convergeCommand } from "./converge.ts";
 import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
@@ -21,6 +22,7 @@ const program = new Command("widefield")
   .option("--debug", "print stack traces of errors")
   .addCommand(gpCommand())
   .addCommand(kernelCommand())
+  .addCommand(convergeCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())
   .addCommand(selftestCommand())

@@ -85,11 +85,6 @@ export class ConvergeFolder {
     await replaceFile(this.files, this.statePath(channels), encodeState(channels, inputs, state));
   }
 
-  async write(name: string, content: string | Uint8Array): Promise<void> {
-    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-    await replaceFile(this.files, `${this.path}/${name}`, bytes);
-  }
-
   /** Lets other processes in. */
   async close(): Promise<void> {
     await this.lock.release();

@@ -123,17 +123,15 @@ export async function runConverge(experiment: ConvergeExperiment): Promise<Conve
 
 function checkExperiment({ engine, dataset, inputs, channels, samples }: ConvergeExperiment, show: number): void {
   const refuse = (message: string) => new WidefieldError("E_CONFIG", message);
-  const counts = { samples, inputs };
-  for (const [name, count] of Object.entries(counts))
-    if (!Number.isSafeInteger(count) || count < 1)
-      throw refuse(`${name} must be a whole number from 1 on, not ${count}`);
+  if (!Number.isSafeInteger(inputs) || inputs < 1) throw refuse(`inputs: at least 1 image, not ${inputs}`);
+  if (!Number.isSafeInteger(samples) || samples < 2)
+    throw refuse(`samples: a distribution takes at least 2 draws, not ${samples}`);
   if (channels.length === 0) throw refuse("channels: give at least one width");
   channels.forEach((width, index) => {
     if (!Number.isSafeInteger(width) || width < 1)
       throw refuse(`channels: a network has at least 1 channel, not ${width}`);
     if (channels.indexOf(width) < index) throw refuse(`channels: ${width} is listed twice`);
   });
-  if (samples < 2) throw refuse("samples: a distribution takes at least 2 draws");
   if (inputs > dataset.trainCount) {
     throw new WidefieldError(
       "E_RANGE",
