@@ -12,10 +12,17 @@ export interface ConvergeFacts {
 }
 
 /** Everything but the samples: the manifest, the kernel's size, and for every width errors and statistics. */
-export function convergeJson(result: ConvergeResult, { command, ...facts }: ConvergeFacts) {
+export function convergeJson(result: ConvergeResult, { command, dataset, ...facts }: ConvergeFacts) {
   const { identity, widths, samples, inputs, show, variance, gaussianSampling } = result;
   return {
-    manifest: { command, ...identity, ...facts, channels: widths.map(({ channels }) => channels), samples },
+    manifest: {
+      command,
+      ...identity,
+      dataset: { name: dataset, sha256: identity.dataset.sha256 },
+      channels: widths.map(({ channels }) => channels),
+      samples,
+      ...facts,
+    },
     inputs,
     show,
     kernelVariance: variance,

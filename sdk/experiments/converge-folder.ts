@@ -17,7 +17,9 @@ import type { CovarianceSums } from "../learn/empirical-covariance.ts";
 export const CONVERGE_FORMAT = 1;
 
 /** Everything that the sums depend on, as JSON: two runs may share a folder when these are equal. */
-export type ConvergeIdentity = Readonly<Record<string, Json>>;
+export interface ConvergeIdentity extends Readonly<Record<string, Json>> {
+  readonly dataset: { readonly sha256: string };
+}
 
 /** All draws of one width so far. */
 export interface WidthState {
