@@ -9,13 +9,13 @@
  *
  * Cost per pixel and layer of [conv 7x7, relu]: about 33 instructions for four pairs (see `lines7.ts`, `kappa.ts`).
  */
-import { CovarianceParams, StepKind, STEP_BYTES } from "./generated/kernels";
+import { CovarianceParams, StepKind } from "./generated/kernels";
 import { buffer } from "./dispatch";
-import { biasLine, boxLine, kappaLine, scatterLine } from "./covariance/lines";
-import { boxLines7, kappaLines7 } from "./covariance/lines7";
-import { biasOf, clearBorders, constantsOf, mapBytes, Plan, PLAN_BYTES, planMaps, planOf } from "./covariance/maps";
-import { LANES, lanesOf, LANES_RELU_BYTES, LANE_BYTES, SPLAT_RELU_BYTES, splatOf } from "./covariance/table";
+import { affineLine, boxLine, clearBorders, linearLine, nonlinearLine, scatterLine } from "./covariance/lines";
+import { biasOf, Layout, Plan, planMaps, planOf, stepOf, weightOf } from "./covariance/plan";
+import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
+import { mapsOf } from "./covariance/workspace";
 
 /** Rows of one work item; the schema's `split` counts with the same number. */
 const ROWS_PER_ITEM: u32 = 16;
@@ -25,8 +25,8 @@ export function covariance(params: usize, buffers: usize, begin: i32, end: i32, 
   const program = buffer(buffers, 0);
   const output = buffer(buffers, 4);
   const plans = scratch;
-  planMaps(program, p.steps, plans);
-  const maps = (scratch + <usize>p.steps * PLAN_BYTES + 63) & ~63;
+  const behind = planMaps(program, p.steps, p.slots, plans);
+  const maps = mapsOf(behind, scratch, buffer(buffers, 5), p.slices, <usize>p.sliceFloats << 2);
   const rowBlocks = (p.rows + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM;
   for (let item = <u32>begin; item < <u32>end; item++) {
     const group = item / rowBlocks;
@@ -60,38 +60,56 @@ function storeFour(p: CovarianceParams, result: v128, row: u32, group: u32, outp
 }
 
 function runProgram(p: CovarianceParams, program: usize, plans: usize, x: usize, y: usize, maps: usize): v128 {
-  const xRelus = x + (<usize>p.imageFloats << 2);
-  const yRelus = y + <usize>p.imageFloats * LANE_BYTES;
+  const xTable = x + (<usize>p.imageFloats << 2);
+  const yTable = y + <usize>p.imageFloats * LANE_BYTES;
+  const layout = changetype<Layout>(plans);
   for (let index: u32 = 0; index < p.steps; index++) {
-    const step = changetype<Step>(program + <usize>index * STEP_BYTES);
+    const step = stepOf(program, index);
     const plan = planOf(plans, index);
     if (step.kind == StepKind.conv) {
-      const next = changetype<Step>(program + <usize>(index + 1) * STEP_BYTES);
+      const rows = maps + layout.rows;
+      if (plan.clearRows) clearBorders(rows, step.outHeight, plan.rowPitch, plan.rowFront, step.inWidth);
+      sumColumns(step, plan, maps, rows, maps + layout.line);
+      if (plan.clearMap) clearMap(step, plan, maps);
+      const next = stepOf(program, index + 1);
+      const after = planOf(plans, index + 1);
       const table = plan.fused ? <usize>next.table : 0;
-      const xTable = xRelus + table * SPLAT_RELU_BYTES;
-      const yTable = yRelus + table * LANES_RELU_BYTES;
-      convolve(step, planOf(plans, index - 1), plan, planOf(plans, index + 1), xTable, yTable, maps);
+      if (plan.fused && after.clearMap) clearMap(next, after, maps);
+      sumRows(
+        step, plan, next, after, rows, maps + layout.line,
+        xTable + table * SPLAT_PIXEL_BYTES, yTable + table * LANES_PIXEL_BYTES, maps,
+      );
       index += plan.fused;
-    } else if (step.kind == StepKind.input) {
-      multiplyImages(step, plan, x, y, maps);
-    } else if (step.kind == StepKind.relu) {
+      continue;
+    }
+    if (step.kind == StepKind.mean) {
+      mean(step, plan, maps);
+      continue;
+    }
+    if (plan.clearMap) clearMap(step, plan, maps);
+    if (step.kind == StepKind.input) multiplyImages(step, plan, x, y, maps);
+    else if (step.kind == StepKind.affine) affine(step, plan, maps);
+    else {
       const table = <usize>step.table;
-      relu(step, plan, xRelus + table * SPLAT_RELU_BYTES, yRelus + table * LANES_RELU_BYTES, maps);
-    } else {
-      mean(step, planOf(plans, index - 1), plan, maps);
+      nonlinear(step, plan, xTable + table * SPLAT_PIXEL_BYTES, yTable + table * LANES_PIXEL_BYTES, maps);
     }
   }
-  return v128.load(maps);
+  return v128.load(maps + planOf(plans, p.steps - 1).to);
+}
+
+/** Writes the zeros around a step's result. */
+function clearMap(step: Step, plan: Plan, maps: usize): void {
+  const front = plan.front * <u32>LANE_BYTES;
+  clearBorders(maps + plan.to - front, step.outWidth, plan.toPitch, front, step.outHeight);
 }
 
 /** K = factor * sum over channels of x y; more than a few channels are summed in float64, whose products are exact. */
-function multiplyImages(step: Step, plan: Plan, x: usize, y: usize, map: usize): void {
+function multiplyImages(step: Step, plan: Plan, x: usize, y: usize, maps: usize): void {
   const pixels = <usize>(step.inHeight * step.inWidth);
   const factor = f32x4.splat(step.factor);
-  const pitch = <usize>plan.pitch;
-  clearBorders(map, step.inWidth, plan.pitch, plan.front, step.inHeight);
+  const pitch = <usize>plan.toPitch;
   for (let row: u32 = 0; row < step.inHeight; row++) {
-    let target = map + plan.front + <usize>row * LANE_BYTES;
+    let target = maps + plan.to + <usize>row * LANE_BYTES;
     const end = target + pitch * step.inWidth;
     if (step.channels == 1) {
       do {
@@ -137,80 +155,64 @@ function multiplyMany(channels: u32, pixels: usize, x: usize, y: usize): v128 {
   return v128.shuffle<f64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
 }
 
-/** Both passes of a convolution, with the relu behind it where there is one. M lies at `maps`, V behind it. */
-function convolve(step: Step, source: Plan, plan: Plan, after: Plan, x: usize, y: usize, maps: usize): void {
-  const target = plan.fused ? after : plan;
-  const rows = maps + <usize>mapBytes(step, source, target);
-  if (plan.clearRows) clearBorders(rows, step.outHeight, plan.rowPitch, plan.rowFront, step.inWidth);
-  sumColumns(step, source, plan, maps, rows);
-  if (plan.clearMap) clearBorders(maps, step.outWidth, target.pitch, target.front, step.outHeight);
-  sumRows(step, plan, target, rows, x, y, maps);
-}
-
-/** Pass 1: down the columns of M, into the rows of V. Lines behind V are free for the general code. */
-function sumColumns(step: Step, source: Plan, plan: Plan, map: usize, rows: usize): void {
-  const dense = step.filterHeight == 7 && step.strideHeight == 1 && step.dilationHeight == 1;
-  const blocks = dense ? step.outHeight / 7 : 0;
-  const target = rows + plan.rowFront;
-  if (blocks) boxLines7(map, source.pitch, target, LANE_BYTES, plan.rowPitch, step.inWidth, blocks);
-  const done = <usize>blocks * 7;
-  const rest = step.outHeight - <u32>done;
-  if (!rest) return;
-  const line = rows + <usize>plan.rowPitch * step.outHeight;
+/** Pass 1: down the columns of M, into the rows of V. */
+function sumColumns(step: Step, plan: Plan, maps: usize, rows: usize, line: usize): void {
   const suffix = line + <usize>step.outHeight * LANE_BYTES;
+  let from = maps + plan.from;
+  let to = rows + plan.rowFront;
   for (let column: u32 = 0; column < step.inWidth; column++) {
-    const from = map + <usize>column * source.pitch + done * LANE_BYTES;
-    boxLine(from, line, rest, step.filterHeight, step.strideHeight, step.dilationHeight, suffix);
-    scatterLine(line, target + <usize>column * LANE_BYTES + done * plan.rowPitch, plan.rowPitch, rest);
+    boxLine(from, line, step.outHeight, step.filterHeight, step.strideHeight, step.dilationHeight, suffix);
+    scatterLine(line, to, plan.rowPitch, step.outHeight);
+    from += plan.fromPitch;
+    to += LANE_BYTES;
   }
 }
 
-/** Pass 2: along the rows of V, through the relu if it is fused, into the columns of M. */
-function sumRows(step: Step, plan: Plan, target: Plan, rows: usize, x: usize, y: usize, map: usize): void {
-  const dense = step.filterWidth == 7 && step.strideWidth == 1 && step.dilationWidth == 1;
-  const blocks = dense ? step.outWidth / 7 : 0;
-  const done = blocks * 7;
-  const rest = step.outWidth - done;
-  const bias = biasOf(plan);
-  let to = map + target.front;
-  if (blocks && !rest && plan.fused && target.positive) {
-    kappaLines7(rows, plan.rowPitch, to, target.pitch, step.outHeight, blocks, bias, x, y, constantsOf(target));
-    return;
-  }
-  const line = rows + <usize>plan.rowPitch * step.outHeight;
+/** Pass 2: along the rows of V, through the nonlinearity if it is fused, into the columns of M. */
+function sumRows(
+  step: Step, plan: Plan, next: Step, after: Plan, rows: usize, line: usize, x: usize, y: usize, maps: usize,
+): void {
   const suffix = line + <usize>step.outWidth * LANE_BYTES;
-  const offset = <usize>done * LANE_BYTES;
+  let to = maps + plan.to;
+  let through = maps + after.to;
   for (let row: u32 = 0; row < step.outHeight; row++) {
-    if (blocks) boxLines7(rows, 0, line, 0, LANE_BYTES, 1, blocks);
-    if (rest)
-      boxLine(rows + offset, line + offset, rest, step.filterWidth, step.strideWidth, step.dilationWidth, suffix);
-    if (plan.fused) kappaLine(line, to, target.pitch, step.outWidth, bias, x, y, constantsOf(target));
-    else biasLine(line, to, target.pitch, step.outWidth, bias);
+    boxLine(rows, line, step.outWidth, step.filterWidth, step.strideWidth, step.dilationWidth, suffix);
+    linearLine(line, to, plan.toPitch, step.outWidth, weightOf(plan), biasOf(plan), step.accumulate, plan.keep);
+    if (plan.fused) nonlinearLine(next, after, line, LANE_BYTES, through, after.toPitch, step.outWidth, x, y);
     rows += plan.rowPitch;
     to += LANE_BYTES;
-    x += <usize>step.outWidth * SPLAT_RELU_BYTES;
-    y += <usize>step.outWidth * LANES_RELU_BYTES;
+    through += LANE_BYTES;
+    x += <usize>step.outWidth * SPLAT_PIXEL_BYTES;
+    y += <usize>step.outWidth * LANES_PIXEL_BYTES;
   }
 }
 
-/** A relu that no convolution precedes (on the input, or behind a read-out), in place. */
-function relu(step: Step, plan: Plan, x: usize, y: usize, map: usize): void {
+/** A nonlinearity that no convolution precedes. */
+function nonlinear(step: Step, plan: Plan, x: usize, y: usize, maps: usize): void {
   for (let row: u32 = 0; row < step.inHeight; row++) {
-    for (let column: u32 = 0; column < step.inWidth; column++) {
-      const at = map + plan.front + <usize>column * plan.pitch + <usize>row * LANE_BYTES;
-      kappaLine(at, at, 0, 1, biasOf(plan), x, y, constantsOf(plan)); // its bias is zero
-      x += SPLAT_RELU_BYTES;
-      y += LANES_RELU_BYTES;
-    }
+    const offset = <usize>row * LANE_BYTES;
+    const from = maps + plan.from + offset;
+    nonlinearLine(step, plan, from, plan.fromPitch, maps + plan.to + offset, plan.toPitch, step.inWidth, x, y);
+    x += <usize>step.inWidth * SPLAT_PIXEL_BYTES;
+    y += <usize>step.inWidth * LANES_PIXEL_BYTES;
+  }
+}
+
+function affine(step: Step, plan: Plan, maps: usize): void {
+  for (let column: u32 = 0; column < step.inWidth; column++) {
+    const from = maps + plan.from + <usize>column * plan.fromPitch;
+    affineLine(
+      from, maps + plan.to + <usize>column * plan.toPitch, step.inHeight, weightOf(plan), biasOf(plan), step.accumulate,
+    );
   }
 }
 
 /** The read-out; lines are summed in float32, lines together in float64. */
-function mean(step: Step, source: Plan, plan: Plan, map: usize): void {
+function mean(step: Step, plan: Plan, maps: usize): void {
   let low = f64x2.splat(0);
   let high = f64x2.splat(0);
   for (let column: u32 = 0; column < step.inWidth; column++) {
-    let at = map + source.front + <usize>column * source.pitch;
+    let at = maps + plan.from + <usize>column * plan.fromPitch;
     let sum = v128.load(at);
     for (let row: u32 = 1; row < step.inHeight; row++) {
       at += LANE_BYTES;
@@ -223,9 +225,9 @@ function mean(step: Step, source: Plan, plan: Plan, map: usize): void {
   const bias = f64x2.splat(step.bias64);
   low = f64x2.add(f64x2.mul(low, factor), bias);
   high = f64x2.add(f64x2.mul(high, factor), bias);
-  clearBorders(map, 1, plan.pitch, plan.front, 1);
+  if (plan.clearMap) clearMap(step, plan, maps);
   v128.store(
-    map + plan.front,
+    maps + plan.to,
     v128.shuffle<f64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2),
   );
 }

@@ -1,15 +1,17 @@
 /**
  * variance: runs a covariance program on each image paired with itself, in float64, and writes the image's table.
  *
- * An image with itself has c = 1 at every pixel, so a relu halves the variance: no arc-cosine. One item is a group of
- * four images (`covariance/table.ts`). Cost: about k_h + k_w float64 additions a pixel and layer, once per image.
+ * An image with itself has c = 1 at every pixel, so no nonlinearity needs an angle. One item is a group of four images
+ * (`covariance/table.ts`). Cost: about k_h + k_w float64 additions a pixel and layer, once per image.
  */
 import { VarianceParams, StepKind, STEP_BYTES } from "./generated/kernels";
 import { buffer } from "./dispatch";
-import { conv64, input64, mean64 } from "./covariance/map64";
-import { kappaGain, kappaRootLambda } from "./covariance/kappa";
-import { LANES, lanesOf, LANES_RELU_BYTES, LANE_BYTES, S_MIN, SPLAT_RELU_BYTES, splatOf } from "./covariance/table";
+import { affineLine, conv64, input64, mean64, put64 } from "./covariance/map64";
+import { ownVariance64, spread64 } from "./covariance/nonlinear64";
+import { rectifierGain, kappaRootLambda } from "./covariance/kappa";
+import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
+import { mapsOf } from "./covariance/workspace";
 
 export function variance(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   const p = changetype<VarianceParams>(params);
@@ -17,6 +19,7 @@ export function variance(params: usize, buffers: usize, begin: i32, end: i32, sc
   const images = buffer(buffers, 1);
   const table = buffer(buffers, 2);
   const variances = buffer(buffers, 3);
+  const maps = mapsOf(scratch, scratch, buffer(buffers, 4), p.slices, <usize>p.sliceFloats << 2);
   for (let group = <u32>begin; group < <u32>end; group++) {
     for (let lane: u32 = 0; lane < LANES; lane++) {
       const image = group * LANES + lane;
@@ -25,7 +28,7 @@ export function variance(params: usize, buffers: usize, begin: i32, end: i32, sc
       const lanes = lanesOf(table, group, p.imageFloats, p.tablePixels) + (<usize>lane << 2);
       const splat = splatOf(table, image, p.imageFloats, p.tablePixels);
       copyImage(source, lanes, splat, p.imageFloats);
-      const value = imageVariance(p, program, source, lanes, splat, scratch);
+      const value = imageVariance(p, program, source, lanes, splat, maps);
       if (image < p.images) store<f32>(variances + (<usize>image << 2), <f32>value);
     }
   }
@@ -37,48 +40,57 @@ function copyImage(source: usize, lanes: usize, splat: usize, floats: u32): void
 }
 
 function imageVariance(
-  p: VarianceParams, program: usize, image: usize, lanes: usize, splat: usize, scratch: usize,
+  p: VarianceParams, program: usize, image: usize, lanes: usize, splat: usize, maps: usize,
 ): f64 {
-  const map = scratch;
-  const rows = scratch + (<usize>p.mapPixels << 3);
-  const laneRelus = lanes + <usize>p.imageFloats * LANE_BYTES;
-  const splatRelus = splat + (<usize>p.imageFloats << 2);
+  const slotBytes = <usize>p.mapPixels << 3;
+  const rows = maps + <usize>p.slots * slotBytes;
+  const laneTable = lanes + <usize>p.imageFloats * LANE_BYTES;
+  const splatTable = splat + (<usize>p.imageFloats << 2);
+  let output = maps;
   for (let index: u32 = 0; index < p.steps; index++) {
     const step = changetype<Step>(program + <usize>index * STEP_BYTES);
+    const from = maps + <usize>step.from * slotBytes;
+    const to = maps + <usize>step.to * slotBytes;
+    output = to;
     switch (step.kind) {
       case StepKind.input:
-        input64<f32>(step, image, image, map);
+        input64<f32>(step, image, image, to);
         break;
       case StepKind.conv:
-        conv64(step, map, rows);
+        conv64(step, from, to, rows);
         break;
-      case StepKind.relu:
-        relu(
-          step, map, laneRelus + <usize>step.table * LANES_RELU_BYTES,
-          splatRelus + <usize>step.table * SPLAT_RELU_BYTES,
-        );
+      case StepKind.affine:
+        affineLine(step, from, to, step.inHeight * step.inWidth);
+        break;
+      case StepKind.mean:
+        mean64(step, from, to);
         break;
       default:
-        mean64(step, map);
+        nonlinear(
+          step, from, to, laneTable + <usize>step.table * LANES_PIXEL_BYTES,
+          splatTable + <usize>step.table * SPLAT_PIXEL_BYTES,
+        );
     }
   }
-  return load<f64>(map);
+  return load<f64>(output);
 }
 
-function relu(step: Step, map: usize, lanes: usize, splat: usize): void {
+/** Writes the table of one nonlinearity, and the variances behind it. */
+function nonlinear(step: Step, from: usize, to: usize, lanes: usize, splat: usize): void {
   const pixels = <usize>(step.inHeight * step.inWidth);
-  const gain = kappaGain(step.factor64);
-  const rootLambda = kappaRootLambda();
+  const rectifier = step.kind == StepKind.rectifier;
+  const gain = rectifier ? rectifierGain(step) : 1;
+  const numerator = rectifier ? kappaRootLambda() : 1;
   for (let p: usize = 0; p < pixels; p++) {
-    const value = load<f64>(map + (p << 3));
-    const s = gain * Math.sqrt(Math.max(value, 0));
+    const value = load<f64>(from + (p << 3));
+    const s = gain * Math.sqrt(Math.max(spread64(step, value), 0));
     const alive = s >= S_MIN;
     const deviation = alive ? <f32>s : 0;
-    const inverse = alive ? <f32>(rootLambda / s) : 0;
-    store<f32>(lanes + p * LANES_RELU_BYTES, deviation);
-    store<f32>(lanes + p * LANES_RELU_BYTES + LANE_BYTES, inverse);
-    store<f32>(splat + p * SPLAT_RELU_BYTES, deviation);
-    store<f32>(splat + p * SPLAT_RELU_BYTES + 4, inverse);
-    store<f64>(map + (p << 3), alive ? 0.5 * step.factor64 * value : 0);
+    const inverse = alive ? <f32>(numerator / s) : 0;
+    store<f32>(lanes + p * LANES_PIXEL_BYTES, deviation);
+    store<f32>(lanes + p * LANES_PIXEL_BYTES + LANE_BYTES, inverse);
+    store<f32>(splat + p * SPLAT_PIXEL_BYTES, deviation);
+    store<f32>(splat + p * SPLAT_PIXEL_BYTES + 4, inverse);
+    put64(step, to + (p << 3), alive ? ownVariance64(step, value) : 0);
   }
 }

@@ -1,7 +1,8 @@
 /** From what the command line names to what the SDK takes: data sets, architectures, ranges, shards. */
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
-import { archFromJson, type Arch } from "../sdk/arch/arch.ts";
+import { type Arch } from "../sdk/arch/arch.ts";
+import { archFromJson } from "../sdk/arch/json.ts";
 import { preset, presetNames } from "../sdk/arch/presets.ts";
 import type { Shard } from "../sdk/covariance/store/grid.ts";
 import type { Dataset } from "../sdk/data/dataset.ts";

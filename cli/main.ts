@@ -3,6 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { version, WidefieldError } from "../sdk/index.node.ts";
 import { messageOf } from "../sdk/errors.ts";
+import { archCommand } from "./arch.ts";
 import { convergeCommand } from "./converge.ts";
 import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
@@ -22,6 +23,7 @@ const program = new Command("widefield")
   .option("--debug", "print stack traces of errors")
   .addCommand(gpCommand())
   .addCommand(kernelCommand())
+  .addCommand(archCommand())
   .addCommand(convergeCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())

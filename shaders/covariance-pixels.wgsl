@@ -1,46 +1,59 @@
 // A covariance program on a tile of pairs, one workgroup a pair, a pixel a lane (see pixel-maps.wgsl): the layout for
 // maps whose lines do not fit in registers, and what `covariance.wgsl` is measured against. Same bindings, same tables.
+//
+// Maps that do not fit in workgroup memory either stand in device memory, layer by layer: then there are as many
+// workgroups as slices, and each takes one pair after the other.
 
 //# include program
-//# include arccosine
+//# include nonlinearities
 //# include pixel-maps
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let item = group.y * 65535u + group.x;
-  if (item >= params.rows * params.columns) { return; }
-  let row = item / params.columns;
-  let column = item % params.columns;
-  let offset = i32(column) - i32(row);
-  if (params.lower == 1u && offset > params.diagonal) { return; }
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let first = group.y * groups.x + group.x;
+  takeSlice(first);
+  for (var item = first; item < params.rows * params.columns; item += groups.x * groups.y) {
+    let row = item / params.columns;
+    let column = item % params.columns;
+    let offset = i32(column) - i32(row);
+    if (params.lower == 1u && offset > params.diagonal) { continue; }
+    interpret(row, column, lane);
+    if (lane == 0u) {
+      output[item] = select(at(slot(params.steps - 1u, TO)), variances[row], offset == params.diagonal);
+    }
+    meet(); // the next pair's maps may stand there
+  }
+}
+
+fn interpret(row: u32, column: u32, lane: u32) {
   let x = row * (params.imageFloats + params.tablePixels);
   let y = column * (params.imageFloats + params.tablePixels);
-  var turned = false;
   for (var step = 0u; step < params.steps; step++) {
-    let height = word(step, IN_SIZE);
-    let width = word(step, IN_SIZE + 1u);
-    switch word(step, KIND) {
+    let pixels = word(step, IN_SIZE) * word(step, IN_SIZE + 1u);
+    let kind = word(step, KIND);
+    switch kind {
       case INPUT: {
-        for (var p = lane; p < height * width; p += LANES) {
-          map[p] = real(step, WEIGHT) * products(x + p, y + p, height * width, word(step, CHANNELS));
+        for (var p = lane; p < pixels; p += LANES) {
+          give(step, p, real(step, FACTOR) * products(x + p, y + p, pixels, word(step, CHANNELS)));
         }
       }
-      case CONV: {
-        convolve(step, lane);
-        turned = turned != !isPointwise(step);
-      }
-      case RELU: {
-        let s = params.imageFloats + word(step, TABLE);
-        for (var p = lane; p < height * width; p += LANES) {
-          let place = s + tablePlace(p, height, width, turned);
-          map[p] = real(step, WEIGHT) * arccosine1(map[p], rowTable[x + place] * columnTable[y + place]);
+      case CONV: { convolve(step, lane); }
+      case AFFINE: { scale(step, lane); }
+      case RECTIFIER, STEP, ERF: {
+        let map = slot(step, FROM);
+        for (var p = lane; p < pixels; p += LANES) {
+          let place = tablePlace(step, p);
+          give(step, p, bend(step, kind, at(map + p), rowTable[x + place], columnTable[y + place]));
         }
       }
       default: { average(step, lane); }
     }
-    workgroupBarrier();
+    meet();
   }
-  if (lane == 0u) { output[item] = select(map[0], variances[row], offset == params.diagonal); }
 }
 
 /** The sum over channels of the two images' product at a pixel, in partial sums of 16. */

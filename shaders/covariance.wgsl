@@ -6,30 +6,42 @@
 //      r1  o    o   o          o
 //      ..                                         A convolution is a box filter: window sums along the registers, a
 //      r(LINE-1)                                  transpose through workgroup memory, window sums along the registers
-//                                                 again. So the map stands transposed after it, and the standard
-// deviations in the tables stand as the lanes will read them (see variance.wgsl): adjacent lanes, adjacent addresses.
+//                                                 again. So the map stands transposed after it, and the tables stand
+// as the lanes will read them (see variance.wgsl): adjacent lanes, adjacent addresses.
 //
 // Window sums (line-windows.wgsl) are van Herk's, for the one window (length BOX, leading padding BOX_PAD) that the
 // program uses most; any other length, padding, stride and dilation takes a loop over taps. Neither ever subtracts: the
 // sum over a window of zeros is exactly 0, and a blank border keeps covariance 0.
 //
-// A relu is taken in the same turn of the loop as the linear step before it: fewer joins of the control flow, at each
-// of which a compiler without a register allocator of its own (SwiftShader's) copies all registers.
+// Several maps. The registers hold one map at a time; what a skip connection needs later lies in one of PLACES places
+// of workgroup memory, as the lanes held it. Which map is loaded, kept or added where, the program's words say (LOAD,
+// KEEP, ADDEND). A lane meets only its own line there, except where a sum's terms were transposed a different number of
+// times (ACROSS: a projection beside two convolutions): then it reads across the lines, between barriers.
 //
-// Invariant between steps: registers and lanes outside the map hold exactly 0.
+// A nonlinearity is taken in the same turn of the loop as the linear step before it, if that one's result goes nowhere
+// else: fewer joins of the control flow, at each of which a compiler without a register allocator of its own
+// (SwiftShader's) copies all registers.
+//
+// Invariant between steps: registers and lanes outside the map hold exactly 0, in places too.
 //
 // Bitwise: products of the two images commute, every pair runs the same instructions whatever its tile, and nothing
-// depends on the tile's size. So K(i, j) = K(j, i) to the last bit.
+// depends on the tile's size. So K(i, j) = K(j, i) to the last bit. Sums are associated otherwise than with a pixel a
+// lane: the two layouts agree to rounding, not to the bit.
 //
-// Memory: 4 PAIRS LINE PITCH bytes (PITCH odd: no bank conflicts in either direction of the transpose). Cost per pixel
-// of [convolution, relu]: 5 additions, 2 writes and reads of workgroup memory, 1 fma, 2 loads from the tables and
-// about 16 instructions of arc-cosine; one pair of barriers for each convolution.
+// Memory: 4 (1 + PLACES) PAIRS LINE PITCH bytes (PITCH odd: no bank conflicts in either direction of the transpose).
+// Cost per pixel of [convolution, relu]: 5 additions, 2 writes and reads of workgroup memory, 1 fma, 2 loads from the
+// tables and about 18 instructions of arc-cosine; one pair of barriers for each convolution. A skip connection adds one
+// write, one read and one addition; across, a pair of barriers too.
 
 //# include program
-//# include arccosine
+//# include nonlinearities
 
 /** Line i of pair p from (p * LINE + i) * PITCH on; element LINE of each line stays 0, for taps outside the map. */
 var<workgroup> lines: array<f32, PAIRS * LINE * PITCH>;
+//# if PLACES > 0
+/** The maps in places, one after the other, each like `lines`. */
+var<workgroup> places: array<f32, PLACES * PAIRS * LINE * PITCH>;
+//# end
 
 @compute @workgroup_size(PAIRS * LINE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -53,20 +65,23 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   //# for i in 0 .. LINE
   var r$i = 0.0;
   //# end
-  var axis = 0u; // the map's axis along the registers: 0 height, 1 width
-  var length = 0u; // registers in use
-  var lanes = 0u; // lanes in use
   var step = 0u;
-  while (step < params.steps) { // one linear step and the relu after it
-    let weight = real(step, WEIGHT);
+  while (step < params.steps) { // one step, or a linear one and the nonlinearity after it
+    //# if PLACES > 0
+    if (word(step, LOAD) != NO_PLACE) {
+      let from = word(step, LOAD) * (PAIRS * LINE * PITCH) + own;
+      //# for i in 0 .. LINE
+      r$i = places[from + $(i)u];
+      //# end
+    }
+    //# end
+    let factor = real(step, FACTOR);
     let bias = real(step, BIAS);
-    let kind = word(step, KIND);
+    var kind = word(step, KIND);
     switch kind {
-      case RELU: {} // two in a row: no linear step between them
       case INPUT: {
-        length = word(step, IN_SIZE);
-        lanes = word(step, IN_SIZE + 1u);
-        let plane = length * lanes;
+        let width = word(step, IN_SIZE + 1u);
+        let plane = word(step, IN_SIZE) * width;
         // Partial sums of 16 channels keep the rounding of a long vector's product small.
         for (var start = 0u; start < word(step, CHANNELS); start += 16u) {
           //# for i in 0 .. LINE
@@ -75,7 +90,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
           for (var c = start; c < min(start + 16u, word(step, CHANNELS)); c++) {
             let offset = c * plane + lane;
             //# for i in 0 .. LINE
-            part$i = fma(rowTable[x + offset + $(i)u * lanes], columnTable[y + offset + $(i)u * lanes], part$i);
+            part$i = fma(rowTable[x + offset + $(i)u * width], columnTable[y + offset + $(i)u * width], part$i);
             //# end
           }
           //# for i in 0 .. LINE
@@ -83,12 +98,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
           //# end
         }
         //# for i in 0 .. LINE
-        r$i *= weight;
+        r$i *= factor;
         //# end
       }
-      case CONV: {
-        if (!isPointwise(step)) {
+      case CONV, AFFINE: {
+        if (kind == CONV) {
+          let axis = select(1u, 0u, isTurned(step)); // the map's axis along the registers: 0 height, 1 width
           {
+            let along = axis;
             //# include line-windows
           }
           //# for i in 0 .. LINE
@@ -99,20 +116,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
           r$i = lines[across + $(i)u * PITCH];
           //# end
           workgroupBarrier();
-          let swap = length;
-          length = lanes;
-          lanes = swap;
-          axis = 1u - axis;
           {
+            let along = 1u - axis;
             //# include line-windows
           }
         }
         //# for i in 0 .. LINE
-        r$i = fma(r$i, weight, bias);
+        r$i = fma(r$i, factor, bias);
         //# end
       }
+      case RECTIFIER, STEP, ERF: {}
       default: { // the read-out: a 1 x 1 map. Sums of four, then of lines: rounding stays below that of one chain.
-        let pixels = f32(length * lanes);
+        let pixels = f32(word(step, IN_SIZE) * word(step, IN_SIZE + 1u));
         var sum = 0.0;
         //# for group in 0 .. (LINE + 3) / 4
         var sum$group = r$(4 * group);
@@ -128,19 +143,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         var total = 0.0;
         for (var i = 0u; i < LINE; i++) { total += lines[pair * LINE * PITCH + i * PITCH]; }
         workgroupBarrier();
-        r0 = fma(total, weight / pixels, bias);
-        length = 1u;
-        lanes = 1u;
+        r0 = fma(total, factor / pixels, bias);
       }
     }
-    step += select(1u, 0u, kind == RELU);
-    if (step < params.steps && word(step, KIND) == RELU) {
-      let s = params.imageFloats + word(step, TABLE) + lane;
-      let scale = real(step, WEIGHT);
-      //# for i in 0 .. LINE
-      r$i = scale * arccosine1(r$i, rowTable[x + s + $(i)u * lanes] * columnTable[y + s + $(i)u * lanes]);
-      //# end
+    //# if PLACES > 0
+    let alone = (word(step, KEEP) & word(step, ADDEND)) == NO_PLACE && step + 1u < params.steps;
+    let bends = alone && word(step + 1u, LOAD) == NO_PLACE && isNonlinearity(word(step + 1u, KIND));
+    //# else
+    let bends = step + 1u < params.steps && isNonlinearity(word(step + 1u, KIND));
+    //# end
+    if (bends && !isNonlinearity(kind)) {
       step++;
+      kind = word(step, KIND);
+    }
+    // The result's shape: registers and lanes in use.
+    let length = word(step, OUT_SIZE + select(0u, 1u, isTurned(step)));
+    let lanes = word(step, OUT_SIZE + select(1u, 0u, isTurned(step)));
+    if (isNonlinearity(kind)) {
+      let s = params.imageFloats + word(step, TABLE) + lane;
+      //# for i in 0 .. LINE
+      r$i = bend(step, kind, r$i, rowTable[x + s + $(i)u * lanes], columnTable[y + s + $(i)u * lanes]);
+      //# end
     }
     if (min(length, lanes) < LINE) {
       let inside = select(0u, length, lane < lanes);
@@ -148,6 +171,26 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       r$i = select(0.0, r$i, $(i)u < inside);
       //# end
     }
+    //# if PLACES > 0
+    if (word(step, ADDEND) != NO_PLACE) {
+      let base = word(step, ADDEND) * (PAIRS * LINE * PITCH);
+      let crosses = (word(step, ORIENTATION) & ACROSS) != 0u;
+      let from = base + select(own, across, crosses);
+      let pitch = select(1u, PITCH, crosses);
+      if (crosses) { workgroupBarrier(); }
+      //# for i in 0 .. LINE
+      r$i += places[from + $(i)u * pitch];
+      //# end
+      if (crosses) { workgroupBarrier(); }
+    }
+    if (word(step, KEEP) != NO_PLACE) {
+      let to = word(step, KEEP) * (PAIRS * LINE * PITCH) + own;
+      //# for i in 0 .. LINE
+      places[to + $(i)u] = r$i;
+      //# end
+    }
+    //# end
+    step++;
   }
   if (lane == 0u && firstColumn + pair < params.columns) {
     let meetsItself = i32(column) - i32(row) == params.diagonal;

@@ -1,11 +1,10 @@
-// A piece of covariance.wgsl: the window sums of convolution `step` along `axis`, the axis of the registers. r$i
-// becomes the sum over the taps of window i, and `length` the number of windows. Entries past it hold partial sums,
-// which the caller masks.
+// A piece of covariance.wgsl: the window sums of convolution `step` along the axis `along`, that of the registers. r$i
+// becomes the sum over the taps of window i. Entries past the last window hold partial sums, which the caller masks.
 
-let taps = word(step, FILTER + axis);
-let stride = word(step, STRIDE + axis);
-let dilation = word(step, DILATION + axis);
-let pad = word(step, PAD + axis);
+let taps = word(step, FILTER + along);
+let stride = word(step, STRIDE + along);
+let dilation = word(step, DILATION + along);
+let pad = word(step, PAD + along);
 //# if BOX > 0
 if (taps == BOX && pad == BOX_PAD && max(stride, dilation) == 1u) {
   // van Herk: cut the padded line (q = pixel + BOX_PAD) into blocks of BOX. The window that starts at q is
@@ -59,4 +58,3 @@ if (taps == BOX && pad == BOX_PAD && max(stride, dilation) == 1u) {
 //# if BOX > 0
 }
 //# end
-length = word(step, OUT_SIZE + axis);

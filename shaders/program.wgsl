@@ -1,10 +1,14 @@
-// The words of an encoded covariance program; `encodeProgram` in sdk/covariance/program.ts writes them. Words are read
-// from read-only storage at uniform places, so the interpreters may branch around barriers on what they find.
+// The words of an encoded covariance program; `encodeProgram` in sdk/covariance/encode.ts writes and explains them. They
+// are read from read-only storage at uniform places, so the interpreters may branch around barriers on what they find.
 
-const STEP_WORDS = 24u;
+const STEP_WORDS = 34u;
+
 const INPUT = 0u;
-const CONV = 1u;
-const RELU = 2u;
+const CONV = 1u; // always with windows: others are encoded as AFFINE
+const AFFINE = 2u;
+const RECTIFIER = 3u;
+const STEP = 4u;
+const ERF = 5u;
 
 const KIND = 0u;
 const CHANNELS = 1u;
@@ -15,17 +19,24 @@ const STRIDE = 8u;
 const DILATION = 10u;
 const PAD = 12u;
 const TABLE = 14u;
-const WEIGHT = 16u;
-const BIAS = 17u;
+const FROM = 15u;
+const TO = 16u;
+const ACCUMULATE = 17u;
+const LOAD = 18u; // places of the line layout
+const KEEP = 19u;
+const ADDEND = 20u;
+const ORIENTATION = 21u;
+const FACTOR = 22u;
+const BIAS = 23u;
+const POSITIVE = 24u;
+const NEGATIVE = 25u;
+
+const NO_PLACE = 0xffffffffu;
+const ACROSS = 1u; // bits of ORIENTATION
+const TURNED = 2u;
 
 fn word(step: u32, field: u32) -> u32 { return program[step * STEP_WORDS + field]; }
 fn real(step: u32, field: u32) -> f32 { return bitcast<f32>(word(step, field)); }
 
-/** A 1 x 1 filter that moves no pixel: the only convolution without window sums. */
-fn isPointwise(step: u32) -> bool {
-  let taps = word(step, FILTER) * word(step, FILTER + 1u);
-  let strides = word(step, STRIDE) * word(step, STRIDE + 1u);
-  let pads = word(step, PAD) + word(step, PAD + 1u);
-  let grown = word(step, OUT_SIZE) * word(step, OUT_SIZE + 1u) - word(step, IN_SIZE) * word(step, IN_SIZE + 1u);
-  return taps == 1u && strides == 1u && pads == 0u && grown == 0u;
-}
+fn isNonlinearity(kind: u32) -> bool { return kind >= RECTIFIER && kind <= ERF; }
+fn isTurned(step: u32) -> bool { return (word(step, ORIENTATION) & TURNED) != 0u; }

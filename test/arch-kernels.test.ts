@@ -1,6 +1,7 @@
 /** Compiled programs on every backend against a float64 reference that works from the architecture's JSON. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { archFromJson, conv, dense, flatten, relu, serial, type Arch } from "../sdk/arch/arch.ts";
+import { archFromJson } from "../sdk/arch/json.ts";
+import { conv, dense, flatten, relu, serial, type Arch } from "../sdk/arch/arch.ts";
 import { kernel, type KernelOptions } from "../sdk/arch/kernel.ts";
 import type { Shape } from "../sdk/arch/layer.ts";
 import type { Engine } from "../sdk/engine/engine.ts";

@@ -6,7 +6,9 @@ import { readFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { archFromJson, type Arch } from "../sdk/arch/arch.ts";
+import type { Arch } from "../sdk/arch/arch.ts";
+import { archFromJson } from "../sdk/arch/json.ts";
+import type { LayerJson } from "../sdk/arch/layer.ts";
 
 const shared = join(import.meta.dirname, "..", "..", "shared");
 export const mnistFolder = join(shared, "data", "mnist");
@@ -17,7 +19,8 @@ export const hasMnist = existsSync(mnistFolder);
 export const hasGolden = hasMnist && existsSync(goldenFile);
 export const hasCifar = existsSync(cifarFile) && existsSync(goldenFile);
 
-export type GoldenLayer = readonly (string | number)[];
+/** A layer's type and its settings; of a sum, its branches, each a list of layers, an empty one the identity. */
+export type GoldenLayer = readonly [type: string, ...settings: (number | string | GoldenLayer[][])[]];
 
 export interface Golden {
   readonly mnist: { readonly indices: number[]; readonly kernels: Record<string, number[][]> };
@@ -33,9 +36,18 @@ export async function golden(): Promise<Golden> {
   return JSON.parse(await readFile(goldenFile, "utf8")) as Golden;
 }
 
-/** ["conv", filter, stride, padding, weightVariance, biasVariance, dilation], ["relu"], ["flatten"], ["dense", w, b]. */
+/**
+ * ["conv", filter, stride, padding, weightVariance, biasVariance, dilation], ["relu"], ["erf"], ["sum", branches],
+ * ["flatten"], ["dense", w, b].
+ */
 export function goldenArch(layers: readonly GoldenLayer[]): Arch {
+  return archFromJson(goldenJson(layers));
+}
+
+function goldenJson(layers: readonly GoldenLayer[]): LayerJson {
+  if (layers.length === 0) return { type: "identity" };
   const json = layers.map(([type, ...values]) => {
+    if (type === "sum") return { type, layers: (values[0] as GoldenLayer[][]).map(goldenJson) };
     if (type === "conv") {
       const [filter, stride, padding, weightVariance, biasVariance, dilation] = values;
       return { type, filter, stride, padding, weightVariance, biasVariance, dilation };
@@ -43,7 +55,7 @@ export function goldenArch(layers: readonly GoldenLayer[]): Arch {
     if (type === "dense") return { type, weightVariance: values[0], biasVariance: values[1] };
     return { type };
   });
-  return archFromJson({ type: "serial", layers: json });
+  return { type: "serial", layers: json };
 }
 
 /** CIFAR test images as 3 x 8 x 8: pixel / 255, averaged over squares of 4 x 4. A record is a label and 3,072 bytes. */

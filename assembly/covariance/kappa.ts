@@ -1,5 +1,5 @@
 /**
- * The arc-cosine step of order 1 (relu) on four pairs at once, in float32, without acos and without a division.
+ * The arc-cosine step of order 1 (rectifiers) on four pairs at once, in float32, without acos and without a division.
  *
  * With n = s s' (standard deviations of the two images at this pixel), covariance k, d = |n - |k||, u = d/n = 1 - |c|:
  *
@@ -8,9 +8,10 @@
  * There is one square root, and nothing cancels near c = 1 or c = -1. P is a minimax polynomial:
  * degree 4 (error 1.3e-7 of n) in the plain build, degree 5 (1.5e-8) where fused multiply-add makes Horner cheap.
  *
- * A step gives scale n kappa_1. The kernel is homogeneous, so the scale goes into what it is taken of: with
- * s -> s sqrt(scale / 2) in the tables and k -> k scale / 2, what remains is 2 n kappa_1, whatever the scale (the
- * program's builder makes it 2 nearly everywhere, and then k needs no product).
+ * A relu gives 2 positive n kappa_1. The kernel is homogeneous, so the factor goes into what it is taken of: with
+ * s -> s sqrt(positive) in the tables and k -> k positive, what remains is 2 n kappa_1, whatever the factor (the
+ * program's builder makes it 1 nearly everywhere, and then k needs no product). Other rectifiers weigh the two sides and
+ * the arc each with a factor of its own.
  *
  * Plain build: the 2 and P's leading coefficient are folded into the variable. With v = lambda u, lambda^4.5 = 2 p4,
  *
@@ -22,6 +23,7 @@
  * comes for nothing.
  */
 
+import { Step } from "./step";
 import { LANE_BYTES } from "./table";
 
 /** P = P4_4 (u^2 + A1 u + B1) (u^2 + A2 u + B2): 0.150058971 + 0.00744111604 u + 0.00141643944 u^2 - .. + P4_4 u^4. */
@@ -38,12 +40,32 @@ const P3_5: f64 = 0.000446664963;
 const P4_5: f64 = -0.00011258328;
 const P5_5: f64 = 0.000118943471;
 
-/** Bytes of one relu step's constants: splat vectors, read from memory because V8 rebuilds literals in every turn. */
-export const KAPPA_BYTES: usize = 9 * 16;
+/** What a rectifier's arithmetic can leave out. */
+export namespace Form {
+  /** Nothing: any slopes. */
+  export const GENERAL: u32 = 0;
+  /** A relu: no slope on the negative side, and an arc of twice the positive slope. */
+  export const RELU: u32 = 1;
+  /** A relu of covariances that are nowhere negative. */
+  export const POSITIVE: u32 = 2;
+  /** The same with factor 1. */
+  export const PLAIN: u32 = 3;
+}
 
-/** What `variance` multiplies a standard deviation with, for a step's scale. */
-export function kappaGain(scale: f64): f64 {
-  return Math.sqrt(0.5 * scale);
+/** The form of a rectifier; `positive`: its input is nowhere negative. */
+export function rectifierForm(step: Step, positive: bool): u32 {
+  if (!isRelu(step)) return Form.GENERAL;
+  if (!positive) return Form.RELU;
+  return step.positive64 == 1 ? Form.PLAIN : Form.POSITIVE;
+}
+
+function isRelu(step: Step): bool {
+  return step.negative64 == 0 && step.factor64 == 2 * step.positive64;
+}
+
+/** What `variance` multiplies a standard deviation with. */
+export function rectifierGain(step: Step): f64 {
+  return isRelu(step) ? Math.sqrt(step.positive64) : 1;
 }
 
 /** What `variance` folds into 1/s. */
@@ -51,10 +73,15 @@ export function kappaRootLambda(): f64 {
   return ASC_FEATURE_RELAXED_SIMD ? 1 : Math.pow(2 * P4_4, 1.0 / 9.0);
 }
 
-/** Writes the constants of a relu step. */
-export function prepareKappa(at: usize, scale: f64): void {
+/**
+ * Writes the constants of a rectifier, splat vectors (read from memory because V8 rebuilds literals in every turn):
+ * magnitude's mask, positive, P's six, and for other rectifiers than relus the factors of the negative side and of the arc.
+ */
+export function prepareRectifier(at: usize, step: Step): void {
   v128.store(at, i32x4.splat(0x7fffffff));
-  splat(at + 16, 0.5 * scale);
+  splat(at + 16, step.positive64);
+  splat(at + 128, step.negative64);
+  splat(at + 144, 0.5 * step.factor64);
   if (ASC_FEATURE_RELAXED_SIMD) {
     splat(at + 32, 2 * P0_5);
     splat(at + 48, 2 * P1_5);
@@ -71,35 +98,38 @@ export function prepareKappa(at: usize, scale: f64): void {
   splat(at + 80, B2 * lambda * lambda);
 }
 
-function splat(at: usize, value: f64): void {
+export function splat(at: usize, value: f64): void {
   v128.store(at, f32x4.splat(<f32>value));
 }
 
 /**
- * scale n kappa_1 of four covariances `k`. `x` points at the one image's (s, r) of this pixel, `y` at the four others'.
- * The constants are those of `prepareKappa`, in its order; callers hold them in locals, because V8 would load them anew
- * for every pixel.
+ * A rectifier of four covariances `k`. `x` points at the one image's (s, r) of this pixel, `y` at the four others'. The
+ * constants are those of `prepareRectifier`, in its order; callers hold them in locals, because V8 would load them anew
+ * for every pixel. `form` and `negative` and `curve` of forms that have no use for them are constants at compile time.
  */
 // @ts-ignore: decorator
 @inline
-export function kappa1(
-  k: v128, x: usize, y: usize, magnitude: v128, half: v128, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
+export function rectify(
+  form: u32, k: v128, x: usize, y: usize, magnitude: v128, positive: v128,
+  a: v128, b: v128, c: v128, e: v128, f: v128, g: v128, negative: v128, curve: v128,
 ): v128 {
   const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
-  const scaled = f32x4.mul(k, half);
-  const d = v128.and(f32x4.sub(n, v128.and(scaled, magnitude)), magnitude);
-  return arc(f32x4.pmax(f32x4.splat(0), scaled), d, x, y, a, b, c, e, f, g);
-}
-
-/** The same where no covariance is negative (behind the first relu) and scale = 2: three operations fewer. */
-// @ts-ignore: decorator
-@inline
-export function kappa1Positive(
-  k: v128, x: usize, y: usize, magnitude: v128, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
-): v128 {
-  const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
-  const d = v128.and(f32x4.sub(n, k), magnitude);
-  return arc(k, d, x, y, a, b, c, e, f, g);
+  if (form == Form.GENERAL) {
+    const zero = f32x4.splat(0);
+    const d = v128.and(f32x4.sub(n, v128.and(k, magnitude)), magnitude);
+    const sides = f32x4.add(
+      f32x4.mul(positive, f32x4.pmax(zero, k)), f32x4.mul(negative, f32x4.pmax(zero, f32x4.neg(k))),
+    );
+    return f32x4.add(sides, f32x4.mul(curve, arc(zero, d, x, y, a, b, c, e, f, g)));
+  }
+  if (form == Form.RELU) {
+    const scaled = f32x4.mul(k, positive);
+    const d = v128.and(f32x4.sub(n, v128.and(scaled, magnitude)), magnitude);
+    return arc(f32x4.pmax(f32x4.splat(0), scaled), d, x, y, a, b, c, e, f, g);
+  }
+  const scaled = form == Form.POSITIVE ? f32x4.mul(k, positive) : k;
+  const d = v128.and(f32x4.sub(n, scaled), magnitude);
+  return arc(scaled, d, x, y, a, b, c, e, f, g);
 }
 
 /** base + 2 d sqrt(u) P(u), the latter as d sqrt(v) Q(v). */

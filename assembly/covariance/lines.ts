@@ -4,7 +4,8 @@
  *     M: the map, column-major (a line runs down a column)      V: row-major
  *
  *         pass 1: window sums along the lines of M, written across the lines of V
- *         pass 2: window sums along the lines of V, plus bias, through the relu if one follows, across the lines of M
+ *         pass 2: window sums along the lines of V, times weight, plus bias, across the lines of M; through the
+ *                 nonlinearity if one follows
  *
  * so both passes read contiguously and write with one constant pitch, and the map comes back in the layout it had.
  * Lines carry zeros in front and behind for the padding: the filter never asks where the border is.
@@ -13,8 +14,12 @@
  * the running prefix of the next block give every window by one addition. A sum whose terms are all zero is zero, and
  * nothing drifts. About 2.5 additions a pixel and pass for any window.
  */
-import { kappa1 } from "./kappa";
-import { LANE_BYTES, LANES_RELU_BYTES, SPLAT_RELU_BYTES } from "./table";
+import { StepKind } from "../generated/kernels";
+import { erfFour, stepFour } from "./angles";
+import { Form, rectify } from "./kappa";
+import { constantsOf, Plan } from "./plan";
+import { Step } from "./step";
+import { LANE_BYTES, LANES_PIXEL_BYTES, SPLAT_PIXEL_BYTES } from "./table";
 
 /** Window sums of one line: `count` outputs, from contiguous to contiguous; `suffix` has room for a window. */
 export function boxLine(
@@ -63,7 +68,7 @@ function directLine(source: usize, target: usize, count: u32, window: u32, strid
   }
 }
 
-/** Writes a contiguous line across the lines of the other map. */
+/** Writes a contiguous line across the lines of a map. */
 export function scatterLine(source: usize, target: usize, pitch: usize, count: u32): void {
   for (let j: u32 = 0; j < count; j++) {
     v128.store(target, v128.load(source));
@@ -72,38 +77,94 @@ export function scatterLine(source: usize, target: usize, pitch: usize, count: u
   }
 }
 
-/** The same with a bias, a splat vector in memory. */
-export function biasLine(source: usize, target: usize, pitch: usize, count: u32, bias: usize): void {
+/** weight * sum + bias, added to `target` with `accumulate`; back into the line, and into `target` if `keep` says so. */
+export function linearLine(
+  line: usize, target: usize, pitch: usize, count: u32, weight: usize, bias: usize, accumulate: u32, keep: u32,
+): void {
   for (let j: u32 = 0; j < count; j++) {
-    v128.store(target, f32x4.add(v128.load(source), v128.load(bias)));
-    source += LANE_BYTES;
+    let value = f32x4.add(f32x4.mul(v128.load(weight), v128.load(line)), v128.load(bias));
+    if (accumulate) value = f32x4.add(v128.load(target), value);
+    v128.store(line, value);
+    if (keep) v128.store(target, value);
+    line += LANE_BYTES;
     target += pitch;
   }
 }
 
-/** The same through the relu; `constants` points at what `prepareKappa` wrote. */
-export function kappaLine(
-  source: usize, target: usize, pitch: usize, count: u32, bias: usize, x: usize, y: usize, constants: usize,
+/** weight * K + bias of a contiguous line, added to `target` with `accumulate`. */
+export function affineLine(
+  source: usize, target: usize, count: u32, weight: usize, bias: usize, accumulate: u32,
 ): void {
-  const shift = v128.load(bias);
-  const magnitude = v128.load(constants);
-  const half = v128.load(constants, 16);
+  for (let j: u32 = 0; j < count; j++) {
+    let value = f32x4.add(f32x4.mul(v128.load(weight), v128.load(source)), v128.load(bias));
+    if (accumulate) value = f32x4.add(v128.load(target), value);
+    v128.store(target, value);
+    source += LANE_BYTES;
+    target += LANE_BYTES;
+  }
+}
+
+/** A nonlinearity of `count` pixels along a row, `pitch` apart in the source and `targetPitch` in the target. */
+export function nonlinearLine(
+  step: Step, plan: Plan, source: usize, pitch: usize, target: usize, targetPitch: usize, count: u32, x: usize, y: usize,
+): void {
+  const constants = constantsOf(plan);
+  if (step.kind == StepKind.rectifier) {
+    if (plan.form == Form.GENERAL)
+      rectifierLine(Form.GENERAL, source, pitch, target, targetPitch, count, x, y, constants, step.accumulate);
+    else rectifierLine(Form.RELU, source, pitch, target, targetPitch, count, x, y, constants, step.accumulate);
+    return;
+  }
+  for (let j: u32 = 0; j < count; j++) {
+    const k = v128.load(source);
+    let value = step.kind == StepKind.step ? stepFour(k, x, y, constants) : erfFour(k, x, y, constants);
+    if (step.accumulate) value = f32x4.add(v128.load(target), value);
+    v128.store(target, value);
+    source += pitch;
+    target += targetPitch;
+    x += SPLAT_PIXEL_BYTES;
+    y += LANES_PIXEL_BYTES;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function rectifierLine(
+  form: u32, from: usize, pitch: usize, to: usize, targetPitch: usize, count: u32, xs: usize, ys: usize,
+  constants: usize, accumulate: u32,
+): void {
+  const m = v128.load(constants);
+  const positive = v128.load(constants, 16);
   const a = v128.load(constants, 32);
   const b = v128.load(constants, 48);
   const c = v128.load(constants, 64);
   const e = v128.load(constants, 80);
   const f = v128.load(constants, 96);
   const g = v128.load(constants, 112);
-  for (; count >= 2; count -= 2) {
-    const k0 = f32x4.add(v128.load(source), shift);
-    v128.store(target, kappa1(k0, x, y, magnitude, half, a, b, c, e, f, g));
-    target += pitch;
-    const k1 = f32x4.add(v128.load(source, LANE_BYTES), shift);
-    v128.store(target, kappa1(k1, x + SPLAT_RELU_BYTES, y + LANES_RELU_BYTES, magnitude, half, a, b, c, e, f, g));
-    target += pitch;
-    source += 2 * LANE_BYTES;
-    x += 2 * SPLAT_RELU_BYTES;
-    y += 2 * LANES_RELU_BYTES;
+  const negative = v128.load(constants, 128);
+  const curve = v128.load(constants, 144);
+  let source = from;
+  let target = to;
+  let x = xs;
+  let y = ys;
+  for (let j: u32 = 0; j < count; j++) {
+    let value = rectify(form, v128.load(source), x, y, m, positive, a, b, c, e, f, g, negative, curve);
+    if (accumulate) value = f32x4.add(v128.load(target), value);
+    v128.store(target, value);
+    source += pitch;
+    target += targetPitch;
+    x += SPLAT_PIXEL_BYTES;
+    y += LANES_PIXEL_BYTES;
   }
-  if (count) v128.store(target, kappa1(f32x4.add(v128.load(source), shift), x, y, magnitude, half, a, b, c, e, f, g));
+}
+
+/** Writes the zeros in front of and behind the pixels of each line. */
+export function clearBorders(map: usize, lines: u32, pitch: u32, front: u32, pixels: u32): void {
+  const behind = front + pixels * <u32>LANE_BYTES;
+  const zero = f32x4.splat(0);
+  for (let line: u32 = 0; line < lines; line++) {
+    for (let at: usize = 0; at < <usize>front; at += LANE_BYTES) v128.store(map + at, zero);
+    for (let at: usize = behind; at < <usize>pitch; at += LANE_BYTES) v128.store(map + at, zero);
+    map += pitch;
+  }
 }

@@ -1,4 +1,4 @@
-/** One step of an encoded covariance program, read in place. The layout is declared in `sdk/covariance/program.ts`. */
+/** One step of an encoded covariance program, read in place. The layout is declared in `sdk/covariance/encode.ts`. */
 @unmanaged export class Step {
   kind: u32;
   channels: u32;
@@ -15,11 +15,22 @@
   padTop: u32;
   padLeft: u32;
   table: u32;
-  unused0: u32;
+  from: u32;
+  to: u32;
+  accumulate: u32;
+  /** Words of the GPU's line layout. */
+  load: u32;
+  keep: u32;
+  addend: u32;
+  orientation: u32;
+  /** The step's weight or scale; of a rectifier its curve. */
   factor: f32;
+  /** Also erf's offset. */
   bias: f32;
-  unused1: u32;
-  unused2: u32;
+  positive: f32;
+  negative: f32;
   factor64: f64;
   bias64: f64;
+  positive64: f64;
+  negative64: f64;
 }

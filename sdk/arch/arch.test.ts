@@ -2,7 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { positions } from "../../test/reference/arch.ts";
 import { WidefieldError } from "../errors.ts";
-import { archFromJson, archToJson, compile, conv, dense, flatten, relu, serial, type Arch } from "./arch.ts";
+import { archToJson, compile, conv, dense, flatten, identity, mixture, relu, repeat, type Arch } from "./arch.ts";
+import { resnet, serial, sum } from "./arch.ts";
+import { archFromJson } from "./json.ts";
 import { formatShape, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { preset, presetNames } from "./presets.ts";
 
@@ -48,13 +50,23 @@ const layerJson: fc.Arbitrary<LayerJson> = fc.oneof(
     biasVariance: optional(variance),
     units: optional(size),
   }),
-  fc.constant({ type: "flatten" }),
+  written({ type: fc.constant("step"), sqrt2: optional(fc.boolean()) }),
+  written({ type: fc.constant("leakyRelu"), slope: optional(fc.double({ min: -2, max: 2, noNaN: true })) }),
+  fc.constantFrom("flatten", "identity", "abs", "erf").map((type) => ({ type })),
+  written({ type: fc.constant("resnetBlock"), projection: fc.boolean(), channels: optional(size) }),
 );
 const { arch: archJson } = fc.letrec<{ arch: LayerJson }>((tie) => ({
   arch: fc.oneof(
     { depthSize: "small", withCrossShrink: true },
     layerJson,
-    fc.record({ type: fc.constant("serial"), layers: fc.array(tie("arch"), { minLength: 1, maxLength: 5 }) }),
+    fc.record({
+      type: fc.constantFrom("serial", "sum"),
+      layers: fc.array(tie("arch"), { minLength: 1, maxLength: 5 }),
+    }),
+    fc.record({ type: fc.constant("repeat"), times: fc.integer({ min: 1, max: 3 }), layer: tie("arch") }),
+    fc
+      .array(tie("arch"), { minLength: 1, maxLength: 4 })
+      .map((layers) => ({ type: "mixture", proportions: layers.map(() => 1 / layers.length), layers })),
   ),
 }));
 
@@ -110,10 +122,14 @@ describe("bad input is refused with the place and what is wrong", () => {
   const cases: [string, unknown, RegExp][] = [
     ["not JSON", "{ type: conv }", /^the architecture is not JSON: .*JSON/],
     ["an empty file", "", /^the architecture is not JSON/],
-    ["a number", 7, /^architecture has no type; layers are serial, conv, relu, dense, flatten$/],
+    [
+      "a number",
+      7,
+      /^architecture has no type; layers are serial, sum, mixture, repeat, resnet, resnetBlock, conv, dense, flatten,/,
+    ],
     ["null", "null", /^architecture has no type/],
     ["a list of layers", [conv3], /^architecture has no type/],
-    ["an unknown layer", { type: "maxpool" }, /^architecture is of unknown type "maxpool"; layers are serial, conv/],
+    ["an unknown layer", { type: "maxpool" }, /^architecture is of unknown type "maxpool"; layers are serial, sum/],
     ["a layer named like an object's own", { type: "toString" }, /^architecture is of unknown type "toString"/],
     [
       "an unknown layer further in",
@@ -159,6 +175,31 @@ describe("bad input is refused with the place and what is wrong", () => {
     ["a negative padding", { ...conv3, padding: -1 }, /^architecture\.padding: padding must not be negative/],
     ["channels of zero", { ...conv3, channels: 0 }, /^architecture\.channels: channels must be at least 1/],
     ["half a unit", { type: "dense", units: 0.5 }, /^architecture\.units: units is a whole number/],
+    ["sum without layers", { type: "sum", layers: [] }, /^architecture\.layers: /],
+    ["repeat zero times", { type: "repeat", times: 0, layer: { type: "relu" } }, /^architecture\.times: times must be/],
+    ["repeat without a layer", { type: "repeat", times: 2 }, /^architecture\.layer has no type/],
+    [
+      "proportions that do not add up",
+      { type: "mixture", proportions: [0.5, 0.25], layers: [{ type: "relu" }, { type: "erf" }] },
+      /^architecture\.proportions: proportions must add up to 1, but 0\.5 \+ 0\.25 = 0\.75$/,
+    ],
+    [
+      "a proportion that is not positive",
+      { type: "mixture", proportions: [1.5, -0.5], layers: [{ type: "relu" }, { type: "erf" }] },
+      /^architecture\.proportions\.1: proportions must be positive/,
+    ],
+    [
+      "fewer proportions than layers",
+      { type: "mixture", proportions: [1], layers: [{ type: "relu" }, { type: "erf" }] },
+      /^architecture\.proportions: there are 1 proportions for 2 layers/,
+    ],
+    ["a slope that is text", { type: "leakyRelu", slope: "steep" }, /^architecture\.slope: slope is a number/],
+    ["a residual network of 30 layers", { type: "resnet", depth: 30 }, /^architecture\.depth: depth must be 6 n \+ 2/],
+    [
+      "a strided residual block without a projection",
+      { type: "resnetBlock", stride: 2 },
+      /^architecture\.stride: a block with a stride needs projection: true/,
+    ],
     ["a sqrt2 that is text", { type: "relu", sqrt2: "yes" }, /^architecture\.sqrt2: sqrt2 is true or false/],
   ];
   for (const [name, json, message] of cases) {
@@ -173,7 +214,22 @@ describe("bad input is refused with the place and what is wrong", () => {
     expect(refusal(() => conv({ filter: 3, weightVariance: -2 })).message).toMatch(/^conv\.weightVariance: .*negative/);
     expect(refusal(() => dense({ biasVariance: Number.NaN })).message).toMatch(/^dense\.biasVariance: /);
     expect(refusal(() => conv({ filter: [2, 0] })).message).toMatch(/^conv\.filter\.1: filter must be at least 1/);
-    expect(refusal(() => preset("convnet")).message).toMatch(/no preset "convnet"; presets are convnet-gp/);
+    expect(refusal(() => mixture([0.5, 0.4], relu(), identity())).message).toMatch(
+      /^mixture\.proportions: .*add up to 1/,
+    );
+    expect(refusal(() => repeat(1.5, relu())).message).toMatch(/^repeat\.times: times is a whole number/);
+    expect(refusal(() => resnet({ depth: 9 })).message).toMatch(/^resnet\.depth: depth must be 6 n \+ 2/);
+    expect(refusal(() => serial()).message).toMatch(/^serial\.layers: layers must hold at least one layer/);
+    const list = [conv({ filter: 3 }), relu()] as unknown as Arch;
+    expect(refusal(() => serial(list)).message).toMatch(/^serial: argument 1 is a list.*serial\(\.\.\.layers\)/);
+    expect(refusal(() => sum(relu(), { type: "relu" } as unknown as Arch)).message).toMatch(
+      /^sum: argument 2 is no layer/,
+    );
+    expect(refusal(() => preset("resnet23-gp")).message).toMatch(/did you mean "resnet32-gp"/);
+    expect(refusal(() => preset("transformer")).message).not.toMatch(/did you mean/);
+    expect(refusal(() => preset("convnet")).message).toMatch(
+      /no preset "convnet"; did you mean "convnet-gp"\? presets are convnet-gp/,
+    );
   });
 });
 
@@ -244,6 +300,18 @@ describe("shape", () => {
       serial(serial(dense(), conv({ filter: 3, stride: 2 }))),
       [20],
       /^architecture\.layers\[0\]\.layers\[1\] \(conv 3x3 stride 2x2 same\) needs an image, but its input is a vector of any features$/,
+    ],
+    [
+      "residual branches whose shapes differ",
+      serial(relu(), sum(identity(), serial(relu(), conv({ filter: 3, stride: 2 })))),
+      [1, 9, 8],
+      /^branches of one sum must have one shape, but architecture\.layers\[1\]\.layers\[0\] \(identity\) gives 1 x 9 x 8, and architecture\.layers\[1\]\.layers\[1\] \(serial of 2 layers\) gives any x 5 x 4$/,
+    ],
+    [
+      "a repeated convolution that eats the image",
+      repeat(5, conv({ filter: 3, padding: "valid" })),
+      [1, 8, 8],
+      /^architecture\.layer \(time 4\) \(conv 3x3 valid\): a filter that is 3 pixels high does not fit.*2 pixels high/,
     ],
     [
       "flatten twice",

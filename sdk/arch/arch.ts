@@ -1,32 +1,59 @@
 /**
- * The architecture language: constructors, JSON both ways, and the way from an architecture to a covariance program.
+ * The architecture language: constructors of layers, which compose, and the way from an architecture to a covariance
+ * program.
  *
  *     serial(conv({ filter: 7, weightVariance: 2, biasVariance: 0.1 }), relu(), flatten(), dense())
  */
-import * as z from "zod";
 import { ProgramBuilder } from "../covariance/builder.ts";
 import type { Program } from "../covariance/program.ts";
-import { messageOf, WidefieldError } from "../errors.ts";
+import { WidefieldError } from "../errors.ts";
+import { Abs } from "./abs.ts";
 import { Conv, convSchema, type ConvOptions } from "./conv.ts";
 import { Dense, denseSchema, type DenseOptions } from "./dense.ts";
-import { Flatten, flattenSchema } from "./flatten.ts";
+import { Erf } from "./erf.ts";
+import { Flatten } from "./flatten.ts";
+import { Identity } from "./identity.ts";
 import { formatShape, isImage, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import { LeakyRelu, leakyReluSchema, type LeakyReluOptions } from "./leaky-relu.ts";
+import { Mixture, mixtureSchema } from "./mixture.ts";
 import { Relu, reluSchema, type ReluOptions } from "./relu.ts";
+import { Repeat, repeatSchema } from "./repeat.ts";
+import { makeResnet, makeResnetBlock, type ResnetBlockOptions, type ResnetOptions } from "./resnet.ts";
+import { branchesSchema, parse } from "./schema.ts";
 import { Serial } from "./serial.ts";
+import { Step, stepSchema, type StepOptions } from "./step.ts";
+import { Sum } from "./sum.ts";
 
 /** A layer, which may be a whole network: architectures compose. */
 export type Arch = Layer;
 
+/** One layer after the other. */
 export function serial(...layers: readonly Layer[]): Serial {
+  requireLayers("serial", layers);
   return new Serial(layers);
+}
+
+/** The sum of what several layers make of one input: a residual connection. */
+export function sum(...layers: readonly Layer[]): Sum {
+  requireLayers("sum", layers);
+  return new Sum(layers);
+}
+
+/** What several layers make of one input, each in its proportion. Proportions are positive and add up to 1. */
+export function mixture(proportions: readonly number[], ...layers: readonly Layer[]): Mixture {
+  requireLayers("mixture", layers);
+  parse(mixtureSchema, { type: "mixture", proportions, layers }, "mixture");
+  return new Mixture(proportions, layers);
+}
+
+/** A layer several times, one after the other. */
+export function repeat(times: number, layer: Layer): Repeat {
+  requireLayers("repeat", [layer]);
+  return new Repeat(parse(repeatSchema, { type: "repeat", times, layer }, "repeat").times, layer);
 }
 
 export function conv(options: ConvOptions): Conv {
   return new Conv(parse(convSchema, { type: "conv", ...options }, "conv"));
-}
-
-export function relu(options: ReluOptions = {}): Relu {
-  return new Relu(parse(reluSchema, { type: "relu", ...options }, "relu"));
 }
 
 export function dense(options: DenseOptions = {}): Dense {
@@ -37,51 +64,48 @@ export function flatten(): Flatten {
   return new Flatten();
 }
 
-const serialSchema = z.strictObject({ type: z.literal("serial"), layers: z.array(z.unknown()).min(1) });
-
-/** From an object's JSON form to a layer, by its `type`. `path` names the place for messages. */
-const readers: Readonly<Record<string, (json: unknown, path: string) => Layer>> = {
-  serial: (json, path) =>
-    new Serial(
-      parse(serialSchema, json, path).layers.map((layer, index) => readLayer(layer, `${path}.layers[${index}]`)),
-    ),
-  conv: (json, path) => new Conv(parse(convSchema, json, path)),
-  relu: (json, path) => new Relu(parse(reluSchema, json, path)),
-  dense: (json, path) => new Dense(parse(denseSchema, json, path)),
-  flatten: (json, path) => {
-    parse(flattenSchema, json, path);
-    return new Flatten();
-  },
-};
-
-function readLayer(json: unknown, path: string): Layer {
-  const type = typeof json === "object" && json !== null && "type" in json ? json.type : undefined;
-  const reader = typeof type === "string" && Object.hasOwn(readers, type) ? readers[type] : undefined;
-  if (reader === undefined) {
-    const known = Object.keys(readers).join(", ");
-    const what = type === undefined ? "has no type" : `is of unknown type ${JSON.stringify(type)}`;
-    throw new WidefieldError("E_CONFIG", `${path} ${what}; layers are ${known}`, { details: { path } });
-  }
-  return reader(json, path);
+export function identity(): Identity {
+  return new Identity();
 }
 
-function parse<S extends z.ZodType>(schema: S, value: unknown, path: string): z.output<S> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const lines = result.error.issues.map((issue) => [[path, ...issue.path].join("."), issue.message].join(": "));
-  throw new WidefieldError("E_CONFIG", lines.join("\n"), { details: { path } });
+export function relu(options: ReluOptions = {}): Relu {
+  return new Relu(parse(reluSchema, { type: "relu", ...options }, "relu"));
 }
 
-/** An architecture from its JSON form (an object, or text). Throws E_CONFIG, naming the layer and the field. */
-export function archFromJson(json: unknown): Arch {
-  if (typeof json !== "string") return readLayer(json, "architecture");
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(json);
-  } catch (cause) {
-    throw new WidefieldError("E_CONFIG", `the architecture is not JSON: ${messageOf(cause)}`, { cause });
-  }
-  return readLayer(parsed, "architecture");
+export function leakyRelu(options: LeakyReluOptions = {}): LeakyRelu {
+  return new LeakyRelu(parse(leakyReluSchema, { type: "leakyRelu", ...options }, "leakyRelu"));
+}
+
+export function abs(): Abs {
+  return new Abs();
+}
+
+export function step(options: StepOptions = {}): Step {
+  return new Step(parse(stepSchema, { type: "step", ...options }, "step"));
+}
+
+export function erf(): Erf {
+  return new Erf();
+}
+
+/** A pre-activation residual block: see `resnet.ts`. */
+export function resnetBlock(options: ResnetBlockOptions = {}): Layer {
+  return makeResnetBlock({ type: "resnetBlock", ...options }, "resnetBlock");
+}
+
+/** A pre-activation residual network of 6 n + 2 layers, without a read-out: see `resnet.ts`. */
+export function resnet(options: ResnetOptions): Layer {
+  return makeResnet({ type: "resnet", ...options }, "resnet");
+}
+
+/** Throws E_CONFIG unless there are layers, and nothing else. */
+function requireLayers(name: "serial" | "sum" | "mixture" | "repeat", layers: readonly unknown[]): void {
+  parse(branchesSchema("layers"), { type: "layers", layers }, name);
+  layers.forEach((layer, index) => {
+    if (typeof layer === "object" && layer !== null && "covariance" in layer) return;
+    const what = Array.isArray(layer) ? `is a list: write ${name}(...layers)` : "is no layer: archFromJson reads JSON";
+    throw new WidefieldError("E_CONFIG", `${name}: argument ${index + 1} ${what}`);
+  });
 }
 
 /** The JSON form, with every default written out: equal architectures have equal JSON. */
@@ -99,6 +123,5 @@ export function compile(arch: Arch, input: Shape): Program {
   arch.shape(input);
   const [channels, height, width] = isImage(input) ? input : [input[0], 1, 1];
   const program = new ProgramBuilder(channels, height, width);
-  arch.covariance(program, input);
-  return program.finish();
+  return program.finish(arch.covariance(program, program.input, input));
 }

@@ -6,9 +6,11 @@
  * (Garriga-Alonso et al. 2019, eq. 7), taps outside the image counting zero.
  */
 import * as z from "zod";
-import type { BoxGeometry, ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import type { BoxGeometry } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
 import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 import { pairSchema, varianceSchema, widthSchema } from "./schema.ts";
 
 /**
@@ -33,6 +35,8 @@ export const convSchema = z.strictObject({
   weightVariance: varianceSchema("weightVariance").default(1),
   biasVariance: varianceSchema("biasVariance").default(0),
   channels: widthSchema("channels").optional(),
+  /** Without `channels`: how many times as wide as the network's other layers, in a finite network. Default 1. */
+  widthFactor: widthSchema("widthFactor").optional(),
 });
 
 export type ConvOptions = Omit<z.input<typeof convSchema>, "type">;
@@ -45,6 +49,7 @@ interface Axis {
 
 export class Conv implements Layer {
   readonly type = "conv";
+  readonly weighted = true;
   private readonly settings: Settings;
 
   constructor(settings: Settings) {
@@ -62,10 +67,18 @@ export class Conv implements Layer {
     return [this.settings.channels ?? Number.POSITIVE_INFINITY, outHeight, outWidth];
   }
 
-  covariance(program: ProgramBuilder, input: Shape): void {
+  covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap {
     const { filter, weightVariance, biasVariance } = this.settings;
     const geometry = this.geometry(imageInput(this, input, this.type), this.type);
-    program.conv(geometry, weightVariance / (filter[0] * filter[1]), biasVariance);
+    return program.conv(map, geometry, weightVariance / (filter[0] * filter[1]), biasVariance);
+  }
+
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    const { filter, weightVariance, biasVariance, channels, widthFactor } = this.settings;
+    const input = imageInput(this, x.shape, place.path);
+    const width = builder.width(place, { own: channels, factor: widthFactor });
+    const prior = { weightVariance: weightVariance / (input[0] * filter[0] * filter[1]), biasVariance };
+    return builder.conv(x, this.geometry(input, place.path), width, prior, place);
   }
 
   toJSON(): LayerJson {

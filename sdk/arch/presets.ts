@@ -1,28 +1,91 @@
 /** Architectures that papers published, by name. */
+import { closest, distance } from "fastest-levenshtein";
 import { WidefieldError } from "../errors.ts";
-import { conv, dense, flatten, relu, serial, type Arch } from "./arch.ts";
+import { conv, dense, flatten, identity, relu, repeat, resnet, serial, sum, type Arch } from "./arch.ts";
+import type { Shape } from "./layer.ts";
 
-const presets: Readonly<Record<string, () => Arch>> = {
-  /** The ConvNet GP for MNIST of Garriga-Alonso et al. 2019, table 1: seven 7x7 layers, hyperparameters by random search. */
-  "convnet-gp": () => {
-    const weightVariance = 2.79;
-    const biasVariance = 7.86;
-    const layers = Array.from({ length: 7 }, () => [
-      conv({ filter: 7, padding: "same", weightVariance: weightVariance * 49, biasVariance }),
-      relu(),
-    ]);
-    return serial(...layers.flat(), flatten(), dense({ weightVariance, biasVariance }));
+export interface Preset {
+  /** One line on what it is and where it comes from. */
+  readonly summary: string;
+  /** The inputs that it was made for; others may fit. */
+  readonly input: Shape;
+  readonly make: () => Arch;
+}
+
+const MNIST = [1, 28, 28] as const;
+
+const presets: Readonly<Record<string, Preset>> = {
+  "convnet-gp": {
+    summary: "the ConvNet GP of Garriga-Alonso et al. 2019, table 1: seven 7 x 7 layers",
+    input: MNIST,
+    make: () => {
+      const [weightVariance, biasVariance] = [2.79, 7.86];
+      const layer = [conv({ filter: 7, weightVariance: weightVariance * 49, biasVariance }), relu()];
+      return serial(repeat(7, serial(...layer)), flatten(), dense({ weightVariance, biasVariance }));
+    },
+  },
+  /** As published, its sums follow the nonlinearity, whose outputs have a mean: no finite network converges to it. */
+  "residual-cnn-gp": {
+    summary: "the residual CNN GP of Garriga-Alonso et al. 2019, table 1: nine 4 x 4 layers, summed behind the relu",
+    input: MNIST,
+    make: () => {
+      const [weightVariance, biasVariance] = [7.27, 4.69];
+      const layer = [conv({ filter: 4, weightVariance: weightVariance * 16, biasVariance }), relu()];
+      const block = sum(identity(), serial(...layer));
+      return serial(repeat(8, block), ...layer, flatten(), dense({ weightVariance, biasVariance }));
+    },
+  },
+  "resnet32-gp": {
+    summary: "the ResNet GP of Garriga-Alonso et al. 2019, table 1: 32 layers, 3 x 3 filters",
+    input: MNIST,
+    make: () =>
+      serial(
+        resnet({ depth: 32 }),
+        conv({ filter: 7, padding: "valid", widthFactor: 4 }),
+        relu(),
+        conv({ filter: 1, padding: "valid" }),
+      ),
+  },
+  "cifar-resnet32-gp": {
+    summary: "the same network for CIFAR-10",
+    input: [3, 32, 32],
+    make: () =>
+      serial(
+        resnet({ depth: 32 }),
+        conv({ filter: 8, padding: "valid", widthFactor: 4 }),
+        conv({ filter: 1, padding: "valid", widthFactor: 4 }),
+        relu(),
+        conv({ filter: 1, padding: "valid" }),
+      ),
+  },
+  /** Variances of this one are for the sum over a filter's taps, not their mean, hence the factors of 25 and 4. */
+  "lenet-like": {
+    summary: "the LeNet-like network of Garriga-Alonso et al. 2019's architecture search, all variances 1",
+    input: MNIST,
+    make: () => {
+      const large = conv({ filter: 5, padding: "valid", weightVariance: 25, biasVariance: 1 });
+      const small = conv({ filter: 2, padding: "same-tf", weightVariance: 4, biasVariance: 1 });
+      const gain = relu({ sqrt2: true });
+      return serial(large, gain, small, gain, large, gain, small, gain, flatten(), dense({ biasVariance: 1 }));
+    },
   },
 };
 
 export const presetNames: readonly string[] = Object.keys(presets);
 
-/** Throws E_CONFIG for a name that is not a preset. */
-export function preset(name: string): Arch {
-  const make = Object.hasOwn(presets, name) ? presets[name] : undefined;
-  if (make !== undefined) return make();
+/** Throws E_CONFIG for a name that is not a preset, with the nearest one. */
+export function presetEntry(name: string): Preset {
+  const entry = Object.hasOwn(presets, name) ? presets[name] : undefined;
+  if (entry !== undefined) return entry;
+  const nearest = closest(name, presetNames);
+  const near = distance(name, nearest) <= Math.max(2, nearest.length / 2) ? `did you mean "${nearest}"? ` : "";
   throw new WidefieldError(
     "E_CONFIG",
-    `there is no preset "${name}"; presets are ${presetNames.join(", ")} (or give a JSON file)`,
+    `there is no preset "${name}"; ${near}presets are ${presetNames.join(", ")} (or give a JSON file)`,
   );
+}
+
+/** The architecture of a preset. Throws E_CONFIG for a name that is not one, with the nearest that is. */
+export function preset(name: string): Arch {
+  return presetEntry(name).make();
 }

@@ -6,8 +6,9 @@
  * (the arc-cosine kernel of order 1: Cho and Saul 2009, eq. 6).
  */
 import * as z from "zod";
-import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 export const reluSchema = z.strictObject({
   type: z.literal("relu"),
@@ -19,6 +20,7 @@ export type ReluOptions = Omit<z.input<typeof reluSchema>, "type">;
 
 export class Relu implements Layer {
   readonly type = "relu";
+  readonly weighted = false;
   private readonly settings: z.output<typeof reluSchema>;
 
   constructor(settings: z.output<typeof reluSchema>) {
@@ -33,8 +35,12 @@ export class Relu implements Layer {
     return input;
   }
 
-  covariance(program: ProgramBuilder): void {
-    program.relu(this.settings.sqrt2 ? 2 : 1);
+  covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
+    return program.rectifier(map, this.settings.sqrt2 ? Math.SQRT2 : 1, 0);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.activate(x, "relu", this.settings.sqrt2 ? Math.SQRT2 : 1);
   }
 
   toJSON(): LayerJson {

@@ -1,5 +1,14 @@
 /** Pieces that several layers' JSON schemas share. */
 import * as z from "zod";
+import { WidefieldError } from "../errors.ts";
+
+/** What a schema makes of a value. Throws E_CONFIG, a line for each issue, each with its place. */
+export function parse<S extends z.ZodType>(schema: S, value: unknown, path: string): z.output<S> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => [[path, ...issue.path].join("."), issue.message].join(": "));
+  throw new WidefieldError("E_CONFIG", lines.join("\n"), { details: { path } });
+}
 
 /** A variance: finite and not negative. */
 export function varianceSchema(name: string): z.ZodNumber {
@@ -17,4 +26,10 @@ export function pairSchema(name: string) {
   return z
     .union([one, z.tuple([one, one])], `${name} is a positive whole number, or [vertical, horizontal]`)
     .transform((value): [number, number] => (typeof value === "number" ? [value, value] : value));
+}
+
+/** The JSON form of a layer that is made of layers, before those are read. */
+export function branchesSchema<T extends string>(type: T) {
+  const layers = z.array(z.unknown(), "layers is a list of layers").min(1, "layers must hold at least one layer");
+  return z.strictObject({ type: z.literal(type), layers });
 }

@@ -1,6 +1,7 @@
 /** serial: one layer after the other. */
-import type { ProgramBuilder } from "../covariance/builder.ts";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export class Serial implements Layer {
   readonly type = "serial";
@@ -14,16 +15,31 @@ export class Serial implements Layer {
     return `serial of ${this.layers.length} layers`;
   }
 
+  get weighted(): boolean {
+    return this.layers.some(({ weighted }) => weighted);
+  }
+
   shape(input: Shape, path = "architecture"): Shape {
     return this.layers.reduce((shape, layer, index) => layer.shape(shape, `${path}.layers[${index}]`), input);
   }
 
-  covariance(program: ProgramBuilder, input: Shape): void {
+  covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap {
     let shape = input;
+    let state = map;
     this.layers.forEach((layer, index) => {
-      layer.covariance(program, shape);
+      state = layer.covariance(program, state, shape);
       shape = layer.shape(shape, `layers[${index}]`);
     });
+    return state;
+  }
+
+  network(builder: NetworkBuilder, x: Activation, { path, readout }: Place): Activation {
+    const last = this.layers.findLastIndex(({ weighted }) => weighted);
+    return this.layers.reduce(
+      (state, layer, index) =>
+        layer.network(builder, state, { path: `${path}.layers[${index}]`, readout: readout && index === last }),
+      x,
+    );
   }
 
   toJSON(): LayerJson {

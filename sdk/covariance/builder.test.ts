@@ -127,12 +127,18 @@ describe("a network that shrinks by a thousand a layer", () => {
 describe("a compiled program", () => {
   it("moves weights into the steps that absorb them: its convolutions only add", () => {
     const { steps } = compile(convnet(3), shape);
-    expect(steps.map(({ kind }) => kind)).toEqual(["input", "conv", "relu", "conv", "relu", "conv", "relu", "mean"]);
+    expect(steps.map(({ kind }) => kind)).toEqual([
+      "input",
+      ...["conv", "rectifier", "conv", "rectifier", "conv", "rectifier"],
+      "mean",
+    ]);
     for (const step of steps) {
       if (step.kind === "conv") expect(step.weight).toBe(1);
     }
-    // A scale of 2 is the arc-cosine step's cheapest; the last relu's is left as it is.
-    expect(steps.flatMap((step) => (step.kind === "relu" ? [step.scale] : []))).toEqual([2, 2, 1]);
+    // Where positive is 1, variances stay as they are and the covariance needs no product: the cheapest rectifier.
+    for (const step of steps) {
+      if (step.kind === "rectifier") expect(step).toMatchObject({ positive: 1, negative: 0, curve: 2 });
+    }
   });
 
   it("counts the largest map and the standard deviations of every relu", () => {

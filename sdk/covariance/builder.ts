@@ -1,163 +1,204 @@
 /**
- * Builds a covariance program step by step, as the layers of an architecture ask for it.
+ * Builds a covariance program as the layers of an architecture ask for it: a graph of maps, from which `schedule.ts`
+ * makes steps and slots.
  *
- * The builder follows the variance of an input of unit variance through the layers and scales every map by the nearest
- * power of two, so that a network of any depth stays in float32's range; and it moves linear weights backwards into
- * the steps that absorb them (see `program.ts`).
+ * Units. A map holds K / scale, and a `CovarianceMap` is a node of the graph with its scale. Linear weights and the
+ * gains of rectifiers go into the scale and cost nothing: a convolution only adds, a relu gives 2 n kappa_1. Only where
+ * maps of different scales meet, in a sum, does somebody multiply.
+ *
+ * Range. The builder follows the variance of a unit input through the stored maps (`nominal`) and rescales by a power
+ * of two where it leaves 2^+-REACH, so that a network of any depth stays in float32's range.
  */
 import { WidefieldError } from "../errors.ts";
-import type { ConvStep, InputStep, MeanStep, Program, ReluStep } from "./program.ts";
+import type { BoxGeometry, Program } from "./program.ts";
+import { schedule, type MapNode, type NodeAction, type SumTerm } from "./schedule.ts";
 
-export type BoxGeometry = Omit<ConvStep, "kind" | "weight" | "bias">;
+const MEAN = { kind: "mean", weight: 1, bias: 0 } as const;
+
+/** A map of covariances: what a layer reads and what it gives. K = stored map * unit * 2^exponent, 1 <= unit < 2. */
+export interface CovarianceMap {
+  readonly node: MapNode;
+  readonly scale: Scale;
+}
 
 /** Kernels whose nominal size is within 2^±64 are given as they are; others as mantissa and exponent. */
 const PLAIN_EXPONENT = 64;
 
-/** How far, in powers of two, the variance of a unit input may wander from 1 before a map is rescaled. */
-const REACH = 40;
+/** How far, in powers of two, the variance of a unit input may wander from 1 before a nonlinearity rescales the map. */
+const REACH = 50;
 
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-type Draft = Mutable<InputStep> | Mutable<ConvStep> | Mutable<ReluStep> | Mutable<MeanStep>;
+/** The same for steps that have to multiply for it: not before a nonlinearity had its chance. */
+const FAR_REACH = 60;
+
+/** A positive number of any size: kernels of deep networks leave the range of float64, too. */
+class Scale {
+  readonly unit: number;
+  readonly exponent: number;
+
+  constructor(value: number, exponent = 0) {
+    const octave = Math.floor(Math.log2(value));
+    this.unit = value * 2 ** -octave;
+    this.exponent = exponent + octave;
+  }
+
+  times(factor: number): Scale {
+    return new Scale(this.unit * factor, this.exponent);
+  }
+
+  /** `value` in units of this scale. */
+  of(value: number): number {
+    return (value / this.unit) * 2 ** -this.exponent;
+  }
+
+  /** This scale in units of another. */
+  over(other: Scale): number {
+    return (this.unit / other.unit) * 2 ** (this.exponent - other.exponent);
+  }
+}
 
 export class ProgramBuilder {
-  private readonly steps: Draft[] = [];
+  /** The product of the two images. */
+  readonly input: CovarianceMap;
+  private made = 0;
   private readonly imageFloats: number;
-  private height: number;
-  private width: number;
-  private tablePixels = 0;
-  private mapPixels: number;
-  /** The map here holds K / (unit 2^exponent), which is `nominal` for inputs of unit variance; 1 <= unit < 2. */
-  private unit = 1;
-  private exponent = 0;
-  private nominal = 1;
 
   constructor(channels: number, height: number, width: number) {
-    this.height = height;
-    this.width = width;
     this.imageFloats = channels * height * width;
-    this.mapPixels = height * width;
-    this.steps.push({ kind: "input", channels, height, width, scale: 1 / channels });
+    const node = this.node({ kind: "input", channels, scale: 1 / channels }, [], height, width, 1);
+    this.input = { node, scale: new Scale(1) };
   }
 
   /** K' = weight * (sum over taps of K) + bias. */
-  conv(geometry: BoxGeometry, weight: number, bias: number): void {
+  conv(map: CovarianceMap, geometry: BoxGeometry, weight: number, bias: number): CovarianceMap {
+    if (movesNothing(geometry)) return this.affine(map, weight, bias);
     const taps = geometry.filterHeight * geometry.filterWidth;
-    const { factor, offset } = this.rescale(weight, bias, taps);
-    this.steps.push({ kind: "conv", ...geometry, weight: factor, bias: offset });
-    this.height = geometry.outHeight;
-    this.width = geometry.outWidth;
-    this.mapPixels = Math.max(this.mapPixels, this.height * this.width);
+    const { factor, offset, nominal, scale } = linear(map, weight, bias, taps);
+    const action = { kind: "conv", ...geometry, weight: factor, bias: offset } as const;
+    return { node: this.node(action, [map.node], geometry.outHeight, geometry.outWidth, nominal), scale };
   }
 
-  /** K' = weight K + bias: a dense layer on a vector. */
-  affine(weight: number, bias: number): void {
-    const { factor, offset } = this.rescale(weight, bias, 1);
-    const last = this.last();
-    if (last.kind === "mean") {
-      last.weight *= factor;
-      last.bias = last.bias * factor + offset;
-      return;
+  /** K' = weight * K + bias: a dense layer on a vector, a 1 x 1 filter. */
+  affine(map: CovarianceMap, weight: number, bias: number): CovarianceMap {
+    const { factor, offset, nominal, scale } = linear(map, weight, bias, 1);
+    if (factor === 1 && offset === 0) return { node: map.node, scale };
+    const { action, inputs, height, width } = map.node;
+    if (action.kind === "mean") {
+      const readout = { kind: "mean", weight: action.weight * factor, bias: action.bias * factor + offset } as const;
+      return { node: this.node(readout, inputs, 1, 1, nominal), scale };
     }
-    this.steps.push({ kind: "conv", ...unitBox(this.height, this.width), weight: factor, bias: offset });
-  }
-
-  /** K' = gain * s s' kappa_1(K / s s'): gain 1 for relu, 2 for sqrt(2) relu. */
-  relu(gain: number): void {
-    const { height, width } = this;
-    this.steps.push({ kind: "relu", height, width, scale: gain, table: this.tablePixels });
-    this.tablePixels += height * width;
-    this.nominal *= gain / 2;
-  }
-
-  /** The mean over all pixels: `flatten` with whatever linear layer reads it. */
-  mean(): void {
-    this.steps.push({ kind: "mean", height: this.height, width: this.width, weight: 1, bias: 0 });
-    this.height = 1;
-    this.width = 1;
-  }
-
-  finish(): Program {
-    if (this.height * this.width !== 1) {
-      throw new WidefieldError(
-        "E_SHAPE",
-        `the architecture ends with a map of ${this.height} x ${this.width} pixels; a kernel needs one number: ` +
-          `add flatten, or a convolution that covers the map`,
-      );
-    }
-    // The kernel's own scale belongs into a read-out, even of one pixel: a relu's arc-cosine step is accurate for scales
-    // near 2, and loses digits when it has to absorb a small one.
-    if (this.last().kind !== "mean") this.mean();
-    const exponent = Math.abs(this.exponent) <= PLAIN_EXPONENT ? 0 : this.exponent;
-    scaleStep(this.last(), this.unit * 2 ** (this.exponent - exponent));
-    for (let index = this.steps.length - 1; index > 0; index--) {
-      const step = this.steps[index];
-      const before = this.steps[index - 1];
-      if (step?.kind !== "conv" || before === undefined) continue;
-      scaleStep(before, step.weight);
-      step.weight = 1;
-    }
-    return {
-      steps: this.steps,
-      imageFloats: this.imageFloats,
-      tablePixels: this.tablePixels,
-      mapPixels: this.mapPixels,
-      exponent,
-    };
+    const node = this.node({ kind: "affine", weight: factor, bias: offset }, [map.node], height, width, nominal);
+    return { node, scale };
   }
 
   /**
-   * A linear step's weight and bias at the scale of the map it makes. Behind a relu that scale is the one at which the
-   * relu's own becomes 2, as long as the map stays within reach of 1; otherwise, and elsewhere, the nearest power of two.
+   * phi(u) = a max(u, 0) - b max(-u, 0): relu is (1, 0), the absolute value (1, -1), a leaky relu (1, slope). With n, c
+   * and w as in `RectifierStep`, E phi(u) phi(v) = (a^2 + b^2)/2 max(K, 0) - a b max(-K, 0) + (a - b)^2 n w(c), from Cho &
+   * Saul 2009, eq. 3 and 6, for each pair of signs. The stored step has positive = 1.
    */
-  private rescale(weight: number, bias: number, taps: number): { factor: number; offset: number } {
-    const variance = weight * taps * this.nominal + this.scaled(bias);
-    const before = this.steps.at(-1);
-    const free = before?.kind === "relu" ? (before.scale * weight) / 2 : 0;
-    const near = before?.kind === "relu" && free > 0 && Math.abs(Math.log2(variance / free)) <= REACH;
-    const shift = near ? free : variance > 0 ? 2 ** Math.round(Math.log2(variance)) : 1;
-    const unit = this.unit * shift;
-    const octave = Math.floor(Math.log2(unit));
-    this.unit = unit * 2 ** -octave;
-    this.exponent += octave;
-    this.nominal = variance / shift;
-    if (near) before.scale = 2;
-    return { factor: near ? 1 : weight / shift, offset: this.scaled(bias) };
+  rectifier(map: CovarianceMap, a: number, b: number): CovarianceMap {
+    const half = (a * a + b * b) / 2;
+    const { height, width, nominal } = map.node;
+    const shift = Math.abs(Math.log2(nominal)) > REACH ? 2 ** Math.round(Math.log2(nominal)) : 1;
+    const gain = 1 / (half * shift);
+    const action = {
+      kind: "rectifier",
+      positive: half * gain,
+      negative: 0 - a * b * gain,
+      curve: (a - b) ** 2 * gain,
+    } as const;
+    const node = this.node(action, [map.node], height, width, nominal / shift);
+    return { node, scale: map.scale.times(half * shift) };
   }
 
-  private scaled(bias: number): number {
-    return (bias / this.unit) * 2 ** -this.exponent;
+  /** phi(u) = sqrt(gain) for u > 0, else 0: K' = gain kappa_0. */
+  step(map: CovarianceMap, gain: number): CovarianceMap {
+    const { height, width } = map.node;
+    const node = this.node({ kind: "step", scale: 1 }, [map.node], height, width, 0.5);
+    return { node, scale: new Scale(gain) };
   }
 
-  private last(): Draft {
-    const last = this.steps.at(-1);
-    if (last === undefined) throw new Error("a program has an input step");
-    return last;
+  /** phi(u) = erf(u): K' = 2/pi asin(2 K / sqrt((1 + 2 K(x, x)) (1 + 2 K(y, y)))) (Williams 1997, eq. 11). */
+  erf(map: CovarianceMap): CovarianceMap {
+    const { height, width, nominal } = map.node;
+    const offset = map.scale.of(0.5);
+    const variance = Math.asin(nominal / (nominal + offset));
+    const node = this.node({ kind: "erf", scale: 1, offset }, [map.node], height, width, variance);
+    return { node, scale: new Scale(2 / Math.PI) };
+  }
+
+  /** The mean over all pixels: `flatten` with whatever linear layer reads it. */
+  mean(map: CovarianceMap): CovarianceMap {
+    return { node: this.node(MEAN, [map.node], 1, 1, map.node.nominal), scale: map.scale };
+  }
+
+  /** K' = sum of weight K over maps of one size. */
+  sum(terms: readonly { readonly map: CovarianceMap; readonly weight: number }[]): CovarianceMap {
+    // The map that is there first keeps its units: the others are added to it.
+    const [first, ...others] = terms.toSorted((a, b) => a.map.node.order - b.map.node.order);
+    if (first === undefined) throw new Error("a sum has terms");
+    const own = first.map.scale.times(first.weight);
+    const weights = new Map<MapNode, number>([[first.map.node, 1]]);
+    for (const { map, weight } of others)
+      weights.set(map.node, (weights.get(map.node) ?? 0) + map.scale.times(weight).over(own));
+    const base = first.map.node;
+    const multiple = weights.get(base) ?? 1; // more than 1 where a map is added to itself
+    weights.delete(base);
+    const scale = own.times(multiple);
+    if (weights.size === 0) return { node: base, scale };
+    const added = [...weights].map(([node, weight]): SumTerm => ({ node, weight: weight / multiple }));
+    const nominal = added.reduce((total, { node, weight }) => total + weight * node.nominal, base.nominal);
+    const node = this.node({ kind: "sum", added }, [base], base.height, base.width, nominal);
+    return this.affine({ node, scale }, 1, 0);
+  }
+
+  /** The program whose output is `map`, which has to be one pixel. Throws E_SHAPE where it is not. */
+  finish(map: CovarianceMap): Program {
+    const { height, width } = map.node;
+    if (height * width !== 1) {
+      throw new WidefieldError(
+        "E_SHAPE",
+        `the architecture ends with a map of ${height} x ${width} pixels; a kernel needs one number: ` +
+          `add flatten, or a convolution that covers the map`,
+      );
+    }
+    // The kernel's own scale belongs into a read-out, even of one pixel, where it costs nothing.
+    const { node, scale } = map.node.action.kind === "mean" ? map : this.mean(map);
+    const { weight, bias } = node.action.kind === "mean" ? node.action : MEAN;
+    const exponent = Math.abs(scale.exponent) <= PLAIN_EXPONENT ? 0 : scale.exponent;
+    const factor = scale.unit * 2 ** (scale.exponent - exponent);
+    const readout = { kind: "mean", weight: weight * factor, bias: bias * factor } as const;
+    const output = this.node(readout, node.inputs, 1, 1, node.nominal);
+    return { ...schedule(output), imageFloats: this.imageFloats, exponent };
+  }
+
+  private node(
+    action: NodeAction,
+    inputs: readonly MapNode[],
+    height: number,
+    width: number,
+    nominal: number,
+  ): MapNode {
+    return { order: this.made++, action, inputs, height, width, nominal };
   }
 }
 
-/** Multiplies what a step gives. */
-function scaleStep(step: Draft, factor: number): void {
-  if (step.kind === "input" || step.kind === "relu") {
-    step.scale *= factor;
-    return;
-  }
-  step.weight *= factor;
-  step.bias *= factor;
+/** A linear step's factor and bias at the scale of the map it makes: the weight goes into the scale, unless it is 0. */
+function linear(
+  { node, scale }: CovarianceMap,
+  weight: number,
+  bias: number,
+  taps: number,
+): { factor: number; offset: number; nominal: number; scale: Scale } {
+  const free = weight > 0 ? scale.times(weight) : scale;
+  const nominal = (weight > 0 ? node.nominal * taps : 0) + free.of(bias);
+  const far = nominal > 0 && Math.abs(Math.log2(nominal)) > FAR_REACH;
+  const shift = far ? 2 ** Math.round(Math.log2(nominal)) : 1;
+  const own = free.times(shift);
+  return { factor: (weight > 0 ? 1 : 0) / shift, offset: own.of(bias), nominal: nominal / shift, scale: own };
 }
 
-function unitBox(height: number, width: number): BoxGeometry {
-  return {
-    inHeight: height,
-    inWidth: width,
-    outHeight: height,
-    outWidth: width,
-    filterHeight: 1,
-    filterWidth: 1,
-    strideHeight: 1,
-    strideWidth: 1,
-    dilationHeight: 1,
-    dilationWidth: 1,
-    padTop: 0,
-    padLeft: 0,
-  };
+function movesNothing(box: BoxGeometry): boolean {
+  const single = box.filterHeight * box.filterWidth * box.strideHeight * box.strideWidth === 1;
+  const unpadded = box.padTop + box.padLeft === 0;
+  return single && unpadded && box.outHeight === box.inHeight && box.outWidth === box.inWidth;
 }

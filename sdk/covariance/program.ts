@@ -1,31 +1,40 @@
 /**
- * Covariance programs: what an architecture compiles to, and what both backends interpret.
+ * Covariance programs: what an architecture compiles to, and what all backends interpret.
  *
- * A *diagonal* program carries, for a pair of images (x, y), one map of covariances K[p] between unit activations of x
- * and of y at the same pixel p. It starts from the product of the two images, and ends with one number. The same
- * program, run on the pair (x, x), carries variances; what a nonlinearity needs of those is kept per image in a table,
- * so that a pair only multiplies table entries.
+ * A *diagonal* program carries, for a pair of images (x, y), maps of covariances K[p] between unit activations of x and
+ * of y at the same pixel p. It starts from the product of the two images, and ends with one number. The same program,
+ * run on the pair (x, x), carries variances; what a nonlinearity needs of those is kept per image in a table, so that a
+ * pair only multiplies table entries.
  *
- * Scales. A deep network's covariances grow or shrink by a factor a layer (68 for the ConvNet GP), so maps hold
- * K * 2^-e with an exponent e that follows the variance of a unit input through the layers. Powers of two are exact:
- * they change no bit of any mantissa. The last exponent is `Program.exponent`: the kernel is output * 2^exponent.
+ * Maps stand in *slots*, as values stand in registers. A step reads the slot `from`, writes the slot `to`, which may be
+ * the same one, and with `accumulate` adds to what `to` holds: that is how a residual sum comes without a map of its
+ * own. Slots are given out by `schedule.ts`; a network without skip connections needs one.
  *
- * Weights. A linear step's weight is moved into the step before it where that is a `relu` or the `input`, whose
- * constants absorb it for nothing; `conv` then only adds.
+ * Scales. A deep network's covariances grow or shrink by a factor a layer (68 for the ConvNet GP), so maps hold K in
+ * units of their own, which `builder.ts` chooses so that most steps multiply by nothing. The last power of two is
+ * `Program.exponent`: the kernel is output * 2^exponent.
  */
 
 /** Pixel-by-pixel product of two images, averaged over channels: K = scale * sum_c x_c y_c (scale holds 1/channels). */
 export interface InputStep {
   readonly kind: "input";
+  readonly to: number;
   readonly channels: number;
   readonly height: number;
   readonly width: number;
   readonly scale: number;
 }
 
-/** K'[p] = weight * (sum over the filter's taps at p of K) + bias; taps outside the map count zero. A box filter. */
-export interface ConvStep {
-  readonly kind: "conv";
+/** Where a step's input comes from and where its result goes. */
+interface Route {
+  readonly from: number;
+  readonly to: number;
+  /** The result is added to the map in `to`, whose size it has. */
+  readonly accumulate: boolean;
+}
+
+/** Shape of a convolution's input and output, and which input pixels its filter's taps see. */
+export interface BoxGeometry {
   readonly inHeight: number;
   readonly inWidth: number;
   readonly outHeight: number;
@@ -38,36 +47,84 @@ export interface ConvStep {
   readonly dilationWidth: number;
   readonly padTop: number;
   readonly padLeft: number;
+}
+
+/** K'[p] = weight * (sum over the filter's taps at p of K) + bias; taps outside the map count zero. A box filter. */
+export interface ConvStep extends Route, BoxGeometry {
+  readonly kind: "conv";
   readonly weight: number;
   readonly bias: number;
 }
 
-/** K' = scale * s s' kappa_1(K / (s s')), s and s' the images' standard deviations here; kappa_1(1) = 1/2. */
-export interface ReluStep {
-  readonly kind: "relu";
+/** K' = weight * K + bias. */
+export interface AffineStep extends Route {
+  readonly kind: "affine";
   readonly height: number;
   readonly width: number;
-  readonly scale: number;
+  readonly weight: number;
+  readonly bias: number;
+}
+
+/**
+ * A piecewise linear function with one corner, at 0: relu, leaky relu, absolute value. With n = s s', s and s' the images'
+ * standard deviations here, and c = K / n = cos t,
+ *
+ *     K' = positive max(K, 0) + negative max(-K, 0) + curve n w(c),    w(c) = (sin t - t cos t) / 2 pi for c >= 0, w(-c) = w(c)
+ *
+ * For relu, positive = 1/2, negative = 0 and curve = 1, this is n kappa_1(c) of Cho & Saul 2009. K'(x, x) = positive K(x, x).
+ */
+export interface RectifierStep extends Route {
+  readonly kind: "rectifier";
+  readonly height: number;
+  readonly width: number;
+  readonly positive: number;
+  readonly negative: number;
+  readonly curve: number;
   /** First entry of this step in the per-image table of standard deviations, counted in pixels. */
   readonly table: number;
 }
 
-/** The read-out: K' = weight * (mean of K over the map) + bias, a 1 x 1 map. */
+/** Heaviside's step (0 at 0): K' = scale kappa_0(K / s s'), kappa_0(cos t) = (pi - t) / 2 pi; 0 where s or s' is 0. */
+export interface StepStep extends Route {
+  readonly kind: "step";
+  readonly height: number;
+  readonly width: number;
+  readonly scale: number;
+  readonly table: number;
+}
+
+/** Williams 1997, eq. 11: K' = scale asin(K / s s'), where the table holds s = sqrt(K(x, x) + offset). */
+export interface ErfStep extends Route {
+  readonly kind: "erf";
+  readonly height: number;
+  readonly width: number;
+  readonly scale: number;
+  readonly offset: number;
+  readonly table: number;
+}
+
+/** The read-out: K' = weight * (mean of K over the map) + bias, a 1 x 1 map. Never accumulates. */
 export interface MeanStep {
   readonly kind: "mean";
+  readonly from: number;
+  readonly to: number;
   readonly height: number;
   readonly width: number;
   readonly weight: number;
   readonly bias: number;
 }
 
-export type Step = InputStep | ConvStep | ReluStep | MeanStep;
+export type NonlinearityStep = RectifierStep | StepStep | ErfStep;
+export type Step = InputStep | ConvStep | AffineStep | NonlinearityStep | MeanStep;
 
+/** A program ends with `mean`, whose slot holds the output. */
 export interface Program {
   readonly steps: readonly Step[];
+  /** Maps that are live at once, at most: the slots are 0 .. slots - 1. */
+  readonly slots: number;
   /** Floats of one image: channels * height * width. */
   readonly imageFloats: number;
-  /** Standard deviations per image over all relu steps. */
+  /** Standard deviations per image over all nonlinearities. */
   readonly tablePixels: number;
   /** Pixels of the largest map. */
   readonly mapPixels: number;
@@ -75,68 +132,17 @@ export interface Program {
   readonly exponent: number;
 }
 
-/** Words of 32 bits per encoded step; see `encodeProgram` for the layout that shaders and assembly read. */
-export const STEP_WORDS = 24;
-
-export const StepKind = { input: 0, conv: 1, relu: 2, mean: 3 } as const;
-
-/**
- * The program as words of 32 bits, STEP_WORDS a step:
- *
- *     0 kind   1 channels   2 inHeight   3 inWidth   4 outHeight   5 outWidth
- *     6 filterHeight   7 filterWidth   8 strideHeight   9 strideWidth   10 dilationHeight   11 dilationWidth
- *     12 padTop   13 padLeft   14 table   15 (unused)
- *     16 weight or scale (f32)   17 bias (f32)   18, 19 (unused)
- *     20, 21 weight or scale (f64)   22, 23 bias (f64)
- *
- * relu and mean fill inHeight, inWidth (and outHeight, outWidth) too; unused words are zero.
- */
-export function encodeProgram(program: Program): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(program.steps.length * STEP_WORDS);
-  const view = new DataView(words.buffer);
-  program.steps.forEach((step, index) => {
-    const base = index * STEP_WORDS;
-    words[base] = StepKind[step.kind];
-    const { size, factor, bias } = shapeOf(step);
-    words.set(size, base + 2);
-    if (step.kind === "input") words[base + 1] = step.channels;
-    if (step.kind === "relu") words[base + 14] = step.table;
-    if (step.kind === "conv") {
-      words.set(
-        [
-          step.filterHeight,
-          step.filterWidth,
-          step.strideHeight,
-          step.strideWidth,
-          step.dilationHeight,
-          step.dilationWidth,
-          step.padTop,
-          step.padLeft,
-        ],
-        base + 6,
-      );
-    }
-    view.setFloat32((base + 16) * 4, factor, true);
-    view.setFloat32((base + 17) * 4, bias, true);
-    view.setFloat64((base + 20) * 4, factor, true);
-    view.setFloat64((base + 22) * 4, bias, true);
-  });
-  return words;
+/** Height and width of what a step reads and of what it gives. */
+export function stepSize(step: Step): {
+  readonly in: readonly [number, number];
+  readonly out: readonly [number, number];
+} {
+  if (step.kind === "conv") return { in: [step.inHeight, step.inWidth], out: [step.outHeight, step.outWidth] };
+  const size = [step.height, step.width] as const;
+  return { in: size, out: step.kind === "mean" ? [1, 1] : size };
 }
 
-function shapeOf(step: Step): { size: [number, number, number, number]; factor: number; bias: number } {
-  switch (step.kind) {
-    case "input":
-      return { size: [step.height, step.width, step.height, step.width], factor: step.scale, bias: 0 };
-    case "relu":
-      return { size: [step.height, step.width, step.height, step.width], factor: step.scale, bias: 0 };
-    case "mean":
-      return { size: [step.height, step.width, 1, 1], factor: step.weight, bias: step.bias };
-    case "conv":
-      return {
-        size: [step.inHeight, step.inWidth, step.outHeight, step.outWidth],
-        factor: step.weight,
-        bias: step.bias,
-      };
-  }
+/** Steps that look standard deviations up. */
+export function isNonlinearity(step: Step): step is NonlinearityStep {
+  return step.kind === "rectifier" || step.kind === "step" || step.kind === "erf";
 }

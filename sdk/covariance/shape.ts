@@ -2,12 +2,18 @@
  * What a kernel has to know of a program before it starts: the sizes that its memory and its code are cut to. The
  * result is spread into the params of the `variance` and `covariance` kernels.
  */
-import type { ConvStep, Program } from "./program.ts";
+import { NONLINEARITIES } from "../engine/kernels/covariance.ts";
+import { lineRoutes } from "./encode.ts";
+import { isNonlinearity, stepSize, type ConvStep, type Program } from "./program.ts";
 
 export interface ProgramShape {
   readonly steps: number;
   readonly imageFloats: number;
   readonly tablePixels: number;
+  /** Maps that are live at once. */
+  readonly slots: number;
+  /** Maps that the line layout keeps in memory beside the one in its registers. */
+  readonly places: number;
   /** Pixels of the largest map. */
   readonly mapPixels: number;
   /** Pixels of the largest map between the two passes of a convolution (rows summed, columns not yet). */
@@ -17,21 +23,25 @@ export interface ProgramShape {
   /** Length and leading padding of the program's most frequent dense window (stride 1, dilation 1); 0 if it has none. */
   readonly box: number;
   readonly boxPad: number;
+  /** Which nonlinearities the program has: a sum of NONLINEARITIES. */
+  readonly nonlinearities: number;
 }
 
 export function programShape(program: Program): ProgramShape {
   let sumPixels = 1;
   let line = 1;
+  let nonlinearities = 0;
   for (const step of program.steps) {
-    if (step.kind === "conv") {
-      sumPixels = Math.max(sumPixels, step.inHeight * step.outWidth);
-      line = Math.max(line, step.inHeight, step.inWidth, step.outHeight, step.outWidth);
-    } else {
-      line = Math.max(line, step.height, step.width);
-    }
+    const size = stepSize(step);
+    if (step.kind === "conv") sumPixels = Math.max(sumPixels, step.inHeight * step.outWidth);
+    line = Math.max(line, ...size.in, ...size.out);
+    if (isNonlinearity(step)) nonlinearities |= NONLINEARITIES[step.kind];
   }
-  const { imageFloats, tablePixels, mapPixels } = program;
-  return { steps: program.steps.length, imageFloats, tablePixels, mapPixels, sumPixels, line, ...denseWindow(program) };
+  const { slots, imageFloats, tablePixels, mapPixels } = program;
+  const { places } = lineRoutes(program);
+  const steps = program.steps.length;
+  const sizes = { imageFloats, tablePixels, slots, places, mapPixels, sumPixels, line };
+  return { steps, ...sizes, ...denseWindow(program), nonlinearities };
 }
 
 /** The window that most passes slide by one pixel at a time: the only one worth unrolled code. */

@@ -10,7 +10,8 @@ import { covariance, NO_DIAGONAL, variance, tableFloats } from "../engine/kernel
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
 import { fixedBytes, SCRATCH_BYTES } from "../engine/wasm/layout.ts";
 import type { TileSource } from "./job.ts";
-import { encodeProgram, type Program } from "./program.ts";
+import { encodeProgram } from "./encode.ts";
+import type { Program } from "./program.ts";
 import { programShape } from "./shape.ts";
 
 export type Precision = "f32" | "f64";
@@ -43,6 +44,7 @@ export interface TileSettings {
 export class ProgramTiles implements TileSource {
   private readonly settings: TileSettings;
   private readonly words: Slot;
+  private readonly workspace: Slot;
   private readonly blocks = new Map<string, Block>();
   private bytes = 0;
   private output: { readonly slot: Slot; readonly floats: number } | undefined;
@@ -67,6 +69,7 @@ export class ProgramTiles implements TileSource {
     const words = encodeProgram(program);
     this.words = backend.allocate(words.byteLength, "covariance program");
     backend.write(this.words, 0, words);
+    this.workspace = backend.allocate(16, "maps");
   }
 
   /**
@@ -112,10 +115,12 @@ export class ProgramTiles implements TileSource {
       rows,
       columns,
       ...programShape(program),
+      slices: 0,
+      sliceFloats: 0,
       diagonal: diagonal ? rowBegin - columnBegin : NO_DIAGONAL,
       lower: diagonal ? 1 : 0,
     };
-    const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.variances, slot];
+    const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.variances, slot, this.workspace];
     if (precision === "f64") backend.dispatch(covarianceF64, params, buffers);
     else backend.dispatch(covariance, params, buffers);
     const bytes = await backend.read(slot, 0, rows * columns * this.scalar);
@@ -144,6 +149,7 @@ export class ProgramTiles implements TileSource {
     for (const block of this.blocks.values()) this.release(block);
     this.blocks.clear();
     backend.free(this.words);
+    backend.free(this.workspace);
     if (this.output !== undefined) backend.free(this.output.slot);
   }
 
@@ -193,8 +199,10 @@ export class ProgramTiles implements TileSource {
     const params = {
       images: count,
       ...programShape(program),
+      slices: 0,
+      sliceFloats: 0,
     };
-    const buffers = [this.words, upload, block.table, block.variances];
+    const buffers = [this.words, upload, block.table, block.variances, this.workspace];
     if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
     else backend.dispatch(variance, params, buffers);
     backend.free(upload);

@@ -20,6 +20,8 @@ export interface BackendInfo {
   readonly threads: number;
   /** Largest buffer in bytes. */
   readonly maxBufferBytes: number;
+  /** Bytes of memory that a workgroup's lanes share; 0 on wasm. */
+  readonly workgroupBytes: number;
   readonly features: readonly string[];
 }
 

@@ -66,6 +66,24 @@ function apply(layer: LayerJson, maps: Maps): Maps {
   switch (layer.type) {
     case "serial":
       return (layer["layers"] as LayerJson[]).reduce((state, each) => apply(each, state), maps);
+    case "repeat":
+      return Array.from({ length: layer["times"] as number }).reduce<Maps>(
+        (state) => apply(layer["layer"] as LayerJson, state),
+        maps,
+      );
+    case "identity":
+      return maps;
+    case "sum":
+    case "mixture": {
+      const branches = (layer["layers"] as LayerJson[]).map((each) => apply(each, maps));
+      const proportions = (layer["proportions"] as number[] | undefined) ?? branches.map(() => 1);
+      const total = (pick: (branch: Maps) => Float64Array) =>
+        pick(branches[0] ?? maps).map((_, p) =>
+          branches.reduce((sum, branch, index) => sum + (proportions[index] ?? 0) * at(pick(branch), p), 0),
+        );
+      const { height, width } = branches[0] ?? maps;
+      return { height, width, xy: total(({ xy }) => xy), xx: total(({ xx }) => xx), yy: total(({ yy }) => yy) };
+    }
     case "conv": {
       const conv = layer as unknown as ConvJson;
       const one = (map: Float64Array) => convolve(conv, maps, map);
@@ -81,10 +99,23 @@ function apply(layer: LayerJson, maps: Maps): Maps {
     }
     case "relu": {
       const gain = layer["sqrt2"] === true ? 2 : 1;
-      const own = (map: Float64Array) => map.map((variance) => (gain * variance) / 2);
-      const xy = maps.xy.map((k, p) => gain * arccosine(k, at(maps.xx, p), at(maps.yy, p)));
-      return { ...maps, xy, xx: own(maps.xx), yy: own(maps.yy) };
+      return pointwise(maps, (k, a, b) => gain * arccosine(k, a, b));
     }
+    case "abs":
+      return pointwise(maps, (k, a, b) => 2 * arccosine(k, a, b) + 2 * arccosine(-k, a, b));
+    case "leakyRelu": {
+      const slope = layer["slope"] as number;
+      return pointwise(maps, (k, a, b) => (1 + slope * slope) * arccosine(k, a, b) - 2 * slope * arccosine(-k, a, b));
+    }
+    case "step": {
+      const gain = layer["sqrt2"] === true ? 2 : 1;
+      return pointwise(maps, (k, a, b) => {
+        if (a * b === 0) return 0;
+        return gain * (0.5 - Math.acos(Math.min(1, Math.max(-1, k / Math.sqrt(a) / Math.sqrt(b)))) / (2 * Math.PI));
+      });
+    }
+    case "erf":
+      return pointwise(maps, (k, a, b) => (2 / Math.PI) * Math.asin((2 * k) / Math.sqrt((1 + 2 * a) * (1 + 2 * b))));
     case "flatten": {
       const one = (map: Float64Array) => Float64Array.of(map.reduce((sum, value) => sum + value, 0) / map.length);
       return { height: 1, width: 1, xy: one(maps.xy), xx: one(maps.xx), yy: one(maps.yy) };
@@ -144,6 +175,17 @@ function convolve(conv: ConvJson, { height, width }: Place, map: Float64Array): 
     }
   }
   return Float64Array.from(out);
+}
+
+/** f(K(u, v), K(u, u), K(v, v)) at every pixel, for the pair and for each image with itself. */
+function pointwise(maps: Maps, f: (k: number, a: number, b: number) => number): Maps {
+  const own = (map: Float64Array) => map.map((variance) => f(variance, variance, variance));
+  return {
+    ...maps,
+    xy: maps.xy.map((k, p) => f(k, at(maps.xx, p), at(maps.yy, p))),
+    xx: own(maps.xx),
+    yy: own(maps.yy),
+  };
 }
 
 /** E[relu(u) relu(v)] for u, v jointly normal with covariance k and variances a, b (Cho and Saul 2009, eq. 6, over 2 pi). */

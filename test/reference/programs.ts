@@ -1,5 +1,5 @@
 /** Covariance programs written down by hand, for tests that need one without an architecture. */
-import type { ConvStep, Program, Step } from "../../sdk/covariance/program.ts";
+import type { ConvStep, Program, RectifierStep, Step } from "../../sdk/covariance/program.ts";
 
 export interface ConvOptions {
   readonly filter: readonly [number, number];
@@ -20,7 +20,7 @@ export type Layer =
  */
 export function programOf(input: readonly [number, number, number], layers: readonly Layer[]): Program {
   const [channels, height, width] = input;
-  const steps: Step[] = [{ kind: "input", channels, height, width, scale: 1 / channels }];
+  const steps: Step[] = [{ kind: "input", to: 0, channels, height, width, scale: 1 / channels }];
   let size: readonly [number, number] = [height, width];
   let tablePixels = 0;
   let mapPixels = height * width;
@@ -30,15 +30,21 @@ export function programOf(input: readonly [number, number, number], layers: read
       steps.push(step);
       size = [step.outHeight, step.outWidth];
     } else if (layer.layer === "relu") {
-      steps.push({ kind: "relu", height: size[0], width: size[1], scale: 1, table: tablePixels });
+      steps.push(relu(size, tablePixels));
       tablePixels += size[0] * size[1];
     } else {
-      steps.push({ kind: "mean", height: size[0], width: size[1], weight: 1.3, bias: 0.2 });
+      steps.push({ kind: "mean", from: 0, to: 0, height: size[0], width: size[1], weight: 1.3, bias: 0.2 });
       size = [1, 1];
     }
     mapPixels = Math.max(mapPixels, size[0] * size[1]);
   }
-  return { steps, imageFloats: channels * height * width, tablePixels, mapPixels, exponent: 0 };
+  return { steps, slots: 1, imageFloats: channels * height * width, tablePixels, mapPixels, exponent: 0 };
+}
+
+const PLACE = { from: 0, to: 0, accumulate: false } as const;
+
+function relu([height, width]: readonly [number, number], table: number): RectifierStep {
+  return { kind: "rectifier", ...PLACE, height, width, positive: 0.5, negative: 0, curve: 1, table };
 }
 
 function convolution([inHeight, inWidth]: readonly [number, number], options: ConvOptions): ConvStep {
@@ -57,6 +63,7 @@ function convolution([inHeight, inWidth]: readonly [number, number], options: Co
   const horizontal = along(inWidth, filterWidth, strideWidth, dilationWidth);
   return {
     kind: "conv",
+    ...PLACE,
     inHeight,
     inWidth,
     outHeight: vertical.out,
@@ -80,14 +87,14 @@ function convolution([inHeight, inWidth]: readonly [number, number], options: Co
  */
 export function convnetGp(layers = 7): Program {
   const scale = 2 ** -6;
-  const steps: Step[] = [{ kind: "input", channels: 1, height: 28, width: 28, scale: 1 }];
+  const steps: Step[] = [{ kind: "input", to: 0, channels: 1, height: 28, width: 28, scale: 1 }];
   for (let layer = 0; layer < layers; layer++) {
     const conv = convolution([28, 28], { filter: [7, 7], padding: "same", weightVariance: 2.79 * 49 });
     steps.push({ ...conv, weight: conv.weight * scale, bias: 7.86 * scale ** (layer + 1) });
-    steps.push({ kind: "relu", height: 28, width: 28, scale: 1, table: layer * 784 });
+    steps.push(relu([28, 28], layer * 784));
   }
-  steps.push({ kind: "mean", height: 28, width: 28, weight: 2.79, bias: 7.86 * scale ** layers });
-  return { steps, imageFloats: 784, tablePixels: layers * 784, mapPixels: 784, exponent: 6 * layers };
+  steps.push({ kind: "mean", from: 0, to: 0, height: 28, width: 28, weight: 2.79, bias: 7.86 * scale ** layers });
+  return { steps, slots: 1, imageFloats: 784, tablePixels: layers * 784, mapPixels: 784, exponent: 6 * layers };
 }
 
 /** Random generator of tests: 32 bits of state, uniform in [0, 1). */

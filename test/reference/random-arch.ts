@@ -3,6 +3,7 @@ import type { LayerJson } from "../../sdk/arch/layer.ts";
 import { positions } from "./arch.ts";
 
 type Random = () => number;
+type Size = readonly [height: number, width: number];
 
 export interface RandomCase {
   readonly arch: LayerJson;
@@ -26,16 +27,21 @@ function bias(random: Random): number {
   return random() < 0.4 ? 0 : random();
 }
 
-function relu(random: Random): LayerJson {
-  return { type: "relu", sqrt2: random() < 0.5 };
-}
-
 function dense(random: Random): LayerJson {
   return { type: "dense", weightVariance: weight(random), biasVariance: bias(random) };
 }
 
+/**
+ * Mostly relu. No steps, whose float32 kernels lose digits where images are alike, and slopes that keep a sum's terms of
+ * one sign.
+ */
+function nonlinearity(random: Random): LayerJson {
+  if (random() < 0.6) return { type: "relu", sqrt2: random() < 0.5 };
+  return oneOf<LayerJson>(random, [{ type: "abs" }, { type: "leakyRelu", slope: -random() }, { type: "erf" }]);
+}
+
 /** A convolution that leaves at least a pixel of h x w. */
-function conv(random: Random, height: number, width: number): { layer: LayerJson; height: number; width: number } {
+function conv(random: Random, [height, width]: Size): { layer: LayerJson; size: Size } {
   for (;;) {
     const pair = (from: number, to: number): [number, number] => [whole(random, from, to), whole(random, from, to)];
     const settings = {
@@ -48,28 +54,82 @@ function conv(random: Random, height: number, width: number): { layer: LayerJson
     };
     const [high, wide] = [positions(height, 0, settings).length, positions(width, 1, settings).length];
     if (high === 0 || wide === 0) continue;
-    return { layer: { type: "conv", ...settings }, height: high, width: wide };
+    return { layer: { type: "conv", ...settings }, size: [high, wide] };
   }
 }
 
-/** Up to six convolutions with or without relus, or a dense network on vectors. */
+/** Layers that keep the size of the map: convolutions with stride 1 and "same", nonlinearities, branches. */
+function keeping(random: Random, depth: number): LayerJson {
+  const length = whole(random, 1, 3);
+  const layers = Array.from({ length }, (): LayerJson => {
+    const draw = random();
+    if (depth > 0 && draw < 0.35) return branches(random, () => keeping(random, depth - 1));
+    if (draw < 0.7) {
+      const filter = [whole(random, 1, 4), whole(random, 1, 4)];
+      const geometry = { filter, stride: [1, 1], dilation: [1, 1], padding: "same" };
+      return { type: "conv", ...geometry, weightVariance: weight(random), biasVariance: bias(random) };
+    }
+    return nonlinearity(random);
+  });
+  return { type: "serial", layers };
+}
+
+/** Two or three branches, one of them often the identity, added or mixed. */
+function branches(random: Random, branch: () => LayerJson): LayerJson {
+  const layers = Array.from({ length: whole(random, 1, 2) }, branch);
+  layers.splice(whole(random, 0, layers.length), 0, random() < 0.7 ? { type: "identity" } : branch());
+  if (random() < 0.7) return { type: "sum", layers };
+  const shares = layers.map(() => 0.1 + random());
+  const total = shares.reduce((sum, share) => sum + share, 0);
+  return { type: "mixture", proportions: shares.map((share) => share / total), layers };
+}
+
+/** Branches whose first layer is the same strided convolution, with variances of its own in each. */
+function strided(random: Random, size: Size): { layer: LayerJson; size: Size } {
+  const { layer, size: out } = conv(random, size);
+  const own = (): LayerJson => ({ ...layer, weightVariance: weight(random), biasVariance: bias(random) });
+  const branch = (): LayerJson => ({ type: "serial", layers: [own(), keeping(random, 0)] });
+  return { layer: { type: "sum", layers: [own(), branch(), ...(random() < 0.3 ? [branch()] : [])] }, size: out };
+}
+
+/** Convolutions, nonlinearities and branches, up to six in a row, or a dense network on vectors. */
 export function randomCase(random: Random): RandomCase {
-  const layers: LayerJson[] = random() < 0.2 ? [relu(random)] : [];
+  const { arch, shape } = anyCase(random);
+  const text = JSON.stringify(arch);
+  if (!text.includes('"erf"')) return { arch, shape };
+  // Where erf saturates, its covariance is ill-conditioned: an error e of K is one of e sqrt(K) of asin.
+  const tamed = JSON.parse(text, (key, value: unknown) =>
+    key === "weightVariance" && typeof value === "number" ? Math.min(5, Math.max(0.2, value)) : value,
+  ) as LayerJson;
+  return { arch: tamed, shape };
+}
+
+function anyCase(random: Random): RandomCase {
+  const layers: LayerJson[] = random() < 0.2 ? [nonlinearity(random)] : [];
   if (random() < 0.2) {
-    for (let i = whole(random, 1, 4); i > 0; i--) layers.push(dense(random), ...(random() < 0.8 ? [relu(random)] : []));
+    for (let i = whole(random, 1, 4); i > 0; i--) {
+      const layer = dense(random);
+      layers.push(random() < 0.3 ? branches(random, () => ({ type: "serial", layers: [layer] })) : layer);
+      if (random() < 0.8) layers.push(nonlinearity(random));
+    }
     return { arch: { type: "serial", layers }, shape: [whole(random, 1, 60)] };
   }
   const shape = [oneOf(random, [1, 3, 5]), whole(random, 1, 13), whole(random, 1, 13)] as const;
-  let [, height, width] = shape;
+  let size: Size = [shape[1], shape[2]];
   for (let i = whole(random, 1, 6); i > 0; i--) {
-    const next = conv(random, height, width);
-    ({ height, width } = next);
-    layers.push(next.layer);
-    while (random() < 0.6) layers.push(relu(random));
+    const draw = random();
+    if (draw < 0.25) layers.push(branches(random, () => keeping(random, 1)));
+    else if (draw < 0.3) layers.push({ type: "repeat", times: whole(random, 1, 3), layer: keeping(random, 1) });
+    else {
+      const next = draw < 0.45 ? strided(random, size) : conv(random, size);
+      ({ size } = next);
+      layers.push(next.layer);
+    }
+    while (random() < 0.6) layers.push(nonlinearity(random));
   }
   layers.push({ type: "flatten" });
   if (random() < 0.8) layers.push(dense(random));
-  if (random() < 0.3) layers.push(relu(random), ...(random() < 0.5 ? [dense(random)] : []));
+  if (random() < 0.3) layers.push(nonlinearity(random), ...(random() < 0.5 ? [dense(random)] : []));
   return { arch: { type: "serial", layers }, shape };
 }
 

@@ -2,7 +2,8 @@
  * The interpreters of covariance programs, in float32 and (on wasm) in float64, against the plain one in `reference.ts`.
  * A covariance case runs its variance kernel first, whose table no one else can read.
  */
-import { encodeProgram, type Program } from "../../covariance/program.ts";
+import { encodeProgram } from "../../covariance/encode.ts";
+import type { Program } from "../../covariance/program.ts";
 import { programShape } from "../../covariance/shape.ts";
 import type { Backend } from "../backend.ts";
 import { covarianceF64, varianceF64 } from "../kernels/covariance-f64.ts";
@@ -61,8 +62,8 @@ function image(program: Program, images: Float32Array, index: number): Float32Ar
 }
 
 function varianceLaunch(precision: Precision, program: Program, images: number, which: string): Launch {
-  const params = { ...programShape(program), images };
-  return launch(precision.variance, params, ["program", which, `${which} table`, `${which} variances`]);
+  const params = { ...programShape(program), images, slices: 0, sliceFloats: 0 };
+  return launch(precision.variance, params, ["program", which, `${which} table`, `${which} variances`, "workspace"]);
 }
 
 function varianceCase(
@@ -82,6 +83,7 @@ function varianceCase(
       x: pixels(precision, images),
       "x table": precision.tableBytes(backend, count, program),
       "x variances": precision.bytes * count,
+      workspace: 16,
     },
     launches: [varianceLaunch(precision, program, count, "x")],
     outputs: ["x variances"],
@@ -122,7 +124,7 @@ function covarianceCase(
   const wanted = sample(random, rows * columns, CHECKED).filter((place) => {
     return !lower || (place % columns) - Math.floor(place / columns) <= diagonal;
   });
-  const params = { ...programShape(program), rows, columns, diagonal, lower: lower ? 1 : 0 };
+  const params = { ...programShape(program), rows, columns, diagonal, lower: lower ? 1 : 0, slices: 0, sliceFloats: 0 };
   const marks = [diagonal === NO_DIAGONAL ? "" : `, diagonal ${diagonal}`, lower ? ", lower" : ""].join("");
   return {
     name: `${name}, ${rows} x ${columns} pairs${marks}`,
@@ -135,9 +137,12 @@ function covarianceCase(
       "x variances": precision.bytes * rows,
       "y variances": precision.bytes * columns,
       output: precision.bytes * rows * columns,
+      workspace: 16,
     },
     setup: [varianceLaunch(precision, program, rows, "x"), varianceLaunch(precision, program, columns, "y")],
-    launches: [launch(precision.covariance, params, ["program", "x table", "y table", "x variances", "output"])],
+    launches: [
+      launch(precision.covariance, params, ["program", "x table", "y table", "x variances", "output", "workspace"]),
+    ],
     outputs: ["output"],
     loose: lower,
     check: (output) => {

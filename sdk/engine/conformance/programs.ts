@@ -1,5 +1,6 @@
 /** The covariance programs that the suite runs, and images for them. It looks up to `arch` for their architectures. */
-import { compile, conv, dense, flatten, relu, serial, type Arch } from "../../arch/arch.ts";
+import { abs, compile, conv, dense, erf, flatten, identity, leakyRelu, type Arch } from "../../arch/arch.ts";
+import { mixture, relu, repeat, resnetBlock, serial, step, sum } from "../../arch/arch.ts";
 import type { Shape } from "../../arch/layer.ts";
 import { preset } from "../../arch/presets.ts";
 import type { Program } from "../../covariance/program.ts";
@@ -81,6 +82,70 @@ export function testPrograms(): TestProgram[] {
       "linear layers only",
       [1, 6, 6],
       serial(conv({ filter: 3, ...plain }), conv({ filter: 3, ...bias }), ...readout),
+    ),
+    named(
+      "sums behind the relu",
+      [1, 9, 12],
+      serial(repeat(3, sum(identity(), serial(conv({ filter: 4, ...bias }), relu()))), conv({ filter: 3 }), ...readout),
+    ),
+    named(
+      "residual blocks, projected and strided",
+      [3, 13, 10],
+      serial(
+        conv({ filter: 3, ...plain }),
+        resnetBlock({ projection: true }),
+        resnetBlock(),
+        resnetBlock({ projection: true, stride: 2 }),
+        resnetBlock(),
+        conv({ filter: [7, 5], padding: "valid", ...plain }),
+        relu(),
+        conv({ filter: 1 }),
+      ),
+    ),
+    named(
+      "branches that read the input of the sum late",
+      [2, 8, 8],
+      serial(
+        conv({ filter: 3, ...bias }),
+        sum(
+          serial(conv({ filter: 3, ...plain }), relu()),
+          identity(),
+          sum(identity(), serial(relu(), conv({ filter: [2, 3], ...bias }))),
+          relu(),
+        ),
+        ...readout,
+      ),
+    ),
+    named(
+      "a mixture of all nonlinearities",
+      [1, 7, 9],
+      serial(
+        conv({ filter: 3, ...bias }),
+        mixture([0.125, 0.125, 0.25, 0.25, 0.25], identity(), relu(), abs(), leakyRelu({ slope: 0.3 }), erf()),
+        conv({ filter: 3, ...bias }),
+        erf(),
+        conv({ filter: 2, ...plain }),
+        leakyRelu({ slope: 0.01 }),
+        conv({ filter: 3, ...bias }),
+        abs(),
+        ...readout,
+      ),
+    ),
+    named(
+      "erf without biases, strided",
+      [3, 11, 8],
+      serial(
+        conv({ filter: 5, stride: 2, weightVariance: 0.05 }),
+        erf(),
+        conv({ filter: 3, ...plain }),
+        erf(),
+        ...readout,
+      ),
+    ),
+    named(
+      "steps",
+      [1, 8, 8],
+      serial(conv({ filter: 3, ...plain }), step(), conv({ filter: 3, ...bias }), step({ sqrt2: true }), ...readout),
     ),
     named(
       "variances that grow out of float32's range",

@@ -3,11 +3,13 @@
  *
  * `variance` runs a program on each image paired with itself: K(x, x), and the per-image *table* that `covariance`
  * reads. A table's layout is each backend's own, chosen for its memory system (see the head of `assembly/variance.ts`
- * and of `shaders/variance.wgsl`); it holds the image itself and the standard deviations before every relu.
- * `covariance` runs the program on a tile of pairs, fused: one pair's map never leaves workgroup memory or L1.
+ * and of `shaders/variance.wgsl`); it holds the image itself and the variances before every nonlinearity.
+ * `covariance` runs the program on a tile of pairs, fused: one pair's maps never leave workgroup memory or L1, unless
+ * they are too large for it. Then they stand in a *workspace* in the backend's memory, which the caller allocates as
+ * `workspaceFor` says.
  */
 import { WidefieldError } from "../../errors.ts";
-import type { BackendName } from "../backend.ts";
+import type { BackendInfo, BackendName } from "../backend.ts";
 import { d, defineKernel, type Geometry, type WorkgroupLimits } from "../schema.ts";
 
 /** `diagonal` of a tile in which no image meets itself. */
@@ -27,13 +29,20 @@ export function tableFloats(backend: BackendName, images: number, imageFloats: n
   return webgpuTableFloats(images, imageFloats, tablePixels);
 }
 
-/** Floats of the webgpu table of `images` images: per image its pixels, then s for every relu pixel. */
+/** Floats of the webgpu table of `images` images: per image its pixels, then one float for every pixel before a nonlinearity. */
 export function webgpuTableFloats(images: number, imageFloats: number, tablePixels: number): number {
   return images * (imageFloats + tablePixels);
 }
 
+/** Bits of a program's `nonlinearities`. */
+export const NONLINEARITIES = { rectifier: 1, step: 2, erf: 4 } as const;
+
 /** What the shaders are cut to; `programShape` in `sdk/covariance/shape.ts` derives it. The wasm kernels ignore it. */
 const shape = {
+  /** Maps that are live at once. */
+  slots: d.u32,
+  /** Maps that the line layout keeps in workgroup memory beside the one in its registers. */
+  places: d.u32,
   /** Pixels of the largest map. */
   mapPixels: d.u32,
   /** Pixels of the largest map between the two passes of a convolution. */
@@ -43,7 +52,15 @@ const shape = {
   /** Filter length and leading padding of the window sums that get unrolled code; box = 0: none. */
   box: d.u32,
   boxPad: d.u32,
+  /** Sum of the NONLINEARITIES that the program has: code for others is not compiled. */
+  nonlinearities: d.u32,
+  /** Slices of `workspace`, and the floats of one; 0: maps stay in workgroup memory, or in a wasm thread's scratch. `workspaceFor` gives both. */
+  slices: d.u32,
+  sliceFloats: d.u32,
 };
+
+/** Where maps stand that are too large for fast memory: one slice for each pair that is worked on at a time. */
+const workspace = { name: "workspace", access: "readwrite", element: "f32" } as const;
 
 /** Most lanes of a workgroup that takes a pixel a lane: more would idle on small maps. A power of two. */
 const PIXEL_LANES = 128;
@@ -57,20 +74,78 @@ function unfold(workgroups: number): readonly [number, number, number] {
   return [Math.min(workgroups, 65535), Math.ceil(workgroups / 65535), 1];
 }
 
-function pixelConstants(
-  { mapPixels, sumPixels }: { readonly mapPixels: number; readonly sumPixels: number },
-  limits: WorkgroupLimits,
-): Record<string, number> {
-  const bytes = 4 * (mapPixels + sumPixels);
-  if (bytes > limits.storageBytes) {
+/** What a program's maps take: the part of its shape that decides where they stand. */
+interface MapSizes {
+  readonly slots: number;
+  readonly mapPixels: number;
+  readonly sumPixels: number;
+}
+
+interface PixelShape extends MapSizes, Workspace {
+  readonly nonlinearities: number;
+}
+
+/** Floats of a pair's maps with a pixel a lane: see shaders/pixel-maps.wgsl. */
+function mapFloats({ slots, mapPixels, sumPixels }: MapSizes): number {
+  return slots * mapPixels + sumPixels;
+}
+
+/** Whether these maps fit in workgroup memory beside the lanes' shares of a mean. */
+function fitsWorkgroup(sizes: MapSizes, workgroupBytes: number): boolean {
+  return 4 * (mapFloats(sizes) + PIXEL_LANES) <= workgroupBytes;
+}
+
+/** `workspace` of the kernels: `slices` pieces of `sliceFloats` floats; 0 where none is needed. */
+export interface Workspace {
+  readonly slices: number;
+  readonly sliceFloats: number;
+}
+
+/** Enough workgroups for the largest GPUs, eight for each of 132 multiprocessors; a software adapter has a few cores. */
+const HARDWARE_SLICES = 1056;
+const SOFTWARE_SLICES = 16;
+/** Above this, fewer slices: it bounds what a job's memory holds beside tables, and what of it a cache can keep. */
+const WORKSPACE_BYTES = 2 ** 27;
+
+/** The workspace for a program's maps on a backend. What it takes, the caller counts into its memory. */
+export function workspaceFor(info: BackendInfo, sizes: MapSizes): Workspace {
+  if (info.backend === "wasm" || fitsWorkgroup(sizes, info.workgroupBytes)) return { slices: 0, sliceFloats: 0 };
+  const sliceFloats = mapFloats(sizes);
+  const most = info.software ? SOFTWARE_SLICES : HARDWARE_SLICES;
+  const affordable = Math.max(1, Math.floor(WORKSPACE_BYTES / (4 * sliceFloats)));
+  const slices = Math.min(most, affordable, Math.floor(info.maxBufferBytes / (4 * sliceFloats)));
+  return { slices, sliceFloats };
+}
+
+/** Which nonlinearities get code. */
+function branches(nonlinearities: number): Record<string, number> {
+  const has = (bit: number): number => (nonlinearities & bit ? 1 : 0);
+  return {
+    HAS_RECTIFIER: has(NONLINEARITIES.rectifier),
+    HAS_STEP: has(NONLINEARITIES.step),
+    HAS_ERF: has(NONLINEARITIES.erf),
+  };
+}
+
+/** A pixel a lane, `items` images or pairs: a workgroup for each, or for each slice of the workspace. */
+function pixelGeometry(items: number, shape: PixelShape, limits: WorkgroupLimits): Geometry {
+  const { slices, nonlinearities } = shape;
+  const floats = mapFloats(shape);
+  if (slices === 0 && !fitsWorkgroup(shape, limits.storageBytes)) {
+    const bytes = 4 * floats;
     throw new WidefieldError(
       "E_MEMORY",
-      `maps of ${mapPixels} pixels need ${bytes} bytes of workgroup memory, and this GPU grants ${limits.storageBytes}: ` +
-        `use the wasm backend for images of this size`,
+      `maps of ${shape.mapPixels} pixels need ${bytes} bytes, more than the ${limits.storageBytes} of a workgroup's ` +
+        `memory, and no workspace was given for them: use the wasm backend for images of this size`,
       { details: { neededBytes: bytes, availableBytes: limits.storageBytes } },
     );
   }
-  return { MAP: mapPixels, SUMS: sumPixels, LANES: Math.min(PIXEL_LANES, limits.preferred) };
+  const constants = {
+    FLOATS: slices > 0 ? 0 : floats,
+    LANES: Math.min(PIXEL_LANES, limits.preferred),
+    ...branches(nonlinearities),
+  };
+  return { workgroups: slices > 0 ? [Math.min(items, slices), 1, 1] : unfold(items), constants };
 }
 
 export const variance = defineKernel({
@@ -87,47 +162,49 @@ export const variance = defineKernel({
     { name: "images", access: "read", element: "f32" },
     { name: "table", access: "write", element: "f32" },
     { name: "variances", access: "write", element: "f32" },
+    workspace,
   ],
-  geometry: (params, limits) => ({
-    workgroups: unfold(params.images),
-    constants: pixelConstants(params, limits),
-  }),
+  geometry: (params, limits) => pixelGeometry(params.images, params, limits),
   split: ({ images }) => ({ items: Math.ceil(images / WASM_LANES), grain: 1 }),
 });
 
-interface CovarianceShape {
+interface CovarianceShape extends PixelShape {
   readonly rows: number;
   readonly columns: number;
-  readonly mapPixels: number;
-  readonly sumPixels: number;
+  readonly places: number;
   readonly line: number;
   readonly box: number;
   readonly boxPad: number;
 }
 
-/** A line a lane where a map's lines fit in registers, else a pixel a lane. Never depends on the tile's size. */
+/**
+ * A line a lane where a map's lines fit in registers and a pair's maps in workgroup memory, else a pixel a lane. Never
+ * depends on the tile's size.
+ *
+ * A pixel a lane, too, for steps (Heaviside's): their slope at cosine 1 is infinite, so that equal pixels of two images
+ * come out right only if covariances and variances were rounded alike, and variances are computed with a pixel a lane.
+ */
 function covarianceGeometry(params: CovarianceShape, limits: WorkgroupLimits): Geometry {
-  const { rows, columns, line } = params;
+  const { rows, columns, line, places, nonlinearities } = params;
   // An odd pitch keeps both directions of the transpose free of bank conflicts; one more than the line holds a zero.
   const pitch = line + 1 + (line % 2);
+  // How many pairs share a workgroup changes what they share, not how many fit on a multiprocessor.
   const pairs = Math.min(
     Math.max(1, Math.floor(limits.preferred / line)),
-    Math.floor(limits.storageBytes / (4 * line * pitch)),
+    Math.floor(limits.storageBytes / (4 * (1 + places) * line * pitch)),
   );
-  if (line > LONGEST_LINE || pairs === 0) {
-    return {
-      workgroups: unfold(rows * columns),
-      constants: pixelConstants(params, limits),
-      shader: "covariance-pixels",
-    };
+  if (line > LONGEST_LINE || pairs === 0 || (nonlinearities & NONLINEARITIES.step) !== 0) {
+    return { ...pixelGeometry(rows * columns, params, limits), shader: "covariance-pixels" };
   }
   const unrolled = params.box > 1 && params.box <= LONGEST_BOX;
   const constants = {
     LINE: line,
     PITCH: pitch,
     PAIRS: pairs,
+    PLACES: places,
     BOX: unrolled ? params.box : 0,
     BOX_PAD: unrolled ? params.boxPad : 0,
+    ...branches(nonlinearities),
   };
   return { workgroups: unfold(rows * Math.ceil(columns / pairs)), constants };
 }
@@ -154,6 +231,7 @@ export const covariance = defineKernel({
     { name: "variances", access: "read", element: "f32" },
     /** rows x columns, row-major. */
     { name: "output", access: "write", element: "f32" },
+    workspace,
   ],
   geometry: covarianceGeometry,
   split: ({ rows, columns }) => ({ items: Math.ceil(columns / WASM_LANES) * Math.ceil(rows / 16), grain: 1 }),

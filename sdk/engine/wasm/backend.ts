@@ -98,11 +98,10 @@ export class WasmBackend implements Backend {
   ) {
     this.memory = memory;
     this.workers = workers;
-    // Static data ends below one page: the build has a few constants and no heap.
-    this.control = PAGE;
+    this.control = layout.CONTROL_BEGIN;
     this.ring = this.control + layout.CONTROL_BYTES;
-    this.scratch = this.ring + layout.RING_CAPACITY * layout.COMMAND_BYTES;
-    this.allocator = new WasmAllocator(memory, this.scratch + threads * layout.SCRATCH_BYTES, limit);
+    this.scratch = layout.SCRATCH_BEGIN;
+    this.allocator = new WasmAllocator(memory, layout.fixedBytes(threads), limit);
     if (workers.length === 0) {
       const instance = new WebAssembly.Instance(module, { env: { memory } });
       this.execute = instance.exports["execute"] as Execute;
@@ -113,6 +112,7 @@ export class WasmBackend implements Backend {
       software: false,
       threads,
       maxBufferBytes: limit,
+      workgroupBytes: 0,
       features: [
         "simd",
         ...(variant === "single" ? [] : ["threads"]),

@@ -38,7 +38,13 @@ export const SPINS = 4000;
 /** Packing buffers of the matrix kernels and the maps of one covariance program. */
 export const SCRATCH_BYTES = 4 * 1024 * 1024;
 
+/** The first byte behind unused memory and static data, which end below one page: the build has a few constants and no heap. */
+export const CONTROL_BEGIN = 65536;
+
+/** The first thread's scratch; the others' follow. */
+export const SCRATCH_BEGIN = CONTROL_BEGIN + CONTROL_BYTES + RING_CAPACITY * COMMAND_BYTES;
+
 /** Bytes in front of the buffers: a page of static data, the queue, and every thread's scratch. */
 export function fixedBytes(threads: number): number {
-  return 65536 + CONTROL_BYTES + RING_CAPACITY * COMMAND_BYTES + threads * SCRATCH_BYTES;
+  return SCRATCH_BEGIN + threads * SCRATCH_BYTES;
 }

@@ -100,6 +100,7 @@ export class WebGpuBackend implements Backend {
       software: found.software,
       threads: 1,
       maxBufferBytes: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize),
+      workgroupBytes: this.#limits.storageBytes,
       features: [...device.features].sort(),
     };
     this.#faults = new Faults(device, found.name);

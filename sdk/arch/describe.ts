@@ -1,0 +1,79 @@
+/** What an architecture is, for people to read: its layers with their shapes, and what its kernel costs. */
+import { programCost, type ProgramCost } from "../covariance/cost.ts";
+import { stepSize, type Step } from "../covariance/program.ts";
+import { archToJson, compile, type Arch } from "./arch.ts";
+import type { Layer, LayerJson, Shape } from "./layer.ts";
+import { Mixture } from "./mixture.ts";
+import { Repeat } from "./repeat.ts";
+import { Serial } from "./serial.ts";
+import { Sum } from "./sum.ts";
+
+export interface LayerRow {
+  /** How many layers this one is inside of. */
+  readonly depth: number;
+  readonly title: string;
+  /** Shape of the output; of what is repeated, the first time. */
+  readonly shape: Shape;
+}
+
+export interface StepRow {
+  /** "conv 7x7", "rectifier". */
+  readonly title: string;
+  /** Slots, as "0 > 1"; "+" where the result is added to what is there. */
+  readonly route: string;
+  readonly size: readonly [height: number, width: number];
+  readonly operations: number;
+}
+
+export interface ArchDescription {
+  readonly input: Shape;
+  readonly layers: readonly LayerRow[];
+  /** Steps of the covariance program. */
+  readonly steps: readonly StepRow[];
+  /** Maps of a pair that are live at once. */
+  readonly liveMaps: number;
+  /** Pixels of the largest map. */
+  readonly mapPixels: number;
+  readonly cost: ProgramCost;
+  readonly arch: LayerJson;
+}
+
+/** Throws E_SHAPE where the architecture does not fit inputs of this shape. */
+export function describeArch(arch: Arch, input: Shape): ArchDescription {
+  const program = compile(arch, input);
+  const cost = programCost(program);
+  return {
+    input,
+    layers: layerRows(arch, input, 0),
+    steps: program.steps.map((step, index) => stepRow(step, cost.operationsOfSteps[index] ?? 0)),
+    liveMaps: program.slots,
+    mapPixels: program.mapPixels,
+    cost,
+    arch: archToJson(arch),
+  };
+}
+
+function layerRows(layer: Layer, input: Shape, depth: number): LayerRow[] {
+  const own = { depth, title: layer.title, shape: layer.shape(input) };
+  if (layer instanceof Serial) return [own, ...chainRows(layer.layers, input, depth + 1)];
+  if (layer instanceof Repeat) return [own, ...layerRows(layer.layer, input, depth + 1)];
+  if (layer instanceof Sum || layer instanceof Mixture)
+    return [own, ...layer.layers.flatMap((branch) => layerRows(branch, input, depth + 1))];
+  return [own];
+}
+
+function chainRows(layers: readonly Layer[], input: Shape, depth: number): LayerRow[] {
+  let shape = input;
+  return layers.flatMap((layer) => {
+    const rows = layerRows(layer, shape, depth);
+    shape = layer.shape(shape);
+    return rows;
+  });
+}
+
+function stepRow(step: Step, operations: number): StepRow {
+  const from = step.kind === "input" ? "images" : String(step.from);
+  const adds = "accumulate" in step && step.accumulate ? " +" : "";
+  const title = step.kind === "conv" ? `conv ${step.filterHeight}x${step.filterWidth}` : step.kind;
+  return { title, route: `${from} > ${step.to}${adds}`, size: stepSize(step).out, operations };
+}

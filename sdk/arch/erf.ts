@@ -1,0 +1,35 @@
+/**
+ * erf: the error function, a sigmoid from -1 to 1.
+ *
+ *     K' = 2/pi asin(2 K / sqrt((1 + 2 K(x, x)) (1 + 2 K(y, y))))
+ *
+ * (Williams 1997, "Computing with infinite networks", eq. 11).
+ */
+import * as z from "zod";
+import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
+
+export const erfSchema = z.strictObject({ type: z.literal("erf") });
+
+export class Erf implements Layer {
+  readonly type = "erf";
+  readonly title = "erf";
+  readonly weighted = false;
+
+  shape(input: Shape): Shape {
+    return input;
+  }
+
+  covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
+    return program.erf(map);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.activate(x, "erf");
+  }
+
+  toJSON(): LayerJson {
+    return { type: this.type };
+  }
+}

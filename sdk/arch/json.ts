@@ -1,0 +1,75 @@
+/** From JSON to architectures, by the layers' `type`. */
+import { messageOf, WidefieldError } from "../errors.ts";
+import { Abs, absSchema } from "./abs.ts";
+import { Conv, convSchema } from "./conv.ts";
+import { Dense, denseSchema } from "./dense.ts";
+import { Erf, erfSchema } from "./erf.ts";
+import { Flatten, flattenSchema } from "./flatten.ts";
+import { Identity, identitySchema } from "./identity.ts";
+import type { Layer } from "./layer.ts";
+import { LeakyRelu, leakyReluSchema } from "./leaky-relu.ts";
+import { Mixture, mixtureSchema } from "./mixture.ts";
+import { Relu, reluSchema } from "./relu.ts";
+import { Repeat, repeatSchema } from "./repeat.ts";
+import { makeResnet, makeResnetBlock } from "./resnet.ts";
+import { branchesSchema, parse } from "./schema.ts";
+import { Serial } from "./serial.ts";
+import { Step, stepSchema } from "./step.ts";
+import { Sum } from "./sum.ts";
+
+/** From an object's JSON form to a layer, by its `type`. `path` names the place for messages. */
+const readers: Readonly<Record<string, (json: unknown, path: string) => Layer>> = {
+  serial: (json, path) => new Serial(readLayers(parse(branchesSchema("serial"), json, path).layers, path)),
+  sum: (json, path) => new Sum(readLayers(parse(branchesSchema("sum"), json, path).layers, path)),
+  mixture: (json, path) => {
+    const { proportions, layers } = parse(mixtureSchema, json, path);
+    return new Mixture(proportions, readLayers(layers, path));
+  },
+  repeat: (json, path) => {
+    const { times, layer } = parse(repeatSchema, json, path);
+    return new Repeat(times, readLayer(layer, `${path}.layer`));
+  },
+  resnet: makeResnet,
+  resnetBlock: makeResnetBlock,
+  conv: (json, path) => new Conv(parse(convSchema, json, path)),
+  dense: (json, path) => new Dense(parse(denseSchema, json, path)),
+  flatten: (json, path) => plain(parse(flattenSchema, json, path), new Flatten()),
+  identity: (json, path) => plain(parse(identitySchema, json, path), new Identity()),
+  relu: (json, path) => new Relu(parse(reluSchema, json, path)),
+  leakyRelu: (json, path) => new LeakyRelu(parse(leakyReluSchema, json, path)),
+  abs: (json, path) => plain(parse(absSchema, json, path), new Abs()),
+  step: (json, path) => new Step(parse(stepSchema, json, path)),
+  erf: (json, path) => plain(parse(erfSchema, json, path), new Erf()),
+};
+
+/** A layer without settings, once its JSON has been checked. */
+function plain(_checked: { readonly type: string }, layer: Layer): Layer {
+  return layer;
+}
+
+function readLayers(layers: readonly unknown[], path: string): Layer[] {
+  return layers.map((layer, index) => readLayer(layer, `${path}.layers[${index}]`));
+}
+
+function readLayer(json: unknown, path: string): Layer {
+  const type = typeof json === "object" && json !== null && "type" in json ? json.type : undefined;
+  const reader = typeof type === "string" && Object.hasOwn(readers, type) ? readers[type] : undefined;
+  if (reader === undefined) {
+    const known = Object.keys(readers).join(", ");
+    const what = type === undefined ? "has no type" : `is of unknown type ${JSON.stringify(type)}`;
+    throw new WidefieldError("E_CONFIG", `${path} ${what}; layers are ${known}`, { details: { path } });
+  }
+  return reader(json, path);
+}
+
+/** An architecture from its JSON form (an object, or text). Throws E_CONFIG, naming the layer and the field. */
+export function archFromJson(json: unknown): Layer {
+  if (typeof json !== "string") return readLayer(json, "architecture");
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(json);
+  } catch (cause) {
+    throw new WidefieldError("E_CONFIG", `the architecture is not JSON: ${messageOf(cause)}`, { cause });
+  }
+  return readLayer(parsed, "architecture");
+}

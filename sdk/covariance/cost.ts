@@ -1,0 +1,65 @@
+/** What a program costs per pair of images: arithmetic to compare rates with, and bytes of state. */
+import { isNonlinearity, stepSize, type ConvStep, type Program, type Step } from "./program.ts";
+import { programShape } from "./shape.ts";
+
+export interface ProgramCost {
+  /** Additions, products and square roots of one pair, as the fast kernels do them. */
+  readonly operations: number;
+  /** The same of each step. */
+  readonly operationsOfSteps: readonly number[];
+  /** Nonlinearities taken, over all pixels and layers. */
+  readonly nonlinearities: number;
+  /** Bytes of one pair's maps in float32: what has to fit into workgroup memory, and four times that into L1. */
+  readonly mapBytes: number;
+  /** Bytes of one image and its standard deviations in float32. */
+  readonly tableBytes: number;
+}
+
+/** Operations at a pixel: see `assembly/covariance/kappa.ts` for the rectifier's seventeen. */
+const NONLINEARITY = { rectifier: 17, step: 18, erf: 26 } as const;
+
+export function programCost(program: Program): ProgramCost {
+  const operationsOfSteps = program.steps.map(operationsOf);
+  const { slots, mapPixels, sumPixels } = programShape(program);
+  return {
+    operations: operationsOfSteps.reduce((sum, each) => sum + each, 0),
+    operationsOfSteps,
+    nonlinearities: program.steps.filter(isNonlinearity).reduce((sum, { height, width }) => sum + height * width, 0),
+    mapBytes: 4 * (slots * mapPixels + sumPixels),
+    tableBytes: 4 * (program.imageFloats + program.tablePixels),
+  };
+}
+
+function operationsOf(step: Step): number {
+  const [height, width] = stepSize(step).out;
+  const pixels = height * width;
+  const sum = "accumulate" in step && step.accumulate ? pixels : 0;
+  switch (step.kind) {
+    case "input":
+      return pixels * 2 * step.channels;
+    case "conv":
+      return windowOperations(step) + linearOperations(step, pixels) + sum;
+    case "affine":
+      return linearOperations(step, pixels) + sum;
+    case "mean":
+      return step.height * step.width + 2;
+    default:
+      return pixels * NONLINEARITY[step.kind] + sum;
+  }
+}
+
+function linearOperations({ weight, bias }: { weight: number; bias: number }, pixels: number): number {
+  return pixels * ((weight === 1 ? 0 : 1) + (bias === 0 ? 0 : 1));
+}
+
+/** Sums down the columns, then along the rows. */
+function windowOperations(step: ConvStep): number {
+  const down = additionsPerWindow(step.filterHeight, step.strideHeight === 1 && step.dilationHeight === 1);
+  const along = additionsPerWindow(step.filterWidth, step.strideWidth === 1 && step.dilationWidth === 1);
+  return Math.round(step.outHeight * (step.inWidth * down + step.outWidth * along));
+}
+
+/** Windows that slide by one share sums: van Herk's cost w - 1, w - 2 and w - 1 additions for each w outputs. */
+function additionsPerWindow(taps: number, dense: boolean): number {
+  return dense && taps > 1 ? (3 * taps - 4) / taps : taps - 1;
+}

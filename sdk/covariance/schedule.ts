@@ -1,0 +1,236 @@
+/**
+ * From a graph of covariance maps to a program: which maps are needed, in which order, and which slots they stand in.
+ *
+ * Nodes are scheduled in the order in which they were made. A step takes over its input's slot where nobody reads that
+ * input again. A sum stands in its base's slot, if the base is not needed beside it, and the steps that make the other
+ * terms add to it: a block sum[identity, serial(relu, conv, relu, conv)] takes two slots and no step for the sum.
+ */
+import type {
+  AffineStep,
+  ConvStep,
+  ErfStep,
+  InputStep,
+  MeanStep,
+  Program,
+  RectifierStep,
+  Step,
+  StepStep,
+} from "./program.ts";
+
+type Routed = "from" | "to" | "accumulate";
+type Sized = "height" | "width";
+
+/** What a node does: a step without its place, or a sum. */
+export type NodeAction =
+  | Omit<InputStep, "to" | Sized>
+  | Omit<ConvStep, Routed>
+  | Omit<AffineStep, Routed | Sized>
+  | Omit<RectifierStep, Routed | Sized | "table">
+  | Omit<StepStep, Routed | Sized | "table">
+  | Omit<ErfStep, Routed | Sized | "table">
+  | Omit<MeanStep, "from" | "to" | Sized>
+  | SumAction;
+
+/** inputs[0] + sum of weight * node over `added`; the base was made before the others. */
+interface SumAction {
+  readonly kind: "sum";
+  readonly added: readonly SumTerm[];
+}
+
+export interface SumTerm {
+  readonly node: MapNode;
+  readonly weight: number;
+}
+
+/** One map of the graph. */
+export interface MapNode {
+  /** Nodes are numbered as they are made. */
+  readonly order: number;
+  readonly action: NodeAction;
+  /** The maps that the action reads: none of the input, the base of a sum, one of any other. */
+  readonly inputs: readonly MapNode[];
+  readonly height: number;
+  readonly width: number;
+  /** The variance of an input of unit variance, as stored. */
+  readonly nominal: number;
+}
+
+/** The program of `output`. */
+export function schedule(output: MapNode): Pick<Program, "steps" | "slots" | "tablePixels" | "mapPixels"> {
+  const order = [...reachable(output)].sort((a, b) => a.order - b.order);
+  const scheduler = new Scheduler(order);
+  for (const node of order) scheduler.place(node);
+  const { steps, slots, tablePixels } = scheduler;
+  return { steps, slots, tablePixels, mapPixels: Math.max(...order.map(({ height, width }) => height * width)) };
+}
+
+function operands({ action, inputs }: MapNode): readonly MapNode[] {
+  return action.kind === "sum" ? [...inputs, ...action.added.map(({ node }) => node)] : inputs;
+}
+
+function reachable(output: MapNode): Set<MapNode> {
+  const found = new Set<MapNode>();
+  const open = [output];
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if (found.has(node)) continue;
+    found.add(node);
+    open.push(...operands(node));
+  }
+  return found;
+}
+
+/** A sum that other nodes add to while they are computed. */
+interface Target {
+  readonly sum: MapNode;
+  readonly weight: number;
+}
+
+class Scheduler {
+  readonly steps: Step[] = [];
+  slots = 0;
+  tablePixels = 0;
+  private readonly free: number[] = [];
+  private readonly slotOf = new Map<MapNode, number>();
+  /** Nodes that read a node and are not placed yet. */
+  private readonly readers = new Map<MapNode, Set<MapNode>>();
+  /** Nodes whose only reader is a sum, which they can be added to as they are made. */
+  private readonly targets = new Map<MapNode, Target>();
+
+  constructor(order: readonly MapNode[]) {
+    for (const node of order) {
+      this.readers.set(node, new Set());
+      for (const operand of operands(node)) this.readers.get(operand)?.add(node);
+    }
+    for (const sum of order) {
+      if (sum.action.kind !== "sum") continue;
+      for (const { node, weight } of sum.action.added) {
+        const single = this.readers.get(node)?.size === 1;
+        const adds = node.action.kind !== "input" && node.action.kind !== "sum" && node.action.kind !== "mean";
+        if (single && adds) this.targets.set(node, { sum, weight });
+      }
+    }
+  }
+
+  /** Appends the steps of a node whose operands are placed. */
+  place(node: MapNode): void {
+    const { action } = node;
+    if (action.kind === "sum") {
+      const slot = this.sumSlot(node, node);
+      const { height, width } = node;
+      for (const { node: term, weight } of action.added) {
+        if (this.targets.has(term)) continue;
+        const from = this.slot(term);
+        this.steps.push({ kind: "affine", from, to: slot, accumulate: true, height, width, weight, bias: 0 });
+        this.leave(term, node);
+      }
+      return;
+    }
+    const [input] = node.inputs;
+    const target = this.targets.get(node);
+    if (target !== undefined && input !== undefined) {
+      const to = this.sumSlot(target.sum, node);
+      this.emit(node, this.slot(input), to, true, target.weight);
+      this.leave(input, node);
+      return;
+    }
+    const from = input === undefined ? 0 : this.slot(input);
+    if (input !== undefined) this.leave(input, node);
+    const to = this.take();
+    this.slotOf.set(node, to);
+    this.emit(node, from, to, false, 1);
+  }
+
+  /**
+   * The slot of a sum whose next term `now` adds to: the base's own, if `now` is the last to read the base besides the
+   * sum, else a new one that starts as a copy of the base.
+   */
+  private sumSlot(sum: MapNode, now: MapNode): number {
+    const known = this.slotOf.get(sum);
+    if (known !== undefined) return known;
+    const [base] = sum.inputs;
+    if (base === undefined) throw new Error("a sum has a base");
+    const from = this.slot(base);
+    const readers = this.readers.get(base) ?? new Set();
+    const alone = [...readers].every((reader) => reader === sum || reader === now);
+    if (alone) {
+      // The base gives its slot to the sum: whoever is still about to read it, reads it now.
+      this.slotOf.set(sum, from);
+      readers.delete(sum);
+      return from;
+    }
+    const to = this.take();
+    const { height, width } = sum;
+    this.steps.push({ kind: "affine", from, to, accumulate: false, height, width, weight: 1, bias: 0 });
+    this.slotOf.set(sum, to);
+    this.leave(base, sum);
+    return to;
+  }
+
+  private slot(node: MapNode): number {
+    const slot = this.slotOf.get(node);
+    if (slot === undefined) throw new Error(`map ${node.order} is read before it is there`);
+    return slot;
+  }
+
+  /** `reader` has read `node`; a slot that nobody reads any more is free. */
+  private leave(node: MapNode, reader: MapNode): void {
+    const readers = this.readers.get(node);
+    readers?.delete(reader);
+    const slot = this.slotOf.get(node);
+    const given = [...this.slotOf].some(([other, its]) => other !== node && its === slot && this.isLive(other));
+    if (readers?.size !== 0 || slot === undefined || given) return;
+    this.slotOf.delete(node);
+    this.free.push(slot);
+  }
+
+  /** A node that was placed and is still to be read. */
+  private isLive(node: MapNode): boolean {
+    return (this.readers.get(node)?.size ?? 0) > 0;
+  }
+
+  private take(): number {
+    return this.free.pop() ?? this.slots++;
+  }
+
+  private emit(node: MapNode, from: number, to: number, accumulate: boolean, factor: number): void {
+    const { action, height, width } = node;
+    const route = { from, to, accumulate };
+    switch (action.kind) {
+      case "sum":
+        throw new Error("a sum is no step");
+      case "input":
+        this.steps.push({ ...action, to, height, width });
+        return;
+      case "conv":
+        this.steps.push({ ...action, ...route, weight: action.weight * factor, bias: action.bias * factor });
+        return;
+      case "affine":
+        this.steps.push({
+          ...action,
+          ...route,
+          height,
+          width,
+          weight: action.weight * factor,
+          bias: action.bias * factor,
+        });
+        return;
+      case "mean": {
+        const [input] = node.inputs;
+        if (input === undefined) throw new Error("a mean has an input");
+        this.steps.push({ ...action, from, to, height: input.height, width: input.width });
+        return;
+      }
+      default:
+        this.steps.push({ ...multiplied(action, factor), ...route, height, width, table: this.tablePixels });
+        this.tablePixels += height * width;
+    }
+  }
+}
+
+type NonlinearityAction = Extract<NodeAction, { kind: "rectifier" | "step" | "erf" }>;
+
+function multiplied(action: NonlinearityAction, factor: number): NonlinearityAction {
+  if (action.kind !== "rectifier") return { ...action, scale: action.scale * factor };
+  const { positive, negative, curve } = action;
+  return { ...action, positive: positive * factor, negative: negative * factor, curve: curve * factor };
+}
