@@ -27,7 +27,8 @@ export const figureConfig = {
   padding: 12,
   aria: false,
   view: { stroke: "#8b949e" },
-  axis: { ...text, gridColor: "#e6e9ed", domain: false, tickColor: "#8b949e", titlePadding: 8 },
+  // Flush: the label of an axis' end stays within the panel, whose title would move up otherwise.
+  axis: { ...text, gridColor: "#e6e9ed", domain: false, tickColor: "#8b949e", titlePadding: 8, labelFlush: true },
   legend: { ...text, titleLimit: 300 },
   title: {
     color: INK,
