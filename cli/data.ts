@@ -73,7 +73,6 @@ function refuseDifferent({ name, files }: VerifyReport): void {
 
 function listed(dataset: NamedDataset) {
   const { name, title, shape, classes, trainCount, testCount, files } = dataset;
-  const parts = files === undefined ? [] : [files.train, files.test];
   return {
     name,
     title,
@@ -81,9 +80,15 @@ function listed(dataset: NamedDataset) {
     classes,
     trainCount,
     testCount,
-    files: parts.flatMap(({ images, labels }) => [images, labels]),
-    trainOptional: files?.trainOptional ?? false,
+    files: fileNames(files),
+    trainOptional: files?.format === "idx" && files.trainOptional,
   };
+}
+
+function fileNames(files: NamedDataset["files"]): readonly string[] {
+  if (files === undefined) return [];
+  if (files.format === "cifar") return [...files.train, files.test];
+  return [files.train, files.test].flatMap(({ images, labels }) => [images, labels]);
 }
 
 function listText({

@@ -111,7 +111,7 @@ async function run(options: GpOptions): Promise<void> {
   });
 }
 
-function jitterOf(text: string): number | "auto" | "noise" {
+export function jitterOf(text: string): number | "auto" | "noise" {
   return text === "auto" || text === "noise" ? text : positiveNumber("--jitter", text);
 }
 

@@ -34,6 +34,11 @@ export { importNpy } from "./covariance/import.ts";
 export type { Program } from "./covariance/program.ts";
 export { formatRanges, parseRanges, type Ranges } from "./data/ranges.ts";
 export { storeKernel, type StoredKernelJob } from "./experiments/stored-kernel.ts";
+export { RandomState } from "./numpy/random-state.ts";
+export { drawArchitecture, drawnArch, type Drawn, type SkipRule } from "./experiments/search-draw.ts";
+export { runSearch, type SearchExperiment, type SearchProgress } from "./experiments/search.ts";
+export type { SearchFolder } from "./experiments/search-folder.ts";
+export type { SearchRow } from "./experiments/search-row.ts";
 export { runGp, type GpExperiment, type GpResult } from "./experiments/gp.ts";
 
 /** The package's version. */

@@ -69,9 +69,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   while (step < params.steps) { // one step, or a linear one and the nonlinearity after it
     //# if PLACES > 0
     if (word(step, LOAD) != NO_PLACE) {
-      let from = word(step, LOAD) * (PAIRS * LINE * PITCH) + own;
+      let start = word(step, LOAD) * (PAIRS * LINE * PITCH) + own;
       //# for i in 0 .. LINE
-      r$i = places[from + $(i)u];
+      r$i = places[start + $(i)u];
       //# end
     }
     //# end
@@ -175,18 +175,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     if (word(step, ADDEND) != NO_PLACE) {
       let base = word(step, ADDEND) * (PAIRS * LINE * PITCH);
       let crosses = (word(step, ORIENTATION) & ACROSS) != 0u;
-      let from = base + select(own, across, crosses);
+      let start = base + select(own, across, crosses);
       let pitch = select(1u, PITCH, crosses);
       if (crosses) { workgroupBarrier(); }
       //# for i in 0 .. LINE
-      r$i += places[from + $(i)u * pitch];
+      r$i += places[start + $(i)u * pitch];
       //# end
       if (crosses) { workgroupBarrier(); }
     }
     if (word(step, KEEP) != NO_PLACE) {
-      let to = word(step, KEEP) * (PAIRS * LINE * PITCH) + own;
+      let start = word(step, KEEP) * (PAIRS * LINE * PITCH) + own;
       //# for i in 0 .. LINE
-      places[to + $(i)u] = r$i;
+      places[start + $(i)u] = r$i;
       //# end
     }
     //# end

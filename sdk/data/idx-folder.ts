@@ -4,22 +4,21 @@
  */
 import { WidefieldError } from "../errors.ts";
 import { type Dataset, fromPixels } from "./dataset.ts";
-import { type IdxImages, parseIdxImages, parseIdxLabels, type ReadFile, unpackIdx } from "./idx.ts";
-import type { IdxPart, LoadOptions, NamedDataset } from "./registry.ts";
-
-export interface IdxFile {
-  /** As published, without `.gz`. */
-  readonly name: string;
-  /** Where it was found. */
-  readonly path: string;
-  /** Unpacked. */
-  readonly content: Uint8Array;
-}
+import {
+  type DataFile,
+  findFile,
+  type FolderOptions,
+  type Found,
+  requireFolder,
+  requireNoneMissing,
+} from "./folder.ts";
+import { type IdxImages, parseIdxImages, parseIdxLabels, unpackIdx } from "./idx.ts";
+import type { IdxPart, NamedDataset } from "./registry.ts";
 
 export interface IdxPartContent {
   readonly images: IdxImages;
   readonly labels: Uint8Array;
-  readonly files: readonly [images: IdxFile, labels: IdxFile];
+  readonly files: readonly [images: DataFile, labels: DataFile];
 }
 
 export interface IdxFolder {
@@ -34,34 +33,16 @@ export interface IdxFolder {
  * @throws WidefieldError E_CONFIG without a folder or a way to read it; E_DATA for missing or malformed files, for
  *   labels and images of different counts, and for training and test images of different sizes
  */
-export async function readIdxFolder(
-  entry: NamedDataset,
-  { dataDir, readFile }: Pick<LoadOptions, "dataDir" | "readFile">,
-): Promise<IdxFolder> {
+export async function readIdxFolder(entry: NamedDataset, options: FolderOptions): Promise<IdxFolder> {
   const { files } = entry;
-  if (files === undefined) throw new Error(`${entry.name} has no files`);
-  if (dataDir === undefined || dataDir === "") {
-    throw new WidefieldError(
-      "E_CONFIG",
-      `${entry.name} is read from files: give the folder that holds them (--data-dir, or dataDir); ` +
-        `"digits" is a dataset without files`,
-    );
-  }
-  if (readFile === undefined) {
-    throw new WidefieldError("E_CONFIG", `${entry.name} is read from files: give readFile, which reads one`);
-  }
+  if (files?.format !== "idx") throw new Error(`${entry.name} has no IDX files`);
+  const { dataDir, readFile } = requireFolder(entry.name, options);
   const find = async (part: IdxPart) =>
     Promise.all([findFile(dataDir, part.images, readFile), findFile(dataDir, part.labels, readFile)]);
   const [train, test] = await Promise.all([find(files.train), find(files.test)]);
   const skipTrain = files.trainOptional && train.every((file) => file === undefined);
   const missing = [...(skipTrain ? [] : missingNames(files.train, train)), ...missingNames(files.test, test)];
-  if (missing.length > 0) {
-    const plural = missing.length === 1 ? "a file is" : `${missing.length} files are`;
-    const looked = missing.flatMap((name) => candidates(dataDir, name)).join(", ");
-    throw new WidefieldError("E_DATA", `${entry.name}: ${plural} missing in ${dataDir}; looked for ${looked}`, {
-      details: { dataDir, missing },
-    });
-  }
+  requireNoneMissing(entry.name, dataDir, missing);
   const [trainPart, testPart] = await Promise.all([
     skipTrain ? undefined : parsePart(train, entry.classes),
     parsePart(test, entry.classes),
@@ -84,31 +65,11 @@ export function datasetOfFolder(entry: NamedDataset, { train, test }: IdxFolder)
   );
 }
 
-interface Found {
-  readonly name: string;
-  readonly path: string;
-  readonly bytes: Uint8Array;
-}
-
-function candidates(dataDir: string, name: string): readonly string[] {
-  const folder = dataDir.replace(/(?<=.)\/+$/, "");
-  const path = folder === "/" ? `/${name}` : `${folder}/${name}`;
-  return [path, `${path}.gz`];
-}
-
-async function findFile(dataDir: string, name: string, readFile: ReadFile): Promise<Found | undefined> {
-  for (const path of candidates(dataDir, name)) {
-    const bytes = await readFile(path);
-    if (bytes !== undefined) return { name, path, bytes };
-  }
-  return undefined;
-}
-
 function missingNames(part: IdxPart, [images, labels]: readonly (Found | undefined)[]): string[] {
   return [...(images === undefined ? [part.images] : []), ...(labels === undefined ? [part.labels] : [])];
 }
 
-async function unpack({ name, path, bytes }: Found): Promise<IdxFile> {
+async function unpack({ name, path, bytes }: Found): Promise<DataFile> {
   return { name, path, content: await unpackIdx(bytes, path) };
 }
 

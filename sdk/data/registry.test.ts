@@ -27,8 +27,8 @@ function changed(changes: Readonly<Record<string, Uint8Array | undefined>>): Map
 }
 
 describe("datasets by name", () => {
-  it("are mnist, fmnist, notmnist and digits, whatever the case", () => {
-    expect(DATASETS.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "digits"]);
+  it("are mnist, fmnist, notmnist, cifar10 and digits, whatever the case", () => {
+    expect(DATASETS.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "digits"]);
     expect(findDataset("MNIST").name).toBe("mnist");
   });
 
@@ -40,7 +40,10 @@ describe("datasets by name", () => {
     ["digit", "digits"],
   ])("refuse %j with the list and the nearest, %j", (name, nearest) => {
     expect(() => findDataset(name)).toThrow(
-      failsWith("E_CONFIG", new RegExp(`"${name}" \\(there are mnist, fmnist, notmnist, digits\\); .*"${nearest}"`)),
+      failsWith(
+        "E_CONFIG",
+        new RegExp(`"${name}" \\(there are mnist, fmnist, notmnist, cifar10, digits\\); .*"${nearest}"`),
+      ),
     );
   });
 

@@ -2,9 +2,12 @@
  * The datasets that have names, and how to load one. Files are found through the caller's `readFile`, so that Node,
  * Deno and pages share this.
  */
+import { closest, distance } from "fastest-levenshtein";
 import { WidefieldError } from "../errors.ts";
 import type { Dataset, ImageShape } from "./dataset.ts";
+import { readCifarFolder } from "./cifar.ts";
 import { digits } from "./digits.ts";
+import type { DataFile } from "./folder.ts";
 import type { ReadFile } from "./idx.ts";
 import { datasetOfFolder, readIdxFolder } from "./idx-folder.ts";
 
@@ -23,14 +26,27 @@ export interface NamedDataset {
   readonly trainCount: number;
   readonly testCount: number;
   /** Undefined: generated, needs no files. */
-  readonly files?: {
-    readonly train: IdxPart;
-    readonly test: IdxPart;
-    /** True: a folder with test files only will do. The index space then starts with the test images. */
-    readonly trainOptional: boolean;
-    /** SHA-256 of the unpacked files as published, by name, where known. */
-    readonly sha256: Readonly<Record<string, string>>;
-  };
+  readonly files?: IdxFiles | CifarFiles;
+}
+
+interface Published {
+  /** SHA-256 of the unpacked files as published, by name, where known. */
+  readonly sha256: Readonly<Record<string, string>>;
+}
+
+interface IdxFiles extends Published {
+  readonly format: "idx";
+  readonly train: IdxPart;
+  readonly test: IdxPart;
+  /** True: a folder with test files only will do. The index space then starts with the test images. */
+  readonly trainOptional: boolean;
+}
+
+interface CifarFiles extends Published {
+  readonly format: "cifar";
+  /** In their order; a folder may hold the first few only. */
+  readonly train: readonly string[];
+  readonly test: string;
 }
 
 const TRAIN: IdxPart = { images: "train-images-idx3-ubyte", labels: "train-labels-idx1-ubyte" };
@@ -44,6 +60,7 @@ export const DATASETS: readonly NamedDataset[] = [
     title: "MNIST: handwritten digits",
     ...SIZES,
     files: {
+      format: "idx",
       train: TRAIN,
       test: TEST,
       trainOptional: false,
@@ -59,13 +76,27 @@ export const DATASETS: readonly NamedDataset[] = [
     name: "fmnist",
     title: "Fashion-MNIST: photographs of clothes",
     ...SIZES,
-    files: { train: TRAIN, test: TEST, trainOptional: false, sha256: {} },
+    files: { format: "idx", train: TRAIN, test: TEST, trainOptional: false, sha256: {} },
   },
   {
     name: "notmnist",
     title: "notMNIST: letters A to J in many typefaces",
     ...SIZES,
-    files: { train: TRAIN, test: TEST, trainOptional: true, sha256: {} },
+    files: { format: "idx", train: TRAIN, test: TEST, trainOptional: true, sha256: {} },
+  },
+  {
+    name: "cifar10",
+    title: "CIFAR-10: photographs of ten things, binary version",
+    shape: { channels: 3, height: 32, width: 32 },
+    classes: 10,
+    trainCount: 50_000,
+    testCount: 10_000,
+    files: {
+      format: "cifar",
+      train: [1, 2, 3, 4, 5].map((batch) => `data_batch_${batch}.bin`),
+      test: "test_batch.bin",
+      sha256: {},
+    },
   },
   { name: "digits", title: "synthetic digits, made from a seed", ...SIZES },
 ];
@@ -89,13 +120,11 @@ export function findDataset(name: string): NamedDataset {
   const found = DATASETS.find((dataset) => dataset.name === wanted);
   if (found !== undefined) return found;
   const names = DATASETS.map((dataset) => dataset.name);
-  const [nearest] = names
-    .map((candidate) => ({ candidate, distance: editDistance(wanted, candidate) }))
-    .filter(({ candidate, distance }) => distance <= candidate.length / 2)
-    .sort((a, b) => a.distance - b.distance);
-  const guess = nearest === undefined ? "" : `; did you mean "${nearest.candidate}"?`;
+  const candidate = closest(wanted, names);
+  const nearest = distance(wanted, candidate) <= candidate.length / 2 ? candidate : undefined;
+  const guess = nearest === undefined ? "" : `; did you mean "${nearest}"?`;
   throw new WidefieldError("E_CONFIG", `no dataset is named "${name}" (there are ${names.join(", ")})${guess}`, {
-    details: { name, names, nearest: nearest?.candidate },
+    details: { name, names, nearest },
   });
 }
 
@@ -107,19 +136,15 @@ export function findDataset(name: string): NamedDataset {
 export async function loadDataset(name: string, options: LoadOptions = {}): Promise<Dataset> {
   const entry = findDataset(name);
   if (entry.files === undefined) return digits(options.seed === undefined ? {} : { seed: options.seed });
-  return datasetOfFolder(entry, await readIdxFolder(entry, options));
+  return (await readFolder(entry, options)).dataset;
 }
 
-/** Levenshtein's distance: insertions, deletions and substitutions that turn one word into the other. */
-function editDistance(a: string, b: string): number {
-  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const substituted = (above[column - 1] ?? NaN) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      current.push(Math.min(substituted, (above[column] ?? NaN) + 1, (current[column - 1] ?? NaN) + 1));
-    }
-    above = current;
-  }
-  return above[b.length] ?? NaN;
+/** A dataset of files, and its files. Throws what `loadDataset` throws. */
+export async function readFolder(
+  entry: NamedDataset,
+  options: LoadOptions,
+): Promise<{ readonly dataset: Dataset; readonly files: readonly DataFile[] }> {
+  if (entry.files?.format === "cifar") return readCifarFolder(entry, options);
+  const folder = await readIdxFolder(entry, options);
+  return { dataset: datasetOfFolder(entry, folder), files: [...(folder.train?.files ?? []), ...folder.test.files] };
 }

@@ -1,8 +1,8 @@
 /** Reading a dataset from end to end, and saying what is in it and whether it is what was published. */
 import type { Dataset, ImageShape } from "./dataset.ts";
 import { sha256 } from "./digest.ts";
-import { datasetOfFolder, type IdxFolder, readIdxFolder } from "./idx-folder.ts";
-import { findDataset, loadDataset, type LoadOptions, type NamedDataset } from "./registry.ts";
+import type { DataFile } from "./folder.ts";
+import { findDataset, loadDataset, type LoadOptions, type NamedDataset, readFolder } from "./registry.ts";
 import type { Ranges } from "./ranges.ts";
 
 export interface PartReport {
@@ -43,8 +43,10 @@ export interface VerifyReport {
  */
 export async function verifyDataset(name: string, options: LoadOptions = {}): Promise<VerifyReport> {
   const entry = findDataset(name);
-  const folder = entry.files === undefined ? undefined : await readIdxFolder(entry, options);
-  const dataset = folder === undefined ? await loadDataset(name, options) : datasetOfFolder(entry, folder);
+  const generated = entry.files === undefined;
+  const { dataset, files } = generated
+    ? { dataset: await loadDataset(name, options), files: [] }
+    : await readFolder(entry, options);
   return {
     name: dataset.name,
     shape: dataset.shape,
@@ -52,7 +54,7 @@ export async function verifyDataset(name: string, options: LoadOptions = {}): Pr
     train: describePart(dataset, dataset.train),
     test: describePart(dataset, dataset.test),
     sha256: await dataset.sha256(),
-    files: folder === undefined ? [] : await describeFiles(entry, folder),
+    files: await describeFiles(entry, files),
   };
 }
 
@@ -78,8 +80,7 @@ function describePart(dataset: Dataset, [range]: Ranges): PartReport {
   return { count, labels, pixels: { min, max, mean: sum / (count * dataset.imageFloats) } };
 }
 
-async function describeFiles(entry: NamedDataset, folder: IdxFolder): Promise<FileReport[]> {
-  const files = [...(folder.train?.files ?? []), ...folder.test.files];
+async function describeFiles(entry: NamedDataset, files: readonly DataFile[]): Promise<FileReport[]> {
   return Promise.all(
     files.map(async ({ name, path, content }) => {
       const digest = await sha256(content);

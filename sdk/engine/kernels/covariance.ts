@@ -145,7 +145,7 @@ function pixelGeometry(items: number, shape: PixelShape, limits: WorkgroupLimits
     LANES: Math.min(PIXEL_LANES, limits.preferred),
     ...branches(nonlinearities),
   };
-  return { workgroups: slices > 0 ? [Math.min(items, slices), 1, 1] : unfold(items), constants };
+  return { workgroups: unfold(slices > 0 ? Math.min(items, slices, 65535) : items), constants };
 }
 
 export const variance = defineKernel({

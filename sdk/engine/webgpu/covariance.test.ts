@@ -2,10 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { referenceCovariance, referenceVariances } from "../../../test/reference/program.ts";
 import type { ConvOptions, Layer } from "../../../test/reference/programs.ts";
 import { convnetGp, digitLike, mulberry32, programOf } from "../../../test/reference/programs.ts";
+import { abs, compile, conv as convLayer, dense, erf, flatten, identity, leakyRelu } from "../../arch/arch.ts";
+import { mixture, relu as reluLayer, repeat, resnetBlock, serial, step, sum } from "../../arch/arch.ts";
+import { encodeProgram } from "../../covariance/encode.ts";
 import type { Program } from "../../covariance/program.ts";
-import { encodeProgram } from "../../covariance/program.ts";
 import { programShape } from "../../covariance/shape.ts";
-import { covariance, NO_DIAGONAL, variance, webgpuTableFloats } from "../kernels/covariance.ts";
+import { covariance, NO_DIAGONAL, variance, webgpuTableFloats, workspaceFor } from "../kernels/covariance.ts";
 import type { WebGpuBackend } from "./backend.ts";
 import { openForTests } from "./testing.ts";
 
@@ -22,11 +24,23 @@ interface TileOptions {
   readonly lower?: boolean;
   /** Longest side of a map, as the kernels are told: above 48 they take a pixel a lane. */
   readonly line?: number;
+  /** Slices of the workspace: maps with a pixel a lane stand there, and not in workgroup memory. */
+  readonly slices?: number;
 }
+
+/** A length that is no program's own: it selects the layout for maps whose lines do not fit in registers. */
+const PIXELS = { line: 1000 } as const;
+/** Few slices, so that each takes many pairs. */
+const SPILLED = { line: 1000, slices: 3 } as const;
 
 /** K(X, Y) and K(X, X)'s diagonal by the two kernels. */
 async function gram(program: Program, xs: Images, ys: Images, options: TileOptions = {}) {
-  const shape = { ...programShape(program), ...(options.line === undefined ? {} : { line: options.line }) };
+  const sizes = programShape(program);
+  const needed = workspaceFor(backend.info, sizes);
+  const slices = options.slices ?? needed.slices;
+  const sliceFloats = sizes.slots * sizes.mapPixels + sizes.sumPixels;
+  const shape = { ...sizes, slices, sliceFloats, line: options.line ?? sizes.line };
+  const workspace = backend.allocate(4 * slices * sliceFloats, "workspace");
   const words = encodeProgram(program);
   const steps = backend.allocate(words.byteLength, "program");
   backend.write(steps, 0, words);
@@ -37,7 +51,7 @@ async function gram(program: Program, xs: Images, ys: Images, options: TileOptio
     const floats = webgpuTableFloats(images.length, shape.imageFloats, shape.tablePixels);
     const table = backend.allocate(4 * floats, "table");
     const variances = backend.allocate(4 * images.length, "variances");
-    backend.dispatch(variance, { ...shape, images: images.length }, [steps, source, table, variances]);
+    backend.dispatch(variance, { ...shape, images: images.length }, [steps, source, table, variances, workspace]);
     backend.free(source);
     return { table, variances };
   });
@@ -53,11 +67,11 @@ async function gram(program: Program, xs: Images, ys: Images, options: TileOptio
       diagonal: options.diagonal ?? NO_DIAGONAL,
       lower: options.lower === true ? 1 : 0,
     },
-    [steps, rows.table, columns.table, rows.variances, output],
+    [steps, rows.table, columns.table, rows.variances, output, workspace],
   );
   const kernel = new Float32Array(await backend.read(output, 0, 4 * xs.length * ys.length));
   const variances = new Float32Array(await backend.read(rows.variances, 0, 4 * xs.length));
-  for (const slot of [steps, output, ...tables.flatMap(({ table, variances: each }) => [table, each])]) {
+  for (const slot of [steps, output, workspace, ...tables.flatMap(({ table, variances: each }) => [table, each])]) {
     backend.free(slot);
   }
   return { kernel, variances };
@@ -74,6 +88,15 @@ function worstRelative(actual: ArrayLike<number>, expected: ArrayLike<number>): 
 
 function pairs(program: Program, xs: Images, ys: Images): number[] {
   return xs.flatMap((x) => ys.map((y) => referenceCovariance(program, x, y)));
+}
+
+/** Images of a program, about a third of the pixels blank. */
+function someImages(program: Program, ...counts: readonly [number, number]): [Images, Images] {
+  const random = mulberry32(Date.now());
+  const image = (): Float32Array<ArrayBuffer> =>
+    Float32Array.from({ length: program.imageFloats }, () => (random() < 0.3 ? 0 : random()));
+  const [xs, ys] = counts.map((count) => Array.from({ length: count }, image));
+  return [xs ?? [], ys ?? []];
 }
 
 function someDigits(count: number, seed: number, height = 28, width = 28, channels = 1): Float32Array<ArrayBuffer>[] {
@@ -161,14 +184,9 @@ describe("programs of every shape agree with float64", () => {
     ),
   };
   for (const [name, program] of Object.entries(cases)) {
-    // The second length is no program's own: it selects the layout for maps whose lines do not fit in registers.
-    for (const [layout, options] of Object.entries({ "a line a lane": {}, "a pixel a lane": { line: 1000 } })) {
+    for (const [layout, options] of Object.entries({ "a line a lane": {}, "a pixel a lane": PIXELS })) {
       it(`${name}, ${layout}`, async () => {
-        const random = mulberry32(Date.now());
-        const image = (): Float32Array<ArrayBuffer> =>
-          Float32Array.from({ length: program.imageFloats }, () => (random() < 0.3 ? 0 : random()));
-        const xs = Array.from({ length: 3 }, image);
-        const ys = Array.from({ length: 37 }, image);
+        const [xs, ys] = someImages(program, 3, 37);
         const { kernel, variances } = await gram(program, xs, ys, options);
         expect(worstRelative(kernel, pairs(program, xs, ys))).toBeLessThan(1e-6);
         expect(worstRelative(variances, referenceVariances(program, xs))).toBeLessThan(1e-6);
@@ -183,19 +201,140 @@ describe("programs of every shape agree with float64", () => {
     const random = mulberry32(3);
     const half = (top: number): Float32Array<ArrayBuffer> =>
       Float32Array.from({ length: 256 }, (_, p) => (p >= top * 16 && p < (top + 5) * 16 ? random() : 0));
-    for (const options of [{}, { line: 1000 }]) {
+    for (const options of [{}, PIXELS, SPILLED]) {
       const { kernel, variances } = await gram(unbiased, [half(0), new Float32Array(256)], [half(11)], options);
       expect([...kernel]).toEqual([0, 0]);
       expect(variances[1]).toBe(0);
     }
   });
-  it("an empty tile is nothing, and a map that does not fit is refused with both sizes", async () => {
+  it("an empty tile is nothing, and a map that does not fit is refused with both sizes if there is no workspace", async () => {
     const program = programOf([1, 8, 8], [conv([3, 3], same), relu, mean]);
     expect((await gram(program, [], [new Float32Array(64)])).kernel).toHaveLength(0);
     const huge = programOf([1, 100, 100], [conv([3, 3], same), relu, mean]);
-    await expect(gram(huge, [new Float32Array(10000)], [new Float32Array(10000)])).rejects.toMatchObject({
+    const image = new Float32Array(10000);
+    await expect(gram(huge, [image], [image], { slices: 0 })).rejects.toMatchObject({
       code: "E_MEMORY",
       message: expect.stringMatching(/80000 bytes.*\d+/) as string,
     });
+  });
+});
+
+describe("programs of several maps and of every nonlinearity", () => {
+  const biased = { weightVariance: 1.7, biasVariance: 0.3 };
+  const readout = [flatten(), dense(biased)] as const;
+  const cases: Record<string, Program> = {
+    "residual blocks, whose projections add across orientations": compile(
+      serial(
+        convLayer({ filter: 3 }),
+        resnetBlock({ projection: true }),
+        resnetBlock(),
+        resnetBlock({ projection: true, stride: 2 }),
+        ...readout,
+      ),
+      [2, 11, 8],
+    ),
+    "sums behind nonlinearities, even filters": compile(
+      serial(repeat(3, sum(identity(), serial(convLayer({ filter: 4, ...biased }), reluLayer()))), ...readout),
+      [1, 9, 10],
+    ),
+    "a mixture that reads one map five times": compile(
+      serial(
+        convLayer({ filter: 3, ...biased }),
+        mixture([0.125, 0.125, 0.25, 0.25, 0.25], identity(), reluLayer(), abs(), leakyRelu({ slope: 0.3 }), erf()),
+        convLayer({ filter: [2, 3], ...biased }),
+        erf(),
+        ...readout,
+      ),
+      [1, 7, 9],
+    ),
+    "steps and erf": compile(
+      serial(convLayer({ filter: 3, ...biased }), step(), convLayer({ filter: 3, ...biased }), erf(), ...readout),
+      [1, 8, 7],
+    ),
+  };
+  for (const [name, program] of Object.entries(cases)) {
+    it(`${name}: all layouts agree with float64`, async () => {
+      const [xs, ys] = someImages(program, 3, 21);
+      const expected = pairs(program, xs, ys);
+      const variances = referenceVariances(program, xs);
+      for (const options of [{}, PIXELS, SPILLED]) {
+        const actual = await gram(program, xs, ys, options);
+        expect(worstRelative(actual.kernel, expected)).toBeLessThan(1e-6);
+        expect(worstRelative(actual.variances, variances)).toBeLessThan(1e-6);
+      }
+    });
+    it(`${name}: a workspace gives the same bits as workgroup memory`, async () => {
+      const [xs, ys] = someImages(program, 4, 9);
+      for (const tile of [{}, { diagonal: 2, lower: true }]) {
+        const held = await gram(program, xs, ys, { ...PIXELS, ...tile });
+        const spilled = await gram(program, xs, ys, { ...SPILLED, ...tile });
+        expect(spilled.variances).toEqual(held.variances);
+        const wanted = (_: number, at: number): boolean => !("lower" in tile) || (at % 9) - Math.floor(at / 9) <= 2;
+        expect(spilled.kernel.filter(wanted)).toEqual(held.kernel.filter(wanted));
+      }
+    });
+    it(`${name}: bitwise symmetric in all layouts`, async () => {
+      const [xs] = someImages(program, 5, 0);
+      for (const options of [{}, PIXELS, SPILLED]) {
+        const { kernel } = await gram(program, xs, xs, options);
+        for (let i = 0; i < 5; i++) for (let j = 0; j < i; j++) expect(kernel[i * 5 + j]).toBe(kernel[j * 5 + i]);
+      }
+    });
+  }
+
+  it("equal images meet at angle 0 under a step: their covariance is their variance, which a rounding would spoil", async () => {
+    const program = compile(
+      serial(convLayer({ filter: 5, ...biased }), step(), convLayer({ filter: 3, ...biased }), step(), ...readout),
+      [1, 13, 11],
+    );
+    const [xs] = someImages(program, 4, 0);
+    const { kernel, variances } = await gram(program, xs, xs);
+    for (let i = 0; i < 4; i++) expect(kernel[5 * i]).toBe(variances[i]);
+  });
+
+  it("erf is accurate at every size of its argument, near 0 and near 1", async () => {
+    const program = compile(serial(convLayer({ filter: 1, weightVariance: 1 }), erf(), flatten()), [1, 1, 1]);
+    for (const size of [1e-8, 1e-4, 0.01, 0.3, 1, 3, 30, 1000]) {
+      const x = Float32Array.of(size);
+      const ys = [size, -size, 1.001 * size, -0.999 * size, 1e-5].map((value) => Float32Array.of(value));
+      const { kernel } = await gram(program, [x], ys);
+      expect(worstRelative(kernel, pairs(program, [x], ys)), `at ${size}`).toBeLessThan(3e-7);
+    }
+  });
+
+  it("a pixel without variance gives 0 under a rectifier and a step", async () => {
+    for (const layer of [reluLayer(), abs(), leakyRelu({ slope: 0.2 }), step()]) {
+      const program = compile(serial(layer, flatten()), [1, 3, 3]);
+      const blank = new Float32Array(9);
+      for (const options of [{}, PIXELS]) {
+        const { kernel, variances } = await gram(program, [blank], [blank, blank.map(() => 1)], options);
+        expect([...kernel, ...variances]).toEqual([0, 0, 0]);
+      }
+    }
+  });
+});
+
+describe("maps larger than workgroup memory", () => {
+  it("stand in a workspace, and agree with float64", async () => {
+    const block = sum(identity(), serial(reluLayer(), convLayer({ filter: 3, biasVariance: 0.1 })));
+    const program = compile(
+      serial(convLayer({ filter: 5, stride: 2 }), block, block, flatten(), dense()),
+      [2, 171, 150],
+    );
+    expect(workspaceFor(backend.info, programShape(program)).slices).toBeGreaterThan(1);
+    const [xs, ys] = someImages(program, 2, 3);
+    const { kernel, variances } = await gram(program, xs, ys);
+    expect(worstRelative(kernel, pairs(program, xs, ys))).toBeLessThan(1e-6);
+    expect(worstRelative(variances, referenceVariances(program, xs))).toBeLessThan(1e-6);
+  });
+  it("take a workspace that is bounded, and none where they fit", () => {
+    const gpu = { ...backend.info, software: false, workgroupBytes: 32768, maxBufferBytes: 2 ** 30 };
+    expect(workspaceFor(gpu, { slots: 2, mapPixels: 784, sumPixels: 784 })).toEqual({ slices: 0, sliceFloats: 0 });
+    for (const side of [80, 224, 1024]) {
+      const { slices, sliceFloats } = workspaceFor(gpu, { slots: 2, mapPixels: side * side, sumPixels: side * side });
+      expect(sliceFloats).toBe(3 * side * side);
+      expect(slices).toBeGreaterThanOrEqual(1);
+      expect(4 * slices * sliceFloats).toBeLessThanOrEqual(2 ** 27);
+    }
   });
 });

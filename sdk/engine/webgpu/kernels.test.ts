@@ -176,7 +176,8 @@ describe("reduce", () => {
 
 it("no kernel asks for more than 65,535 workgroups in a dimension, or more memory than a workgroup has", () => {
   const limits = { invocations: 256, preferred: 256, storageBytes: 16384 };
-  const shape = { steps: 3, imageFloats: 784, tablePixels: 784, mapPixels: 784, sumPixels: 784, box: 7, boxPad: 3 };
+  const maps = { slots: 1, places: 0, mapPixels: 784, sumPixels: 784, nonlinearities: 1, slices: 0, sliceFloats: 0 };
+  const shape = { steps: 3, imageFloats: 784, tablePixels: 784, ...maps, box: 7, boxPad: 3 };
   const many = 60000;
   const tile = { ...shape, rows: many, columns: many, diagonal: 0, lower: 0 };
   const grids = [
@@ -184,8 +185,11 @@ it("no kernel asks for more than 65,535 workgroups in a dimension, or more memor
     elementwise.geometry?.({ count: 4e9, operation: 0, alpha: 0, beta: 0 }, limits),
     variance.geometry?.({ ...shape, line: 28, images: 1e6 }, limits),
     covariance.geometry?.({ ...tile, line: 28 }, limits),
+    covariance.geometry?.({ ...tile, line: 28, places: 2 }, limits),
     covariance.geometry?.({ ...tile, line: 100 }, limits),
+    covariance.geometry?.({ ...tile, line: 100, slices: 70000, sliceFloats: 1568 }, limits),
   ];
   for (const grid of grids) expect(Math.max(...(grid?.workgroups ?? [Infinity]))).toBeLessThanOrEqual(65535);
   expect(grids[3]?.constants).toMatchObject({ LINE: 28, PAIRS: 5 });
+  expect(grids[4]?.constants).toMatchObject({ LINE: 28, PAIRS: 1, PLACES: 2 });
 });

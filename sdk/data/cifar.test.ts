@@ -1,0 +1,69 @@
+/** CIFAR-10's binary version, from batches made here. */
+import { gzipSync } from "node:zlib";
+import { describe, expect, it } from "vitest";
+import { mulberry32 } from "../../test/reference/programs.ts";
+import { loadDataset } from "./registry.ts";
+import { verifyDataset } from "./verify.ts";
+
+const random = mulberry32(Date.now());
+
+/** `count` records of random pixels, labelled 0, 1, .. 9, 0, .. */
+function batch(count: number): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length: count * 3073 }, (_, at) =>
+    at % 3073 === 0 ? (at / 3073) % 10 : Math.floor(256 * random()),
+  );
+}
+
+function folder(files: Record<string, Uint8Array>) {
+  return { dataDir: "data", readFile: (path: string) => Promise.resolve(files[path.replace("data/", "")]) };
+}
+
+describe("a folder of CIFAR batches", () => {
+  const [one, two, test] = [batch(13), batch(5), batch(7)];
+  const files = { "data_batch_1.bin": one, "data_batch_2.bin.gz": gzipSync(two), "test_batch.bin": test };
+
+  it("is one dataset, its training batches in order and its test images behind them, packed or not", async () => {
+    const dataset = await loadDataset("cifar10", folder(files));
+    expect(dataset).toMatchObject({
+      count: 25,
+      trainCount: 18,
+      classes: 10,
+      shape: { channels: 3, height: 32, width: 32 },
+    });
+    expect([...dataset.labels.subarray(10, 20)]).toEqual([0, 1, 2, 0, 1, 2, 3, 4, 0, 1]);
+    const at = (file: Uint8Array, record: number) =>
+      Float32Array.from(file.subarray(record * 3073 + 1, (record + 1) * 3073), (byte) => byte / 255);
+    const { images } = dataset.select("12:14,24:25");
+    expect(images.subarray(0, 3072)).toEqual(at(one, 12));
+    expect(images.subarray(3072, 6144)).toEqual(at(two, 0));
+    expect(images.subarray(6144)).toEqual(at(test, 6));
+    const report = await verifyDataset("cifar10", folder(files));
+    expect(report.files.map(({ name, bytes }) => [name, bytes])).toEqual([
+      ["data_batch_1.bin", 13 * 3073],
+      ["data_batch_2.bin", 5 * 3073],
+      ["test_batch.bin", 7 * 3073],
+    ]);
+  });
+
+  it("without its first batch, or without test images, is refused with what is missing", async () => {
+    await expect(loadDataset("cifar10", folder({ "data_batch_2.bin": two, "test_batch.bin": test }))).rejects.toThrow(
+      /a file is missing in data; looked for data\/data_batch_1\.bin, data\/data_batch_1\.bin\.gz/,
+    );
+    await expect(loadDataset("cifar10", folder({ "data_batch_1.bin": one }))).rejects.toThrow(
+      /looked for data\/test_batch/,
+    );
+    await expect(loadDataset("cifar10", {})).rejects.toThrow(/give the folder/);
+  });
+
+  it("with a file that is cut short, or has a wrong label, is refused with the place", async () => {
+    const short = { ...files, "test_batch.bin": test.subarray(0, 7000) };
+    await expect(loadDataset("cifar10", folder(short))).rejects.toThrow(
+      /test_batch\.bin: 7000 bytes are no whole number/,
+    );
+    const wrong = Uint8Array.from(one);
+    wrong[3 * 3073] = 10;
+    await expect(loadDataset("cifar10", folder({ ...files, "data_batch_1.bin": wrong }))).rejects.toThrow(
+      /data_batch_1\.bin: record 3 has label 10; labels are 0 to 9/,
+    );
+  });
+});

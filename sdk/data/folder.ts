@@ -1,0 +1,67 @@
+/** The files of a dataset's folder, packed or not: finding them, and saying which are missing. */
+import { WidefieldError } from "../errors.ts";
+import type { ReadFile } from "./idx.ts";
+
+export interface DataFile {
+  /** As published, without `.gz`. */
+  readonly name: string;
+  /** Where it was found. */
+  readonly path: string;
+  /** Unpacked. */
+  readonly content: Uint8Array;
+}
+
+/** A file as it was found. */
+export interface Found {
+  readonly name: string;
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface FolderOptions {
+  readonly dataDir?: string;
+  readonly readFile?: ReadFile;
+}
+
+/** Throws E_CONFIG where the folder, or the way to read it, is not given. */
+export function requireFolder(
+  name: string,
+  { dataDir, readFile }: FolderOptions,
+): { readonly dataDir: string; readonly readFile: ReadFile } {
+  if (dataDir === undefined || dataDir === "") {
+    throw new WidefieldError(
+      "E_CONFIG",
+      `${name} is read from files: give the folder that holds them (--data-dir, or dataDir); ` +
+        `"digits" is a dataset without files`,
+    );
+  }
+  if (readFile === undefined)
+    throw new WidefieldError("E_CONFIG", `${name} is read from files: give readFile, which reads one`);
+  return { dataDir, readFile };
+}
+
+/** Where a file is looked for. */
+function candidates(dataDir: string, name: string): readonly string[] {
+  const folder = dataDir.replace(/(?<=.)\/+$/, "");
+  const path = folder === "/" ? `/${name}` : `${folder}/${name}`;
+  return [path, `${path}.gz`];
+}
+
+/** The file, as it is or packed; undefined where there is neither. */
+export async function findFile(dataDir: string, name: string, readFile: ReadFile): Promise<Found | undefined> {
+  for (const path of candidates(dataDir, name)) {
+    const bytes = await readFile(path);
+    if (bytes !== undefined) return { name, path, bytes };
+  }
+  return undefined;
+}
+
+/** Throws E_DATA where files are missing, with where they were looked for. */
+export function requireNoneMissing(name: string, dataDir: string, missing: readonly string[]): void {
+  if (missing.length === 0) return;
+  const plural = missing.length === 1 ? "a file is" : `${missing.length} files are`;
+  const looked = missing.flatMap((file) => candidates(dataDir, file)).join(", ");
+  throw new WidefieldError("E_DATA", `${name}: ${plural} missing in ${dataDir}; looked for ${looked}`, {
+    details: { dataDir, missing },
+  });
+}
