@@ -40,6 +40,8 @@ export { runSearch, type SearchExperiment, type SearchProgress } from "./experim
 export type { SearchFolder } from "./experiments/search-folder.ts";
 export type { SearchRow } from "./experiments/search-row.ts";
 export { runGp, type GpExperiment, type GpResult } from "./experiments/gp.ts";
+export { runConverge, type ConvergeExperiment, type ConvergeResult } from "./experiments/converge.ts";
+export { priorSampler } from "./experiments/prior-sampler.ts";
 
 /** The package's version. */
 export const version: string = WIDEFIELD_VERSION;

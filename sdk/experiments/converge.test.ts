@@ -90,9 +90,9 @@ describe("the covariance's error", () => {
 
   /**
    * Mean over blocks of draws of |S - K|^2, in units of what theory says for that width and so many draws. The squared
-   * error of a block has a standard deviation about as large as its mean, so the mean of 300 blocks has a standard
-   * error of about 0.06; tolerated are four of those that the blocks themselves show. Seeds are fixed: what passes once
-   * passes always.
+   * error of a block has a standard deviation one to two times its mean (the fewer draws, the heavier its tail), so the
+   * mean of 300 blocks has a standard error of 0.06 to 0.11; tolerated are four of those that the blocks themselves
+   * show. Seeds are fixed: what passes once passes always.
    */
   async function expectTheory(draw: Draw, width: number, draws: number, blocks: number): Promise<void> {
     const expected = theory.squaredError(width) / draws / theory.norm;
@@ -120,13 +120,13 @@ describe("the covariance's error", () => {
   });
 
   it.each([
-    [4, 25],
-    [4, 100],
-    [32, 25],
-    [32, 100],
-  ])("of the engine's own networks of width %d falls as theory says: %d draws", async (width, draws) => {
+    [4, 25, 900],
+    [4, 100, 300],
+    [32, 25, 300],
+    [32, 100, 300],
+  ])("of the engine's own networks of width %d falls as theory says: %d draws", async (width, draws, blocks) => {
     const networks = priorSampler(engine, arch, width, dataset.select(`0:${inputs}`));
-    await expectTheory((draw) => networks.draw(draw), width, draws, 300);
+    await expectTheory((draw) => networks.draw(draw), width, draws, blocks);
     networks.dispose();
   });
 
