@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { version, WidefieldError } from "../sdk/index.node.ts";
 import { messageOf } from "../sdk/errors.ts";
 import { archCommand } from "./arch.ts";
+import { convergeCommand } from "./converge.ts";
 import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
@@ -25,6 +26,7 @@ const program = new Command("widefield")
   .addCommand(kernelCommand())
   .addCommand(searchCommand())
   .addCommand(archCommand())
+  .addCommand(convergeCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())
   .addCommand(selftestCommand())

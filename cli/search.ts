@@ -197,16 +197,18 @@ async function printResults(folder: SearchFolder, data: string, session: Session
 
 async function writeChart(folder: SearchFolder, rows: readonly SearchRow[], data: string) {
   // Charts are large: they are loaded when there is something to draw.
-  const [{ searchSpec }, { renderSvgFile }] = await Promise.all([
+  const [{ searchSpec }, { renderFigure }] = await Promise.all([
     import("../sdk/report/search-chart.ts"),
-    import("../sdk/report/figure.ts"),
+    import("../sdk/report/figure.node.ts"),
   ]);
   const points = rows.flatMap(({ seed, error, drawn: { nonlinearity, skipEvery } }) =>
     error === null ? [] : [{ seed, ...error, nonlinearity, residual: skipEvery !== null }],
   );
   const spec = searchSpec(points, `Random architectures on ${data}: ${points.length} Gaussian processes`);
+  const { svg, png } = await renderFigure(spec);
   return {
     spec: await folder.write("errors.vl.json", `${JSON.stringify(spec, null, 2)}\n`),
-    svg: await folder.write("errors.svg", await renderSvgFile(spec)),
+    svg: await folder.write("errors.svg", svg),
+    png: await folder.write("errors.png", png),
   };
 }

@@ -46,6 +46,8 @@ export type { SearchRow } from "./experiments/search-row.ts";
 export { runGp, type GpExperiment, type GpResult } from "./experiments/gp.ts";
 export { planGp, type GpPlan, type GpPlanOptions, type KernelPlan } from "./experiments/gp-plan.ts";
 export { gpMemory, type GpMemory, type MemoryPhase } from "./experiments/gp-memory.ts";
+export { runConverge, type ConvergeExperiment, type ConvergeResult } from "./experiments/converge.ts";
+export { priorSampler } from "./experiments/prior-sampler.ts";
 
 /** The package's version. */
 export const version: string = WIDEFIELD_VERSION;

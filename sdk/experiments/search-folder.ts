@@ -104,9 +104,9 @@ export class SearchFolder {
   }
 
   /** Writes a file of this folder, whole or not at all; returns its path. */
-  async write(name: string, text: string): Promise<string> {
+  async write(name: string, content: string | Uint8Array): Promise<string> {
     const path = `${this.path}/${name}`;
-    await replaceFile(this.files, path, encode(text));
+    await replaceFile(this.files, path, typeof content === "string" ? encode(content) : content);
     return path;
   }
 

@@ -27,7 +27,8 @@ export const figureConfig = {
   padding: 12,
   aria: false,
   view: { stroke: "#8b949e" },
-  axis: { ...text, gridColor: "#e6e9ed", domain: false, tickColor: "#8b949e", titlePadding: 8 },
+  // Flush: the label of an axis' end stays within the panel, whose title would move up otherwise.
+  axis: { ...text, gridColor: "#e6e9ed", domain: false, tickColor: "#8b949e", titlePadding: 8, labelFlush: true },
   legend: { ...text, titleLimit: 300 },
   title: {
     color: INK,
@@ -42,12 +43,14 @@ export const figureConfig = {
   text: { color: INK, fontSize: 11 },
 } as const satisfies TopLevelSpec["config"];
 
-/** Draws a specification as an SVG document. The same specification gives the same text. */
+/** Draws a specification as an SVG document without a background. The same specification gives the same text. */
 export async function renderSvgFile(spec: TopLevelSpec): Promise<string> {
   const [vega, { compile }] = await Promise.all([import("vega"), import("vega-lite")]);
   // Ids of gradients and clip paths count on from one figure of a process to the next.
   vega.resetSVGDefIds();
-  const view = new vega.View(vega.parse(compile(spec).spec), { renderer: "none", logLevel: vega.Error });
+  const drawn = compile(spec).spec;
+  delete drawn.background;
+  const view = new vega.View(vega.parse(drawn), { renderer: "none", logLevel: vega.Error });
   try {
     return await view.toSVG();
   } finally {

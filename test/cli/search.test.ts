@@ -85,7 +85,15 @@ describe("widefield search", () => {
     expect(validation[0]).toBeLessThanOrEqual(validation[1] ?? NaN);
     expect(lines[3]).toMatch(/^invalid +56 /);
     expect(lines[4]).toMatch(/^seed 56 is invalid: architecture\.layers\[6\] \(conv 3x3/);
-    const names = ["errors.svg", "errors.vl.json", "results.csv", "results.jsonl", "search.json", "seeds"];
+    const names = [
+      "errors.png",
+      "errors.svg",
+      "errors.vl.json",
+      "results.csv",
+      "results.jsonl",
+      "search.json",
+      "seeds",
+    ];
     expect((await readdir(space.path("S"))).sort()).toEqual(names);
     expect((await readFile(space.path("S/results.csv"), "utf8")).trimEnd().split("\n")).toHaveLength(4);
     expect(await readFile(space.path("S/errors.svg"), "utf8")).toMatch(/^<svg xmlns=.*Random architectures on digits/s);
@@ -99,7 +107,7 @@ describe("widefield search", () => {
     const { code, stdout, stderr } = await widefield(...args, "--json");
     expect({ code, stderr }).toEqual({ code: 0, stderr: "2 of 2 seeds were finished already\n" });
     expect(JSON.parse(stdout)).toEqual(first);
-    expect(Object.keys(first.files)).toEqual(["csv", "jsonl", "spec", "svg"]);
+    expect(Object.keys(first.files)).toEqual(["csv", "jsonl", "spec", "svg", "png"]);
   });
 
   it("in two shards at once has the rows of one that runs alone", async () => {
