@@ -8,6 +8,7 @@ import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
 import { kernelCommand } from "./kernel.ts";
+import { searchCommand } from "./search.ts";
 import { selftestCommand } from "./selftest.ts";
 
 /** 1: bad input; 2: usage; 130: Ctrl-C. */
@@ -22,6 +23,7 @@ const program = new Command("widefield")
   .option("--debug", "print stack traces of errors")
   .addCommand(gpCommand())
   .addCommand(kernelCommand())
+  .addCommand(searchCommand())
   .addCommand(archCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())

@@ -57,6 +57,13 @@ export function imageBlock(set: ImageSet, name: string): ImageBlock {
   return { count, floats, slice: (begin, end) => set.images.subarray(begin * floats, end * floats) };
 }
 
+export interface TileBudget {
+  /** What may be held while tiles are computed; tables are kept in a part of it. Default: the engine's budget. */
+  readonly memoryBytes?: number | undefined;
+  /** True: the whole matrix is held in that as well. */
+  readonly whole?: boolean | undefined;
+}
+
 /** What computes tiles of the kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). */
 export async function kernelTiles(
   engine: Engine,
@@ -64,6 +71,7 @@ export async function kernelTiles(
   rows: ImageSet,
   columns: ImageSet,
   precision: Precision,
+  budget: TileBudget = {},
 ): Promise<{
   readonly tiles: ProgramTiles;
   readonly exponent: number;
@@ -84,13 +92,15 @@ export async function kernelTiles(
   const rowBlock = imageBlock(rows, "X");
   const columnBlock = columns === rows ? rowBlock : imageBlock(columns, "Y");
   const backend = precision === "f64" ? await float64Backend(engine) : engine.backend;
+  const { memoryBytes = engine.memoryBytes, whole = false } = budget;
+  const matrix = whole ? rowBlock.count * columnBlock.count * (precision === "f64" ? 8 : 4) : 0;
   const tiles = new ProgramTiles({
     backend,
     program,
     rows: rowBlock,
     columns: columnBlock,
     precision,
-    memoryBytes: engine.memoryBytes,
+    memoryBytes: Math.max(0, memoryBytes - matrix),
   });
   if (tiles.spills) engine.log(spillNotice(program, backend));
   return { tiles, exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
@@ -120,7 +130,7 @@ export async function kernel(
 ): Promise<Kernel> {
   engine.assertOpen();
   const precision = options.precision ?? "f32";
-  const { tiles, exponent, rows, columns } = await kernelTiles(engine, arch, X, Y ?? X, precision);
+  const { tiles, exponent, rows, columns } = await kernelTiles(engine, arch, X, Y ?? X, precision, { whole: true });
   try {
     const { values } = await computeMatrix({
       tiles,

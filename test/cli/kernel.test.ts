@@ -23,7 +23,9 @@ describe("widefield gp --json", () => {
     expect(stdout).toMatch(/^\{.*\}\n$/);
     const result = JSON.parse(stdout) as Record<string, Record<string, number>>;
     expect(Object.keys(result).sort()).toEqual(
-      ["adapter", "backend", "error", "kernel", "precision", "solve", "store", "temperature", "threads"].sort(),
+      ["adapter", "backend", "calibration", "error", "kernel", "logMarginalLikelihood", "precision"]
+        .concat(["solve", "store", "temperature", "threads", "variance"])
+        .sort(),
     );
     expect(result).toMatchObject({ backend: "wasm", threads: 2, precision: "f32", store: null });
     expect(Object.keys(result["error"] ?? {})).toEqual(["train", "validation", "test"]);
