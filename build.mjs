@@ -5,7 +5,7 @@
  *     node build.mjs [--wasm-only]
  */
 import { spawn } from "node:child_process";
-import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import esbuild from "esbuild";
@@ -123,6 +123,16 @@ async function node() {
   });
 }
 
+/** What `sdk/report/figure.node.ts` draws PNGs with: a rasteriser and one font, read when the first figure is drawn. */
+async function figureAssets() {
+  await mkdir(at("dist/figure"), { recursive: true });
+  await Promise.all([
+    copyFile(at("node_modules/@resvg/resvg-wasm/index_bg.wasm"), at("dist/figure/resvg.wasm")),
+    copyFile(at("node_modules/dejavu-fonts-ttf/ttf/DejaVuSans.ttf"), at("dist/figure/DejaVuSans.ttf")),
+    copyFile(at("node_modules/dejavu-fonts-ttf/LICENSE"), at("dist/figure/DejaVu-LICENSE.txt")),
+  ]);
+}
+
 /** Replaces `virtual:assets` by the worker's source and the wasm builds, so that a page needs one file only. */
 const inlineAssets = {
   name: "inline-assets",
@@ -168,7 +178,7 @@ async function build() {
   await generate();
   await wasm();
   if (wasmOnly) return;
-  await Promise.all([node(), browser()]);
+  await Promise.all([node(), browser(), figureAssets()]);
   await run(process.execPath, [at("node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"]);
 }
 

@@ -144,9 +144,11 @@ async function thirdParty() {
   for (const [path, entry] of Object.entries(lock.packages)) {
     const folder = join(root, path);
     if (path === "" || entry.dev === true || !existsSync(folder)) continue;
-    const { name, version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+    const { name, version, license, repository } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
     if (name.startsWith("@types/")) continue;
-    sections.push([`${name} ${version}: ${license ?? "see below"}`, await licenceOf(folder)]);
+    // Where the package has no text of its own: terms such as the MPL's ask for the place of its sources.
+    const text = (await licenceOf(folder)) || `sources: ${repository?.url ?? repository ?? name}`;
+    sections.push([`${name} ${version}: ${license ?? "see below"}`, text]);
   }
   const rule = "=".repeat(100);
   return sections.map(([title, text]) => `${rule}\n${title}\n${rule}\n\n${text.trim()}\n`).join("\n");

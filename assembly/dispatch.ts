@@ -5,6 +5,8 @@
  */
 import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
+import { broadcastAdd } from "./broadcastAdd";
+import { conv2d } from "./conv2d";
 import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { variance } from "./variance";
@@ -13,6 +15,7 @@ import { choleskyDiagonal, choleskyPanel, choleskyUpdate } from "./linalg/choles
 import { tileDiagonal, tileLoad } from "./linalg/load";
 import { triangularSolve } from "./linalg/solve";
 import { matmul } from "./matmul";
+import { randomNormal } from "./randomNormal";
 import { reduce } from "./reduce";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
@@ -55,6 +58,15 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.triangularSolve:
       triangularSolve(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.conv2d:
+      conv2d(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.broadcastAdd:
+      broadcastAdd(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.randomNormal:
+      randomNormal(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -26,6 +26,7 @@ export function dataCommand(context: DataCommandContext = {}): Command {
     .command("list")
     .description("list the datasets that have names, and the files they need")
     .option("--json", "print one JSON object")
+    .option("--quiet", "no notes on stderr (there are none: taken for uniformity)")
     .action((options: { json?: true }) => {
       const datasets = DATASETS.map(listed);
       if (options.json) write(`${JSON.stringify({ datasets })}\n`);
@@ -39,6 +40,7 @@ export function dataCommand(context: DataCommandContext = {}): Command {
     .option("--data-dir <folder>", "the folder that holds the files, packed (.gz) or not")
     .option("--seed <integer>", "for generated datasets", parseSeed)
     .option("--json", "print one JSON object")
+    .option("--quiet", "no notes on stderr (there are none: taken for uniformity)")
     .action(async (name: string, options: { dataDir?: string; seed?: number; json?: true }) => {
       const { dataDir, seed } = options;
       const report = await verifyDataset(name, {

@@ -26,3 +26,20 @@ export function table(rows: readonly (readonly (string | number)[])[]): string {
     );
   return rows.map((row) => line(row).join("  ").trimEnd()).join("\n");
 }
+
+/** "1.25 G", three digits. */
+export function formatCount(count: number): string {
+  if (count < 1e5) return String(Math.round(count));
+  const prefixes = ["", "k", "M", "G", "T", "P", "E"];
+  const power = Math.min(prefixes.length - 1, Math.floor(Math.log10(count) / 3));
+  const value = count / 1000 ** power;
+  return `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${prefixes[power] ?? ""}`;
+}
+
+/** "0.2 s", "41 s", "12.3 min", "2.4 h", "3.1 days" */
+export function formatDuration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 100) return `${seconds.toFixed(0)} s`;
+  if (seconds < 6000) return `${(seconds / 60).toFixed(1)} min`;
+  return seconds < 48 * 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${(seconds / 86400).toFixed(1)} days`;
+}

@@ -10,10 +10,12 @@ import type { Ranges } from "../sdk/data/ranges.ts";
 import { indicesOf } from "../sdk/data/ranges.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { runGp, type GpExperiment, type GpResult } from "../sdk/experiments/gp.ts";
+import { planGp } from "../sdk/experiments/gp-plan.ts";
 import { gpReport } from "../sdk/experiments/gp-report.ts";
 import { version } from "../sdk/index.node.ts";
 import { platform } from "../sdk/platform/platform.ts";
 import { formatRate, table } from "./format.ts";
+import { planText } from "./gp-plan.ts";
 import { addDataOptions, openArch, openDataset, openRanges, type DataOptions } from "./inputs.ts";
 import { addEngineOptions, positiveNumber, wholeNumber, withEngine, type CommonOptions } from "./session.ts";
 
@@ -32,6 +34,9 @@ interface GpOptions extends CommonOptions, DataOptions {
   readonly scores?: string;
   readonly variance?: true;
   readonly report?: string;
+  readonly plan?: true;
+  readonly assumeRate?: string;
+  readonly assumeGflops?: string;
 }
 
 const SETS = ["train", "validation", "test"] as const;
@@ -55,11 +60,14 @@ export function gpCommand(): Command {
     .option("--tile <n>", "rows and columns of a kernel tile", String(DEFAULT_TILE))
     .option("--store <folder>", "keep kxx.zarr, kxv.zarr and kxt.zarr here, and go on from there")
     .option("--kxx <store>", "the training kernel, already on disk (its leading part is used)")
-    .option("--kxv <store>", "the kernel of training and validation images, likewise")
-    .option("--kxt <store>", "the kernel of training and test images, likewise")
-    .option("--scores <file>", "write every prediction with its class scores as CSV; calibrated on --validation")
+    .option("--kxv <store>", "the kernel of training (rows) and validation images, likewise")
+    .option("--kxt <store>", "the kernel of training (rows) and test images, likewise")
+    .option("--scores <file>", "write every prediction with its class probabilities as CSV, calibrated on --validation")
     .option("--report <file>", "write a page with tables, figures and misclassified images (HTML)")
-    .option("--variance", "with --scores: predictive variances too")
+    .option("--variance", "predictive variances too: a summary, and with --scores each image's")
+    .option("--plan", "print what it would take (time from a quick calibration, memory, disk), and run nothing")
+    .option("--assume-rate <pairs/s>", "with --plan: kernels at this rate, of a machine that is not at hand")
+    .option("--assume-gflops <x>", "with --plan: the factorisation at this many GFLOP/s")
     .action(run);
 }
 
@@ -92,43 +100,79 @@ async function run(options: GpOptions): Promise<void> {
       precision: options.precision,
       jitter: jitterOf(options.jitter),
       tile: wholeNumber("--tile", options.tile),
-      folder: options.store === undefined ? undefined : { files, path: await madeFolder(options.store) },
+      folder: options.store === undefined ? undefined : { files, path: await storeFolder(options.store, options.plan) },
       stores: opened,
       variance: options.variance,
       signal,
       onProgress: ({ phase, label, done, total, rate }) =>
         progress.update(label, done, total, formatRate(rate, phase === "kernel" ? "pairs/s" : "GFLOP/s")),
     };
-    const result = await runGp(experiment);
     const { backend, adapter, threads } = engine.info;
-    const { error, kernel, solve, temperature } = result;
     const facts = { backend, adapter, threads, precision: options.precision, store: options.store ?? null };
-    if (json) session.print(JSON.stringify({ error, kernel, solve, temperature, ...facts }));
-    else session.print(summaryText(result, `${backend} (${adapter}), ${threads} threads, ${options.precision}`));
+    const where = `${backend} (${adapter}), ${threads} threads, ${options.precision}`;
+    if (options.plan === true) {
+      const plan = await planGp(experiment, {
+        assumePairsPerSecond: rateOf("--assume-rate", options.assumeRate),
+        assumeGflops: rateOf("--assume-gflops", options.assumeGflops),
+      });
+      session.print(json ? JSON.stringify({ ...plan, ...facts }) : planText(plan, where));
+      return;
+    }
+    const result = await runGp(experiment);
+    const { error, kernel, solve, logMarginalLikelihood, temperature, calibration, variance } = result;
+    const summary = { error, kernel, solve, logMarginalLikelihood, temperature, calibration, variance };
+    session.print(json ? JSON.stringify({ ...summary, ...facts }) : summaryText(result, where));
     // Behind the result: a file that cannot be written must not take it along.
     if (options.report !== undefined) await writeReport(options.report, experiment, result);
     if (options.scores !== undefined) await writeScores(options.scores, dataset, sets, result);
   });
 }
 
-function jitterOf(text: string): number | "auto" | "noise" {
+/** A rate above 0, if there is one. */
+function rateOf(name: string, text: string | undefined): number | undefined {
+  const rate = text === undefined ? undefined : positiveNumber(name, text);
+  if (rate === 0) throw new WidefieldError("E_CONFIG", `${name} is a rate above 0`);
+  return rate;
+}
+
+export function jitterOf(text: string): number | "auto" | "noise" {
   return text === "auto" || text === "noise" ? text : positiveNumber("--jitter", text);
 }
 
-async function madeFolder(path: string): Promise<string> {
+/** Made, unless this is but a plan. */
+async function storeFolder(path: string, plan: true | undefined): Promise<string> {
   const files = await nodeFiles();
-  await files.makeFolder(path);
+  if (plan !== true) await files.makeFolder(path);
   return path;
 }
 
-function summaryText({ error, kernel, solve }: GpResult, where: string): string {
+function summaryText(result: GpResult, where: string): string {
+  const { error, kernel, solve, logMarginalLikelihood, calibration, variance } = result;
   const rows = SETS.flatMap((name) => {
     const percent = error[name];
     return percent === undefined ? [] : [[`${name} error`, `${percent.toFixed(2)} %`]];
   });
+  const believed = SETS.flatMap((name) => {
+    const found = calibration[name];
+    if (found === undefined) return [];
+    const { negativeLogLikelihood, expectedCalibrationError } = found;
+    const ece = `calibration error ${(100 * expectedCalibrationError).toFixed(2)} %`;
+    return [[`${name} scores`, `negative log-likelihood ${negativeLogLikelihood.toFixed(4)}, ${ece}`]];
+  });
+  const variances = SETS.flatMap((name) => {
+    const found = variance[name];
+    if (found === undefined) return [];
+    const [mean, smallest, largest, prior] = [found.mean, found.smallest, found.largest, found.prior].map((value) =>
+      value.toPrecision(3),
+    );
+    return [[`${name} variance`, `mean ${mean}, ${smallest} to ${largest}; prior ${prior}`]];
+  });
   const seconds = (value: number) => `${value.toFixed(2)} s`;
   return table([
     ...rows,
+    ...believed,
+    ...variances,
+    ["log marginal likelihood", logMarginalLikelihood.toFixed(1)],
     ["kernel", `${kernel.pairs} pairs in ${seconds(kernel.seconds)}, ${formatRate(kernel.pairsPerSecond, "pairs/s")}`],
     ["solve", `${seconds(solve.seconds)}, ${solve.gflops.toFixed(1)} GFLOP/s, jitter ${solve.jitter}`],
     ["on", where],

@@ -16,11 +16,18 @@ export interface DataOptions {
   readonly dataDir?: string;
 }
 
-export function addDataOptions(command: Command): Command {
+export function addDatasetOptions(command: Command): Command {
   return command
     .option("--data <name>", "data set: digits (built in), mnist, fmnist, notmnist, cifar10", "digits")
-    .option("--data-dir <folder>", "the folder of the data set's files")
-    .option("--arch <name|file>", `architecture: ${presetNames.join(", ")}, or a JSON file`, "convnet-gp");
+    .option("--data-dir <folder>", "the folder of the data set's files");
+}
+
+export function addDataOptions(command: Command): Command {
+  return addDatasetOptions(command).option(
+    "--arch <name|file>",
+    `architecture: ${presetNames.join(", ")}, or a JSON file`,
+    "convnet-gp",
+  );
 }
 
 export async function openDataset({ data, dataDir }: DataOptions, seed: number): Promise<Dataset> {

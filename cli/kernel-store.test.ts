@@ -1,5 +1,6 @@
 import { rm, writeFile } from "node:fs/promises";
 import { Command } from "commander";
+import h5wasm from "h5wasm/node";
 import { beforeAll, describe, expect, it } from "vitest";
 import { runKernelJob } from "../sdk/covariance/job.ts";
 import type { Files } from "../sdk/covariance/store/files.ts";
@@ -8,7 +9,7 @@ import { KernelStore } from "../sdk/covariance/store/store.ts";
 import { freshFolder, hashSource, specOf } from "../test/kernel-job-fixtures.ts";
 import { addKernelStoreCommands } from "./kernel-store.ts";
 
-const memoryBytes = 1 << 24;
+const memoryBytes = 1 << 26;
 let files: Files;
 beforeAll(async () => {
   files = await nodeFiles();
@@ -94,6 +95,36 @@ describe("widefield kernel export and import", () => {
     const [a, b] = [await KernelStore.open(files, path), await KernelStore.open(files, back)];
     expect(await b.readBlock(all, all)).toEqual(await a.readBlock(all, all));
     expect((await widefield("verify", back)).exitCode).toBe(0);
+  });
+
+  it("take an HDF5 file of cnn-gp's, from several workers too", async () => {
+    const { folder } = await madeStore();
+    await h5wasm.ready;
+    const parts = [
+      [1, 0.5, NaN, 2],
+      [NaN, NaN, NaN, 2],
+    ].map((values, worker) => {
+      const path = `${folder}/${worker}.h5`;
+      const file = new h5wasm.File(path, "w");
+      file.create_dataset({ name: "Kxx", data: Float32Array.from(values), shape: [1, 2, 2] });
+      file.create_dataset({ name: "Kxtx", data: Float32Array.of(1, 2, 3, 4, 5, 6), shape: [1, 3, 2] });
+      file.close();
+      return path;
+    });
+    const [first = "", second = ""] = parts;
+    const to = `${folder}/kxx.zarr`;
+    await expect(widefield("import", first, to)).rejects.toMatchObject({ code: "E_CONFIG" });
+    expect((await widefield("import", first, to, "--dataset", "Kxx")).lines).toEqual([
+      `${to}: imported of Kxx, 2 x 2 (0:2 by 0:2), symmetric`,
+      "1 entries that the file lacks are their mirror images",
+    ]);
+    const merged = `${folder}/merged.zarr`;
+    const json = await widefield("import", second, merged, "--dataset", "Kxx", "--merge", first, "--json");
+    expect(JSON.parse(json.lines.join(""))).toMatchObject({ dataset: "Kxx", rows: 2, symmetric: true, mirrored: 1 });
+    expect((await widefield("import", first, `${folder}/kxt.zarr`, "--dataset", "Kxtx")).lines).toEqual([
+      `${folder}/kxt.zarr: imported of Kxtx, 2 x 3 (0:2 by 0:3)`,
+      "Kxtx is transposed: the training images are in the rows",
+    ]);
   });
 
   it("print one JSON object on request", async () => {

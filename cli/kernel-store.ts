@@ -2,10 +2,11 @@
  * `widefield kernel verify | export | import`: what can be done with a kernel store without computing a kernel. Each
  * function adds one subcommand to `kernel`; failures are WidefieldErrors, which the command line's main prints.
  */
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { exportNpy } from "../sdk/covariance/export.ts";
 import type { Files } from "../sdk/covariance/store/files.ts";
-import { importNpy } from "../sdk/covariance/import.ts";
+import { type Hdf5Result, importHdf5, isHdf5 } from "../sdk/covariance/hdf5.node.ts";
+import { type ImportOptions, type ImportResult, importNpy } from "../sdk/covariance/import.ts";
 import { rangesText } from "../sdk/covariance/store/manifest.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";
 import { verify } from "../sdk/covariance/store/verify.ts";
@@ -82,42 +83,55 @@ export function addExport(kernel: Command, contextOf: ContextOf): void {
 export function addImport(kernel: Command, contextOf: ContextOf): void {
   kernel
     .command("import")
-    .description("store a matrix from a .npy file (float32 or float64, C order) as a kernel matrix")
-    .argument("<npy>", "the file to read, K.npy")
+    .description("store a matrix from a .npy file (float32 or float64, C order) or an HDF5 file as a kernel matrix")
+    .argument("<file>", "the file to read: K.npy, or an HDF5 file such as cnn-gp's")
     .argument("<store>", "the kernel matrix to make, K.zarr")
-    .option("--tile <n>", "rows and columns of a tile", wholeNumber, 256)
+    .option("--dataset <name>", "HDF5: which matrix; Kxvx and Kxtx are stored with the training images in the rows")
+    .option("--merge <file...>", "HDF5: files of other workers, for entries that are NaN in the first")
+    .option("--tile <n>", "rows and columns of a tile", "256")
     .option("--json", "print one JSON object")
-    .action(async (npy: string, path: string, _options: unknown, command: Command) => {
+    .action(async (file: string, path: string, options: Hdf5CommandOptions, command: Command) => {
       // `kernel` has a --tile of its own, and takes what stands behind a subcommand too.
-      const asked = command.optsWithGlobals<{ readonly tile: number | string }>().tile;
+      const asked = command.optsWithGlobals<{ readonly tile: string }>().tile;
       const size = Number(asked);
       if (!Number.isSafeInteger(size) || size < 1)
-        command.error(`error: --tile has to be a whole number from 1 on, not '${asked}'`);
+        command.error(`error: --tile has to be a whole number from 1 on, not '${asked}'`, {
+          code: "commander.invalidArgument",
+        });
       const { files, memoryBytes, signal, print, progress } = await contextOf(command);
-      const { store } = await importNpy(files, npy, path, {
+      const common: ImportOptions = {
         tile: size,
         memoryBytes,
         signal,
         onProgress: ({ tilesDone, tilesTotal }) => progress?.("import", tilesDone, tilesTotal),
-      });
+      };
+      const { dataset, merge } = options;
+      const hdf5 = dataset !== undefined || merge !== undefined || (await isHdf5(files, file));
+      const result: ImportResult & Partial<Hdf5Result> = hdf5
+        ? await importHdf5(files, file, path, { ...common, dataset, merge })
+        : await importNpy(files, file, path, common);
+      const { store, mirrored, transposed } = result;
       const { symmetric, exponent, tile } = store.manifest;
       const { rows, columns } = store.grid;
-      if (wantsJson(command))
-        print(JSON.stringify({ store: path, file: npy, rows, columns, symmetric, exponent, tile }));
-      else print(`${path}: ${sizeText(store)}`);
+      if (wantsJson(command)) {
+        const own = hdf5 ? { dataset: result.dataset, transposed, mirrored } : {};
+        print(JSON.stringify({ store: path, file, ...own, rows, columns, symmetric, exponent, tile }));
+        return;
+      }
+      print(`${path}: ${sizeText(store)}`);
+      if (transposed === true) print(`${result.dataset ?? ""} is transposed: the training images are in the rows`);
+      if (mirrored > 0) print(`${mirrored} entries that the file lacks are their mirror images`);
     });
+}
+
+interface Hdf5CommandOptions {
+  readonly dataset?: string;
+  readonly merge?: string[];
 }
 
 /** --json is an option of these subcommands and of the whole command line: either place will do. */
 function wantsJson(command: Command): boolean {
   return command.optsWithGlobals<CommonOptions>().json === true;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new InvalidArgumentError("It has to be a whole number from 1 on.");
-  return value;
 }
 
 function sizeText({ manifest, grid }: KernelStore): string {

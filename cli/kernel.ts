@@ -1,9 +1,10 @@
 /** `widefield kernel`: computes a kernel matrix into a store; its subcommands are in `kernel-store.ts`. */
 import { Command, Option } from "commander";
-import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
+import { DEFAULT_TILE, kernelDiagonal } from "../sdk/arch/kernel.ts";
+import { exportDiagonal } from "../sdk/covariance/export.ts";
 import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
 import { parseBytes } from "../sdk/engine/engine.ts";
-import { storeKernel } from "../sdk/experiments/stored-kernel.ts";
+import { selectImages, storeKernel } from "../sdk/experiments/stored-kernel.ts";
 import { platform } from "../sdk/platform/platform.ts";
 import { formatRate } from "./format.ts";
 import { addDataOptions, openArch, openDataset, openRanges, parseShard, type DataOptions } from "./inputs.ts";
@@ -16,6 +17,7 @@ interface KernelCommandOptions extends CommonOptions, DataOptions {
   readonly rows?: string;
   readonly cols?: string;
   readonly out?: string;
+  readonly diag?: true;
   readonly tile: string;
   readonly precision: "f32" | "f64";
   readonly shard?: string;
@@ -28,6 +30,7 @@ export function kernelCommand(): Command {
   addEngineOptions(addDataOptions(command))
     .option("--rows <ranges>", "images of the rows, such as 0:5000 or 55000:60000,0:5000")
     .option("--cols <ranges>", "images of the columns; without it the matrix is symmetric")
+    .option("--diag", "only K(x, x) of the rows' images, as a NumPy vector: --out is then a file, d.npy")
     .option("--out <folder>", "the store to make, or to go on with, K.zarr")
     .option("--tile <n>", "rows and columns of a tile", String(DEFAULT_TILE))
     .addOption(new Option("--precision <name>", "f64: in float64 on wasm").choices(["f32", "f64"]).default("f32"))
@@ -58,6 +61,12 @@ async function compute(options: KernelCommandOptions, command: Command): Promise
   // Not commander's required options: the subcommands do without them.
   if (rows === undefined || out === undefined)
     command.error("error: widefield kernel needs --rows and --out (see widefield kernel --help)");
+  if (options.diag === true) {
+    if (options.cols !== undefined || options.shard !== undefined)
+      command.error("error: --diag has neither --cols nor --shard");
+    await computeDiagonal(options, rows, out);
+    return;
+  }
   await withEngine(options, async (engine, session) => {
     const { signal, progress, json } = session;
     const dataset = await openDataset(options, engine.seed);
@@ -98,5 +107,22 @@ async function compute(options: KernelCommandOptions, command: Command): Promise
       session.print(
         `${out}: ${height} x ${width}, ${pairs} pairs in ${seconds.toFixed(1)} s (${formatRate(pairsPerSecond, "pairs/s")})`,
       );
+  });
+}
+
+async function computeDiagonal(options: KernelCommandOptions, rows: string, out: string): Promise<void> {
+  await withEngine(options, async (engine, session) => {
+    const dataset = await openDataset(options, engine.seed);
+    const ranges = openRanges("--rows", rows, dataset);
+    const images = selectImages(dataset, ranges, options.precision);
+    const settings = { precision: options.precision, tile: wholeNumber("--tile", options.tile) };
+    const begun = performance.now();
+    const diagonal = await kernelDiagonal(engine, await openArch(options.arch), images, settings);
+    const seconds = (performance.now() - begun) / 1000;
+    await exportDiagonal(await nodeFiles(), out, diagonal);
+    const facts = { diagonal: out, images: diagonal.length, seconds, backend: engine.info.backend };
+    session.print(
+      session.json ? JSON.stringify(facts) : `${out}: K(x, x) of ${diagonal.length} images in ${seconds.toFixed(1)} s`,
+    );
   });
 }

@@ -4,10 +4,12 @@ import { Command, CommanderError } from "commander";
 import { version, WidefieldError } from "../sdk/index.node.ts";
 import { messageOf } from "../sdk/errors.ts";
 import { archCommand } from "./arch.ts";
+import { convergeCommand } from "./converge.ts";
 import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
 import { kernelCommand } from "./kernel.ts";
+import { searchCommand } from "./search.ts";
 import { selftestCommand } from "./selftest.ts";
 
 /** 1: bad input; 2: usage; 130: Ctrl-C. */
@@ -22,7 +24,9 @@ const program = new Command("widefield")
   .option("--debug", "print stack traces of errors")
   .addCommand(gpCommand())
   .addCommand(kernelCommand())
+  .addCommand(searchCommand())
   .addCommand(archCommand())
+  .addCommand(convergeCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())
   .addCommand(selftestCommand())

@@ -1,18 +1,29 @@
-/** One progress bar on stderr, for whatever phase is running. Nothing where stderr is not a terminal, or with --quiet. */
+/**
+ * Progress on stderr, for whatever phase is running: a bar on a terminal; elsewhere (a log file, a batch system) a plain
+ * line now and then, so that short commands write none. Nothing with --quiet.
+ */
 import { Presets, SingleBar } from "cli-progress";
 
+/** Milliseconds between plain lines, and before the first. */
+const LINE_INTERVAL = 15_000;
+
 export class ProgressLine {
-  private readonly silent: boolean;
+  private readonly quiet: boolean;
+  private lastLine = performance.now();
   private bar: SingleBar | undefined;
   private label = "";
 
   constructor(quiet: boolean) {
-    this.silent = quiet || !process.stderr.isTTY;
+    this.quiet = quiet;
   }
 
   /** `rate` is text: "1.2 M pairs/s". */
   update(label: string, done: number, total: number, rate = ""): void {
-    if (this.silent) return;
+    if (this.quiet) return;
+    if (!process.stderr.isTTY) {
+      this.plainLine(label, done, total, rate);
+      return;
+    }
     if (label !== this.label) {
       this.stop();
       this.label = label;
@@ -36,6 +47,14 @@ export class ProgressLine {
       this.bar.update(done, text);
     }
     if (done >= total) this.stop();
+  }
+
+  private plainLine(label: string, done: number, total: number, rate: string): void {
+    const now = performance.now();
+    if (now - this.lastLine < LINE_INTERVAL) return;
+    this.lastLine = now;
+    const share = total > 0 ? `${((100 * done) / total).toFixed(1)} %` : "";
+    process.stderr.write(`${[label, share, rate].filter((part) => part !== "").join("  ")}\n`);
   }
 
   /** A line above the bar. */

@@ -12,6 +12,7 @@ export type { LayerJson, Shape } from "./arch/layer.ts";
 export type { ReluOptions } from "./arch/relu.ts";
 export { preset, presetNames } from "./arch/presets.ts";
 export { kernel, kernelDiagonal, type ImageSet, type Kernel, type KernelOptions } from "./arch/kernel.ts";
+export { network, Network, type NetworkOptions } from "./arch/network.ts";
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";
@@ -29,12 +30,24 @@ export { runKernelJob, type KernelJob, type KernelProgress, type TileSource } fr
 
 export { verify } from "./covariance/store/verify.ts";
 export type { Files } from "./covariance/store/files.ts";
-export { exportNpy } from "./covariance/export.ts";
+export { exportDiagonal, exportNpy } from "./covariance/export.ts";
 export { importNpy } from "./covariance/import.ts";
 export type { Program } from "./covariance/program.ts";
+export { programCost, type ProgramCost } from "./covariance/cost.ts";
+export { importMatrix } from "./covariance/import.ts";
+export type { MatrixFile } from "./covariance/matrix-file.ts";
 export { formatRanges, parseRanges, type Ranges } from "./data/ranges.ts";
 export { storeKernel, type StoredKernelJob } from "./experiments/stored-kernel.ts";
+export { RandomState } from "./numpy/random-state.ts";
+export { drawArchitecture, drawnArch, type Drawn, type SkipRule } from "./experiments/search-draw.ts";
+export { runSearch, type SearchExperiment, type SearchProgress } from "./experiments/search.ts";
+export type { SearchFolder } from "./experiments/search-folder.ts";
+export type { SearchRow } from "./experiments/search-row.ts";
 export { runGp, type GpExperiment, type GpResult } from "./experiments/gp.ts";
+export { planGp, type GpPlan, type GpPlanOptions, type KernelPlan } from "./experiments/gp-plan.ts";
+export { gpMemory, type GpMemory, type MemoryPhase } from "./experiments/gp-memory.ts";
+export { runConverge, type ConvergeExperiment, type ConvergeResult } from "./experiments/converge.ts";
+export { priorSampler } from "./experiments/prior-sampler.ts";
 
 /** The package's version. */
 export const version: string = WIDEFIELD_VERSION;

@@ -18,9 +18,11 @@
 // KEEP, ADDEND). A lane meets only its own line there, except where a sum's terms were transposed a different number of
 // times (ACROSS: a projection beside two convolutions): then it reads across the lines, between barriers.
 //
-// A nonlinearity is taken in the same turn of the loop as the linear step before it, if that one's result goes nowhere
-// else: fewer joins of the control flow, at each of which a compiler without a register allocator of its own
-// (SwiftShader's) copies all registers.
+// A turn of the loop takes a nonlinearity and the linear step after it: networks, residual ones too, need one turn for
+// each convolution. Turns are what counts on SwiftShader, which runs through all branches with lanes masked out; on a
+// GPU they are a few scalar instructions.
+//
+// The program's first step is its input, and no other is.
 //
 // Invariant between steps: registers and lanes outside the map hold exactly 0, in places too.
 //
@@ -42,6 +44,16 @@ var<workgroup> lines: array<f32, PAIRS * LINE * PITCH>;
 /** The maps in places, one after the other, each like `lines`. */
 var<workgroup> places: array<f32, PLACES * PAIRS * LINE * PITCH>;
 //# end
+
+/** Whether the step after a nonlinearity is a linear one of its result. */
+fn passesOn(step: u32) -> bool {
+  let next = step + 1u;
+  return next < params.steps && word(next, LOAD) == NO_PLACE && !isNonlinearity(word(next, KIND));
+}
+
+/** Registers and lanes that a step's result takes. */
+fn registersOf(step: u32) -> u32 { return word(step, OUT_SIZE + select(0u, 1u, isTurned(step))); }
+fn lanesOf(step: u32) -> u32 { return word(step, OUT_SIZE + select(1u, 0u, isTurned(step))); }
 
 @compute @workgroup_size(PAIRS * LINE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -65,8 +77,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   //# for i in 0 .. LINE
   var r$i = 0.0;
   //# end
-  var step = 0u;
-  while (step < params.steps) { // one step, or a linear one and the nonlinearity after it
+
+  { // the first step: the product of the two images, in partial sums of 16 channels: a long vector's rounding adds up
+    let width = word(0u, IN_SIZE + 1u);
+    let plane = word(0u, IN_SIZE) * width;
+    for (var start = 0u; start < word(0u, CHANNELS); start += 16u) {
+      //# for i in 0 .. LINE
+      var part$i = 0.0;
+      //# end
+      for (var c = start; c < min(start + 16u, word(0u, CHANNELS)); c++) {
+        let offset = c * plane + lane;
+        //# for i in 0 .. LINE
+        part$i = fma(rowTable[x + offset + $(i)u * width], columnTable[y + offset + $(i)u * width], part$i);
+        //# end
+      }
+      //# for i in 0 .. LINE
+      r$i += part$i;
+      //# end
+    }
+    let step = 0u;
+    let inside = select(0u, word(step, IN_SIZE), lane < width);
+    //# for i in 0 .. LINE
+    r$i = select(0.0, r$i * real(step, FACTOR), $(i)u < inside);
+    //# end
+    //# include line-places
+  }
+  var step = 1u;
+  while (step < params.steps) { // one step, or a nonlinearity and the linear step after it
     //# if PLACES > 0
     if (word(step, LOAD) != NO_PLACE) {
       let start = word(step, LOAD) * (PAIRS * LINE * PITCH) + own;
@@ -75,121 +112,65 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
       //# end
     }
     //# end
-    let factor = real(step, FACTOR);
-    let bias = real(step, BIAS);
-    var kind = word(step, KIND);
-    switch kind {
-      case INPUT: {
-        let width = word(step, IN_SIZE + 1u);
-        let plane = word(step, IN_SIZE) * width;
-        // Partial sums of 16 channels keep the rounding of a long vector's product small.
-        for (var start = 0u; start < word(step, CHANNELS); start += 16u) {
-          //# for i in 0 .. LINE
-          var part$i = 0.0;
-          //# end
-          for (var c = start; c < min(start + 16u, word(step, CHANNELS)); c++) {
-            let offset = c * plane + lane;
-            //# for i in 0 .. LINE
-            part$i = fma(rowTable[x + offset + $(i)u * width], columnTable[y + offset + $(i)u * width], part$i);
-            //# end
-          }
-          //# for i in 0 .. LINE
-          r$i += part$i;
-          //# end
-        }
-        //# for i in 0 .. LINE
-        r$i *= factor;
-        //# end
-      }
-      case CONV, AFFINE: {
-        if (kind == CONV) {
-          let axis = select(1u, 0u, isTurned(step)); // the map's axis along the registers: 0 height, 1 width
-          {
-            let along = axis;
-            //# include line-windows
-          }
-          //# for i in 0 .. LINE
-          lines[own + $(i)u] = r$i;
-          //# end
-          workgroupBarrier();
-          //# for i in 0 .. LINE
-          r$i = lines[across + $(i)u * PITCH];
-          //# end
-          workgroupBarrier();
-          {
-            let along = 1u - axis;
-            //# include line-windows
-          }
-        }
-        //# for i in 0 .. LINE
-        r$i = fma(r$i, factor, bias);
-        //# end
-      }
-      case RECTIFIER, STEP, ERF: {}
-      default: { // the read-out: a 1 x 1 map. Sums of four, then of lines: rounding stays below that of one chain.
-        let pixels = f32(word(step, IN_SIZE) * word(step, IN_SIZE + 1u));
-        var sum = 0.0;
-        //# for group in 0 .. (LINE + 3) / 4
-        var sum$group = r$(4 * group);
-        //# for i in 4 * group + 1 .. 4 * group + 4
-        //# if i < LINE
-        sum$group += r$i;
-        //# end
-        //# end
-        sum += sum$group;
-        //# end
-        lines[own] = sum;
-        workgroupBarrier();
-        var total = 0.0;
-        for (var i = 0u; i < LINE; i++) { total += lines[pair * LINE * PITCH + i * PITCH]; }
-        workgroupBarrier();
-        r0 = fma(total, factor / pixels, bias);
-      }
-    }
-    //# if PLACES > 0
-    let alone = (word(step, KEEP) & word(step, ADDEND)) == NO_PLACE && step + 1u < params.steps;
-    let bends = alone && word(step + 1u, LOAD) == NO_PLACE && isNonlinearity(word(step + 1u, KIND));
-    //# else
-    let bends = step + 1u < params.steps && isNonlinearity(word(step + 1u, KIND));
-    //# end
-    if (bends && !isNonlinearity(kind)) {
-      step++;
-      kind = word(step, KIND);
-    }
-    // The result's shape: registers and lanes in use.
-    let length = word(step, OUT_SIZE + select(0u, 1u, isTurned(step)));
-    let lanes = word(step, OUT_SIZE + select(1u, 0u, isTurned(step)));
-    if (isNonlinearity(kind)) {
+    if (isNonlinearity(word(step, KIND))) {
+      let kind = word(step, KIND);
+      let lanes = lanesOf(step);
       let s = params.imageFloats + word(step, TABLE) + lane;
+      let inside = select(0u, registersOf(step), lane < lanes);
       //# for i in 0 .. LINE
-      r$i = bend(step, kind, r$i, rowTable[x + s + $(i)u * lanes], columnTable[y + s + $(i)u * lanes]);
+      let entry$i = rowTable[x + s + $(i)u * lanes];
+      r$i = select(0.0, bend(step, kind, r$i, entry$i, columnTable[y + s + $(i)u * lanes]), $(i)u < inside);
       //# end
+      //# include line-places
+      step += select(0u, 1u, passesOn(step));
     }
-    if (min(length, lanes) < LINE) {
-      let inside = select(0u, length, lane < lanes);
+    let kind = word(step, KIND);
+    if (kind == CONV) {
+      let axis = select(1u, 0u, isTurned(step)); // the map's axis along the registers: 0 height, 1 width
+      {
+        let along = axis;
+        //# include line-windows
+      }
       //# for i in 0 .. LINE
-      r$i = select(0.0, r$i, $(i)u < inside);
+      lines[own + $(i)u] = r$i;
       //# end
-    }
-    //# if PLACES > 0
-    if (word(step, ADDEND) != NO_PLACE) {
-      let base = word(step, ADDEND) * (PAIRS * LINE * PITCH);
-      let crosses = (word(step, ORIENTATION) & ACROSS) != 0u;
-      let start = base + select(own, across, crosses);
-      let pitch = select(1u, PITCH, crosses);
-      if (crosses) { workgroupBarrier(); }
+      workgroupBarrier();
       //# for i in 0 .. LINE
-      r$i += places[start + $(i)u * pitch];
+      r$i = lines[across + $(i)u * PITCH];
       //# end
-      if (crosses) { workgroupBarrier(); }
+      workgroupBarrier();
+      {
+        let along = 1u - axis;
+        //# include line-windows
+      }
+    } else if (kind == MEAN) {
+      // The mean, in every lane: sums of four, then of lines; rounding stays below that of one chain.
+      var sum = 0.0;
+      //# for group in 0 .. (LINE + 3) / 4
+      var sum$group = r$(4 * group);
+      //# for i in 4 * group + 1 .. 4 * group + 4
+      //# if i < LINE
+      sum$group += r$i;
+      //# end
+      //# end
+      sum += sum$group;
+      //# end
+      lines[own] = sum;
+      workgroupBarrier();
+      r0 = 0.0;
+      for (var i = 0u; i < LINE; i++) { r0 += lines[pair * LINE * PITCH + i * PITCH]; }
+      workgroupBarrier();
+      r0 /= f32(word(step, IN_SIZE) * word(step, IN_SIZE + 1u));
     }
-    if (word(step, KEEP) != NO_PLACE) {
-      let start = word(step, KEEP) * (PAIRS * LINE * PITCH) + own;
+    if (!isNonlinearity(kind)) {
+      let factor = real(step, FACTOR);
+      let bias = real(step, BIAS);
+      let inside = select(0u, registersOf(step), lane < lanesOf(step));
       //# for i in 0 .. LINE
-      places[start + $(i)u] = r$i;
+      r$i = select(0.0, fma(r$i, factor, bias), $(i)u < inside);
       //# end
+      //# include line-places
     }
-    //# end
     step++;
   }
   if (lane == 0u && firstColumn + pair < params.columns) {

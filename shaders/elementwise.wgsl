@@ -6,6 +6,13 @@
 const FILL = 0u;
 const AFFINE = 1u;
 const ADD = 2u;
+const MULTIPLY = 3u;
+const RELU = 4u;
+const STEP = 5u;
+const LEAKY_RELU = 6u;
+const ABS = 7u;
+
+//# include erf
 
 @compute @workgroup_size(PER_WORKGROUP)
 fn main(
@@ -18,7 +25,12 @@ fn main(
       case FILL: {}
       case AFFINE: { value = fma(params.alpha, a[i], params.beta); }
       case ADD: { value = fma(params.alpha, a[i], params.beta * b[i]); }
-      default: { value = fma(params.alpha * a[i], b[i], params.beta); } // multiply
+      case MULTIPLY: { value = fma(params.alpha * a[i], b[i], params.beta); }
+      case RELU: { value = params.alpha * max(a[i], 0.0); }
+      case STEP: { value = select(0.0, params.alpha, a[i] > 0.0); }
+      case LEAKY_RELU: { value = params.alpha * select(params.beta * a[i], a[i], a[i] > 0.0); }
+      case ABS: { value = params.alpha * abs(a[i]); }
+      default: { value = params.alpha * erf(a[i]); }
     }
     out[i] = value;
   }

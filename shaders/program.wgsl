@@ -1,5 +1,5 @@
-// The words of an encoded covariance program; `encodeProgram` in sdk/covariance/encode.ts writes and explains them. They
-// are read from read-only storage at uniform places, so the interpreters may branch around barriers on what they find.
+// The words of an encoded covariance program; `encodeProgram` in sdk/covariance/encode.ts writes and explains them.
+// They are read from read-only storage at uniform places, so interpreters may branch around barriers on what they find.
 
 const STEP_WORDS = 34u;
 
@@ -9,6 +9,7 @@ const AFFINE = 2u;
 const RECTIFIER = 3u;
 const STEP = 4u;
 const ERF = 5u;
+const MEAN = 6u;
 
 const KIND = 0u;
 const CHANNELS = 1u;

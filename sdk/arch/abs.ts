@@ -8,12 +8,14 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 export const absSchema = z.strictObject({ type: z.literal("abs") });
 
 export class Abs implements Layer {
   readonly type = "abs";
   readonly title = "abs";
+  readonly weighted = false;
 
   shape(input: Shape): Shape {
     return input;
@@ -21,6 +23,10 @@ export class Abs implements Layer {
 
   covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
     return program.rectifier(map, 1, -1);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.activate(x, "abs");
   }
 
   toJSON(): LayerJson {

@@ -1,6 +1,7 @@
 /** What `sum` and `mixture` share: several layers read one input, and their outputs have one shape. */
 import { WidefieldError } from "../errors.ts";
 import { formatShape, isImage, type Layer, type Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 /**
  * The shape that all branches have. Channels may differ: kernels do not know of them, and a finite network broadcasts
@@ -23,4 +24,41 @@ export function branchShape(branches: readonly Layer[], input: Shape, path: stri
 function sameMap(a: Shape, b: Shape): boolean {
   if (!isImage(a) || !isImage(b)) return a.length === b.length;
   return a[1] === b[1] && a[2] === b[2];
+}
+
+/**
+ * The finite branches, each times its factor (default 1), and added. An identity of one channel is added to all channels
+ * of the others, so that a residual network can begin with its image; other channels have to agree. Throws E_SHAPE,
+ * naming two branches that do not.
+ */
+export function addBranches(
+  builder: NetworkBuilder,
+  x: Activation,
+  path: string,
+  branches: readonly Layer[],
+  factors: readonly number[] = [],
+): Activation {
+  const terms = branches.map((layer, index) => {
+    const made = layer.network(builder, x, { path: `${path}.layers[${index}]`, readout: false });
+    return { x: made, weight: factors[index] ?? 1 };
+  });
+  const widest = terms.reduce((most, term) => Math.max(most, term.x.shape[0]), 0);
+  const repeats = (made: Activation): boolean => made.value === x.value && made.shape[0] === 1 && widest > 1;
+  const full = terms.filter((term) => !repeats(term.x));
+  const reference = terms.findIndex((term) => term.x.shape[0] === widest);
+  const odd = terms.findIndex((term) => term.x.shape[0] !== widest && !repeats(term.x));
+  if (odd >= 0) {
+    const name = (index: number): string =>
+      `${path}.layers[${index}] (${branches[index]?.title ?? ""}) gives ${formatShape(terms[index]?.x.shape ?? x.shape)}`;
+    throw new WidefieldError(
+      "E_SHAPE",
+      `branches of one sum must have as many channels, but ${name(Math.min(reference, odd))}, and ` +
+        `${name(Math.max(reference, odd))}: give their last layers the same channels, or put a 1 x 1 convolution ` +
+        `in place of the identity`,
+      { details: { path, shapes: terms.map((term) => term.x.shape) } },
+    );
+  }
+  return terms
+    .filter((term) => repeats(term.x))
+    .reduce((total, term) => builder.addToChannels(total, term.x, term.weight), builder.add(full));
 }

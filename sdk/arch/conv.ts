@@ -10,6 +10,7 @@ import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { BoxGeometry } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
 import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 import { pairSchema, varianceSchema, widthSchema } from "./schema.ts";
 
 /**
@@ -48,6 +49,7 @@ interface Axis {
 
 export class Conv implements Layer {
   readonly type = "conv";
+  readonly weighted = true;
   private readonly settings: Settings;
 
   constructor(settings: Settings) {
@@ -69,6 +71,14 @@ export class Conv implements Layer {
     const { filter, weightVariance, biasVariance } = this.settings;
     const geometry = this.geometry(imageInput(this, input, this.type), this.type);
     return program.conv(map, geometry, weightVariance / (filter[0] * filter[1]), biasVariance);
+  }
+
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    const { filter, weightVariance, biasVariance, channels, widthFactor } = this.settings;
+    const input = imageInput(this, x.shape, place.path);
+    const width = builder.width(place, { own: channels, factor: widthFactor });
+    const prior = { weightVariance: weightVariance / (input[0] * filter[0] * filter[1]), biasVariance };
+    return builder.conv(x, this.geometry(input, place.path), width, prior, place);
   }
 
   toJSON(): LayerJson {

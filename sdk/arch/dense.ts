@@ -8,6 +8,7 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import { vectorInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 import { varianceSchema, widthSchema } from "./schema.ts";
 
 export const denseSchema = z.strictObject({
@@ -22,6 +23,7 @@ export type DenseOptions = Omit<z.input<typeof denseSchema>, "type">;
 export class Dense implements Layer {
   readonly type = "dense";
   readonly title = "dense";
+  readonly weighted = true;
   private readonly settings: z.output<typeof denseSchema>;
 
   constructor(settings: z.output<typeof denseSchema>) {
@@ -35,6 +37,13 @@ export class Dense implements Layer {
 
   covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
     return program.affine(map, this.settings.weightVariance, this.settings.biasVariance);
+  }
+
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    const { weightVariance, biasVariance, units } = this.settings;
+    const features = vectorInput(this, x.shape, place.path);
+    const width = builder.width(place, { own: units });
+    return builder.dense(x, width, { weightVariance: weightVariance / features, biasVariance }, place);
   }
 
   toJSON(): LayerJson {

@@ -8,12 +8,14 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 export const erfSchema = z.strictObject({ type: z.literal("erf") });
 
 export class Erf implements Layer {
   readonly type = "erf";
   readonly title = "erf";
+  readonly weighted = false;
 
   shape(input: Shape): Shape {
     return input;
@@ -21,6 +23,10 @@ export class Erf implements Layer {
 
   covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
     return program.erf(map);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.activate(x, "erf");
   }
 
   toJSON(): LayerJson {

@@ -2,12 +2,14 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import { imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 export const flattenSchema = z.strictObject({ type: z.literal("flatten") });
 
 export class Flatten implements Layer {
   readonly type = "flatten";
   readonly title = "flatten";
+  readonly weighted = false;
 
   shape(input: Shape, path = "architecture"): Shape {
     const [channels, height, width] = imageInput(this, input, path);
@@ -16,6 +18,10 @@ export class Flatten implements Layer {
 
   covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
     return program.mean(map);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.flatten(x);
   }
 
   toJSON(): LayerJson {

@@ -1,7 +1,9 @@
 /** `kernel(engine, arch, X, Y?)`: the kernel of an architecture's infinitely wide network, in memory. */
 import { computeMatrix, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
+import { stepSize, type Program } from "../covariance/program.ts";
 import { type ImageBlock, type Precision, ProgramTiles } from "../covariance/tiles.ts";
 import { checkFinite, type ImageShape } from "../data/dataset.ts";
+import type { Backend } from "../engine/backend.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { compile, type Arch } from "./arch.ts";
@@ -55,6 +57,13 @@ export function imageBlock(set: ImageSet, name: string): ImageBlock {
   return { count, floats, slice: (begin, end) => set.images.subarray(begin * floats, end * floats) };
 }
 
+export interface TileBudget {
+  /** What may be held while tiles are computed; tables are kept in a part of it. Default: the engine's budget. */
+  readonly memoryBytes?: number | undefined;
+  /** True: the whole matrix is held in that as well. */
+  readonly whole?: boolean | undefined;
+}
+
 /** What computes tiles of the kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). */
 export async function kernelTiles(
   engine: Engine,
@@ -62,6 +71,7 @@ export async function kernelTiles(
   rows: ImageSet,
   columns: ImageSet,
   precision: Precision,
+  budget: TileBudget = {},
 ): Promise<{
   readonly tiles: ProgramTiles;
   readonly exponent: number;
@@ -82,15 +92,25 @@ export async function kernelTiles(
   const rowBlock = imageBlock(rows, "X");
   const columnBlock = columns === rows ? rowBlock : imageBlock(columns, "Y");
   const backend = precision === "f64" ? await float64Backend(engine) : engine.backend;
+  const { memoryBytes = engine.memoryBytes, whole = false } = budget;
+  const matrix = whole ? rowBlock.count * columnBlock.count * (precision === "f64" ? 8 : 4) : 0;
   const tiles = new ProgramTiles({
     backend,
     program,
     rows: rowBlock,
     columns: columnBlock,
     precision,
-    memoryBytes: engine.memoryBytes,
+    memoryBytes: Math.max(0, memoryBytes - matrix),
   });
+  if (tiles.spills) engine.log(spillNotice(program, backend));
   return { tiles, exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
+}
+
+function spillNotice({ steps }: Program, { info }: Backend): string {
+  const sizes = steps.flatMap((step) => [stepSize(step).in, stepSize(step).out]);
+  const [height, width] = sizes.reduce((most, size) => (size[0] * size[1] > most[0] * most[1] ? size : most));
+  const [fast, slow] = info.backend === "wasm" ? ["a thread's scratch", "main"] : ["workgroup memory", "device"];
+  return `maps of ${height} x ${width} pixels do not fit in ${fast}: layer by layer through ${slow} memory`;
 }
 
 /**
@@ -110,7 +130,7 @@ export async function kernel(
 ): Promise<Kernel> {
   engine.assertOpen();
   const precision = options.precision ?? "f32";
-  const { tiles, exponent, rows, columns } = await kernelTiles(engine, arch, X, Y ?? X, precision);
+  const { tiles, exponent, rows, columns } = await kernelTiles(engine, arch, X, Y ?? X, precision, { whole: true });
   try {
     const { values } = await computeMatrix({
       tiles,

@@ -1,9 +1,10 @@
 /**
  * What a layer is. Each kind of layer has one file in this folder, in which its JSON form, its effect on shapes and its
- * covariance step stand together (and, later, its finite-width operation): the formula is written once.
+ * covariance step and its finite-width operation stand together: the formula is written once.
  */
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import { WidefieldError } from "../errors.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 /** [channels, height, width] of an image, or [features] of a vector. Infinity: a width that only a finite network fixes. */
 export type Shape = readonly [channels: number, height: number, width: number] | readonly [features: number];
@@ -14,10 +15,14 @@ export interface Layer {
   readonly type: string;
   /** One phrase for messages: "conv 7x7 same". */
   readonly title: string;
+  /** True where the layer, or one inside it, has weights. */
+  readonly weighted: boolean;
   /** Shape of the output. Throws E_SHAPE, naming the layer by `path`, where the input does not fit. */
   shape(input: Shape, path?: string): Shape;
   /** The map of covariances that the layer makes of `map`. `input`, the shape of its input, has been accepted by `shape`. */
   covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap;
+  /** What the finite layer makes of `x`, whose shape has been accepted by `shape`. */
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation;
   toJSON(): LayerJson;
 }
 

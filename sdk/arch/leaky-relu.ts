@@ -8,6 +8,7 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 export const leakyReluSchema = z.strictObject({
   type: z.literal("leakyRelu"),
@@ -23,6 +24,7 @@ export type LeakyReluOptions = Omit<z.input<typeof leakyReluSchema>, "type">;
 
 export class LeakyRelu implements Layer {
   readonly type = "leakyRelu";
+  readonly weighted = false;
   private readonly settings: z.output<typeof leakyReluSchema>;
 
   constructor(settings: z.output<typeof leakyReluSchema>) {
@@ -39,6 +41,10 @@ export class LeakyRelu implements Layer {
 
   covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
     return program.rectifier(map, 1, this.settings.slope);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.activate(x, "leakyRelu", 1, this.settings.slope);
   }
 
   toJSON(): LayerJson {

@@ -4,8 +4,9 @@
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
-import { branchShape } from "./branches.ts";
+import { addBranches, branchShape } from "./branches.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 /** How far from 1 proportions may add up to: what decimal fractions round to. */
 const TOLERANCE = 1e-6;
@@ -39,6 +40,10 @@ export class Mixture implements Layer {
     return `mixture of ${this.layers.length} branches`;
   }
 
+  get weighted(): boolean {
+    return this.layers.some(({ weighted }) => weighted);
+  }
+
   shape(input: Shape, path = "architecture"): Shape {
     return branchShape(this.layers, input, path);
   }
@@ -49,6 +54,10 @@ export class Mixture implements Layer {
       weight: this.proportions[index] ?? 0,
     }));
     return program.sum(terms);
+  }
+
+  network(builder: NetworkBuilder, x: Activation, { path }: Place): Activation {
+    return addBranches(builder, x, path, this.layers, this.proportions.map(Math.sqrt));
   }
 
   toJSON(): LayerJson {

@@ -8,6 +8,7 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 export const reluSchema = z.strictObject({
   type: z.literal("relu"),
@@ -19,6 +20,7 @@ export type ReluOptions = Omit<z.input<typeof reluSchema>, "type">;
 
 export class Relu implements Layer {
   readonly type = "relu";
+  readonly weighted = false;
   private readonly settings: z.output<typeof reluSchema>;
 
   constructor(settings: z.output<typeof reluSchema>) {
@@ -35,6 +37,10 @@ export class Relu implements Layer {
 
   covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
     return program.rectifier(map, this.settings.sqrt2 ? Math.SQRT2 : 1, 0);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.activate(x, "relu", this.settings.sqrt2 ? Math.SQRT2 : 1);
   }
 
   toJSON(): LayerJson {

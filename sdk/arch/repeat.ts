@@ -2,6 +2,7 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const repeatSchema = z.strictObject({
   type: z.literal("repeat"),
@@ -23,10 +24,13 @@ export class Repeat implements Layer {
     return `${this.times} times ${this.layer.title}`;
   }
 
+  get weighted(): boolean {
+    return this.layer.weighted;
+  }
+
   shape(input: Shape, path = "architecture"): Shape {
     let shape = input;
-    for (let time = 0; time < this.times; time++)
-      shape = this.layer.shape(shape, time === 0 ? `${path}.layer` : `${path}.layer (time ${time + 1})`);
+    for (let time = 0; time < this.times; time++) shape = this.layer.shape(shape, this.inside(path, time));
     return shape;
   }
 
@@ -40,7 +44,20 @@ export class Repeat implements Layer {
     return state;
   }
 
+  network(builder: NetworkBuilder, x: Activation, { path, readout }: Place): Activation {
+    let state = x;
+    for (let time = 0; time < this.times; time++) {
+      const place = { path: this.inside(path, time), readout: readout && time === this.times - 1 };
+      state = this.layer.network(builder, state, place);
+    }
+    return state;
+  }
+
   toJSON(): LayerJson {
     return { type: this.type, times: this.times, layer: this.layer.toJSON() };
+  }
+
+  private inside(path: string, time: number): string {
+    return time === 0 ? `${path}.layer` : `${path}.layer (time ${time + 1})`;
   }
 }

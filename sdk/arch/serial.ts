@@ -1,6 +1,7 @@
 /** serial: one layer after the other. */
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export class Serial implements Layer {
   readonly type = "serial";
@@ -12,6 +13,10 @@ export class Serial implements Layer {
 
   get title(): string {
     return `serial of ${this.layers.length} layers`;
+  }
+
+  get weighted(): boolean {
+    return this.layers.some(({ weighted }) => weighted);
   }
 
   shape(input: Shape, path = "architecture"): Shape {
@@ -26,6 +31,15 @@ export class Serial implements Layer {
       shape = layer.shape(shape, `layers[${index}]`);
     });
     return state;
+  }
+
+  network(builder: NetworkBuilder, x: Activation, { path, readout }: Place): Activation {
+    const last = this.layers.findLastIndex(({ weighted }) => weighted);
+    return this.layers.reduce(
+      (state, layer, index) =>
+        layer.network(builder, state, { path: `${path}.layers[${index}]`, readout: readout && index === last }),
+      x,
+    );
   }
 
   toJSON(): LayerJson {

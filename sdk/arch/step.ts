@@ -10,6 +10,7 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder } from "./network-builder.ts";
 
 export const stepSchema = z.strictObject({
   type: z.literal("step"),
@@ -21,6 +22,7 @@ export type StepOptions = Omit<z.input<typeof stepSchema>, "type">;
 
 export class Step implements Layer {
   readonly type = "step";
+  readonly weighted = false;
   private readonly settings: z.output<typeof stepSchema>;
 
   constructor(settings: z.output<typeof stepSchema>) {
@@ -37,6 +39,10 @@ export class Step implements Layer {
 
   covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
     return program.step(map, this.settings.sqrt2 ? 2 : 1);
+  }
+
+  network(builder: NetworkBuilder, x: Activation): Activation {
+    return builder.activate(x, "step", this.settings.sqrt2 ? Math.SQRT2 : 1);
   }
 
   toJSON(): LayerJson {

@@ -4,8 +4,9 @@
  * has a mean: the formula is then a definition, which no finite network converges to.)
  */
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
-import { branchShape } from "./branches.ts";
+import { addBranches, branchShape } from "./branches.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export class Sum implements Layer {
   readonly type = "sum";
@@ -19,12 +20,20 @@ export class Sum implements Layer {
     return `sum of ${this.layers.length} branches`;
   }
 
+  get weighted(): boolean {
+    return this.layers.some(({ weighted }) => weighted);
+  }
+
   shape(input: Shape, path = "architecture"): Shape {
     return branchShape(this.layers, input, path);
   }
 
   covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap {
     return program.sum(this.layers.map((layer) => ({ map: layer.covariance(program, map, input), weight: 1 })));
+  }
+
+  network(builder: NetworkBuilder, x: Activation, { path }: Place): Activation {
+    return addBranches(builder, x, path, this.layers);
   }
 
   toJSON(): LayerJson {

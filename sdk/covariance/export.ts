@@ -1,6 +1,6 @@
-/** A kernel store as one .npy file: the whole matrix, true values, row block by row block. */
+/** Kernels as .npy files: a store's whole matrix, true values, row block by row block, or a diagonal. */
 import { WidefieldError } from "../errors.ts";
-import { discard, isAbandoned, isTemporary, temporaryName } from "./store/files.ts";
+import { discard, type Files, isAbandoned, isTemporary, replaceFile, temporaryName } from "./store/files.ts";
 import { rowRange, tileRows } from "./store/grid.ts";
 import { npyHeader } from "./store/npy.ts";
 import type { KernelStore } from "./store/store.ts";
@@ -42,6 +42,15 @@ export async function exportNpy(store: KernelStore, path: string, options: Expor
     await discard(files, temporary);
     throw error;
   }
+}
+
+/** Writes K(x, x) of some images, true values, as a .npy vector of float64. Throws E_IO. */
+export async function exportDiagonal(files: Files, path: string, diagonal: Float64Array): Promise<void> {
+  const header = npyHeader("float64", diagonal.length);
+  const bytes = new Uint8Array(header.length + diagonal.byteLength);
+  bytes.set(header);
+  new Float64Array(bytes.buffer, header.length).set(diagonal);
+  await replaceFile(files, path, bytes);
 }
 
 function toFloat32(band: Float64Array, firstRow: number, columns: number, path: string): Float32Array<ArrayBuffer> {

@@ -137,7 +137,9 @@ export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
   requireTile(job.tile);
   const bytes = rows * columns * (precision === "f64" ? 8 : 4);
   const [tileRows, tileColumns] = [Math.min(job.tile, rows), Math.min(job.tile, columns)];
-  const needed = smallestBudget((budget) => bytes + tiles.peakBytes(tileRows, tileColumns, budget));
+  const needed = smallestBudget(
+    (budget) => bytes + tiles.peakBytes(tileRows, tileColumns, Math.max(0, budget - bytes)),
+  );
   if (needed > job.memoryBytes) {
     throw new WidefieldError(
       "E_MEMORY",

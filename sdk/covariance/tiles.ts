@@ -6,14 +6,15 @@
  */
 import { WidefieldError } from "../errors.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
-import { covariance, NO_DIAGONAL, variance, tableFloats } from "../engine/kernels/covariance.ts";
+import { covariance, NO_DIAGONAL, tableFloats, takesLines, variance } from "../engine/kernels/covariance.ts";
+import { webgpuWorkspace, type Workspace } from "../engine/kernels/covariance.ts";
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
 import type { TileSource } from "./job.ts";
 import { encodeProgram } from "./encode.ts";
 import type { Program } from "./program.ts";
 import { programShape } from "./shape.ts";
-import { wasmWorkspace, type Workspace } from "./wasm-maps.ts";
+import { wasmWorkspace } from "./wasm-maps.ts";
 
 export type Precision = "f32" | "f64";
 
@@ -83,6 +84,15 @@ export class ProgramTiles implements TileSource {
     const scratch = (backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0) + this.maps.bytes;
     const tables = Math.max(block, this.tableBudget(memoryBytes)) + block;
     return scratch + tables + uploads + held + 2 * tileRows * tileColumns * this.scalar;
+  }
+
+  /**
+   * Whether a pair's maps are too large for workgroup memory, or for a wasm thread's scratch: they go through the
+   * backend's memory layer by layer, which is slower.
+   */
+  get spills(): boolean {
+    const { backend, program } = this.settings;
+    return this.maps.slices > 0 && !takesLines(programShape(program), backend.info.workgroupBytes);
   }
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. */
@@ -270,7 +280,7 @@ function requireFinite(
 }
 
 /** Memory for maps that are too large for where a backend keeps them. */
-function mapsOf({ backend: { info }, program, precision }: TileSettings): Workspace {
+function mapsOf({ backend: { info }, program, precision, memoryBytes }: TileSettings): Workspace {
   if (info.backend === "wasm") return wasmWorkspace(program, precision, info.threads);
-  return { slices: 0, sliceFloats: 0, bytes: 0 };
+  return webgpuWorkspace(info, programShape(program), memoryBytes);
 }

@@ -6,12 +6,12 @@ import type { Backend, Slot } from "../engine/backend.ts";
 import { testImages, testPrograms } from "../engine/conformance/programs.ts";
 import { referenceCovariance } from "../engine/conformance/reference.ts";
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
-import { covariance, NO_DIAGONAL, variance, wasmTableFloats } from "../engine/kernels/covariance.ts";
+import { covariance, NO_DIAGONAL, variance, wasmTableFloats, type Workspace } from "../engine/kernels/covariance.ts";
 import { RandomStream } from "../engine/rng.ts";
 import { encodeProgram } from "./encode.ts";
 import type { Program } from "./program.ts";
 import { programShape } from "./shape.ts";
-import { wasmWorkspace, type Workspace } from "./wasm-maps.ts";
+import { wasmWorkspace } from "./wasm-maps.ts";
 
 const THREADS = 2;
 let backend: Backend;

@@ -2,16 +2,9 @@
  * Memory that the wasm kernels need for the maps of a program: `assembly/covariance/plan.ts` and `map64.ts`, counted.
  * Maps that fit stand in a thread's scratch, others in the kernels' `workspace`, a slice for each thread.
  */
+import type { Workspace } from "../engine/kernels/covariance.ts";
 import { SCRATCH_BYTES } from "../engine/wasm/layout.ts";
 import { stepSize, type ConvStep, type Program, type Step } from "./program.ts";
-
-export interface Workspace {
-  /** 0: maps stay in the threads' scratch. */
-  readonly slices: number;
-  /** Numbers of the workspace's element type in a slice. */
-  readonly sliceFloats: number;
-  readonly bytes: number;
-}
 
 /** Bytes of a plan, rounded up, and of a slot's record. */
 const PLAN_BYTES = 512;

@@ -91,14 +91,28 @@ function splitWords(value: number, what: string): [low: number, high: number] {
   return [value >>> 0, Math.floor(value / TWO_32)];
 }
 
+/** Where a stream stands, as the words that kernels take. */
+export interface StreamAddress {
+  readonly seedLow: number;
+  readonly seedHigh: number;
+  readonly indexLow: number;
+  readonly indexHigh: number;
+  readonly stream: number;
+}
+
+/** The address of a stream; bounds as for `RandomStream`. Throws E_CONFIG. */
+export function streamAddress(seed: number, stream: string | number, index = 0): StreamAddress {
+  const [seedLow, seedHigh] = splitWords(seed, "seed");
+  const [indexLow, indexHigh] = splitWords(index, "a random stream's index");
+  return { seedLow, seedHigh, indexLow, indexHigh, stream: streamWord(stream) };
+}
+
 /**
  * One stream of random numbers, addressed by (seed, stream, index). The index is for families: image i, layer i,
  * step i. Two streams with different addresses are independent; the same address gives the same numbers anywhere.
  */
 export class RandomStream {
-  readonly #key: readonly [number, number];
-  readonly #index: readonly [number, number];
-  readonly #stream: number;
+  readonly #address: StreamAddress;
   readonly #block = new Uint32Array(4);
   /** Number of the block that #block holds; -1: none yet. */
   #held = -1;
@@ -113,9 +127,7 @@ export class RandomStream {
    * @throws WidefieldError E_CONFIG
    */
   constructor(seed: number, stream: string | number, index = 0) {
-    this.#key = splitWords(seed, "seed");
-    this.#index = splitWords(index, "a random stream's index");
-    this.#stream = streamWord(stream);
+    this.#address = streamAddress(seed, stream, index);
   }
 
   /** Number of the next word, below 2^34. Setting it jumps there at no cost and drops the second half of a normal pair. */
@@ -137,8 +149,8 @@ export class RandomStream {
     if (block !== this.#held) {
       if (block >= TWO_32)
         throw new WidefieldError("E_RANGE", "a random stream ends after 2^34 words: use another index");
-      const [k0, k1] = this.#key;
-      philoxBlock(block, this.#index[0], this.#index[1], this.#stream, k0, k1, this.#block);
+      const { seedLow, seedHigh, indexLow, indexHigh, stream } = this.#address;
+      philoxBlock(block, indexLow, indexHigh, stream, seedLow, seedHigh, this.#block);
       this.#held = block;
     }
     // The block has four words and the index is masked to them.

@@ -39,6 +39,7 @@ export function gpReport(experiment: GpExperiment, result: GpResult, facts: Repo
     misclassified: misclassifiedOf(dataset, experiment[last] ?? [], result, last),
     kernel: result.kernel,
     solve: { ...result.solve, n: countOf(experiment.train) },
+    model: modelOf(result, sets),
     environment: {
       backend,
       adapter,
@@ -50,6 +51,29 @@ export function gpReport(experiment: GpExperiment, result: GpResult, facts: Repo
     },
     manifest: { arch: archToJson(arch), data: dataset.name, ranges, precision, seed: engine.seed },
     calibration: scores === undefined || labels === undefined ? undefined : calibrationBins(scores, labels),
+  };
+}
+
+/** Marginal likelihood, and what was measured of probabilities and variances, in words that a page shows. */
+function modelOf(result: GpResult, sets: readonly SetName[]): Record<string, unknown> {
+  const { logMarginalLikelihood, temperature, calibration, variance } = result;
+  const shown = (value: number) => Number(value.toPrecision(5));
+  const perSet = sets.flatMap((name): [string, unknown][] => {
+    const [probabilities, spread] = [calibration[name], variance[name]];
+    return [
+      [`negative log-likelihood, ${name}`, probabilities && shown(probabilities.negativeLogLikelihood)],
+      [`expected calibration error, ${name}`, probabilities && shown(probabilities.expectedCalibrationError)],
+      [
+        `predictive variance, ${name}`,
+        spread &&
+          `mean ${shown(spread.mean)}, ${shown(spread.smallest)} to ${shown(spread.largest)}; prior ${shown(spread.prior)}`,
+      ],
+    ];
+  });
+  return {
+    "log marginal likelihood, nats": shown(logMarginalLikelihood),
+    "temperature of the class probabilities": temperature && shown(temperature),
+    ...Object.fromEntries(perSet),
   };
 }
 

@@ -2,20 +2,20 @@
  * The experiment of Garriga-Alonso et al. 2019: GP classification of a dataset's index ranges with an architecture's
  * kernel. Kernels are computed in memory, or kept in a folder where the next run finds them, or taken from stores.
  */
-import { archToJson, type Arch } from "../arch/arch.ts";
-import { DEFAULT_TILE, kernelDiagonal, kernelTiles } from "../arch/kernel.ts";
-import { computeMatrix, storedMatrix, transposed, type KernelMatrix } from "../covariance/matrix.ts";
+import type { Arch } from "../arch/arch.ts";
+import { kernelDiagonal } from "../arch/kernel.ts";
 import type { Files } from "../covariance/store/files.ts";
-import type { Json } from "../covariance/store/manifest.ts";
 import type { KernelStore } from "../covariance/store/store.ts";
 import type { Precision } from "../covariance/tiles.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { countOf, formatRanges, overlap, type Ranges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
-import { WidefieldError } from "../errors.ts";
-import { fitTemperature, scores } from "../learn/calibration.ts";
+import { fitTemperature, logLoss, scores } from "../learn/calibration.ts";
 import { errorPercent, Posterior, type Prediction, type SolveOptions } from "../learn/gp.ts";
-import { indexRanges, selectImages, storeKernel } from "./stored-kernel.ts";
+import { calibrationBins, calibrationError } from "../report/calibration.ts";
+import { type CrossSet, crossKernel, type HeldKernel, KernelClock, trainingKernel } from "./gp-kernels.ts";
+import { requireGpMemory } from "./gp-memory.ts";
+import { selectImages } from "./stored-kernel.ts";
 
 export type SetName = "train" | "validation" | "test";
 
@@ -56,56 +56,92 @@ export interface GpResult {
   readonly solve: { readonly seconds: number; readonly gflops: number; readonly jitter: number };
   readonly predictions: Readonly<Partial<Record<SetName, Prediction>>>;
   readonly labels: Readonly<Partial<Record<SetName, Int32Array>>>;
+  /**
+   * log p(Y | X) of the training targets (+1 for the class, -1 for the others) in nats, summed over the classes, with
+   * the jitter as the noise's variance.
+   */
+  readonly logMarginalLikelihood: number;
   /** Fitted on the validation set; undefined without one. */
   readonly temperature: number | undefined;
-  /** Calibrated class scores, [n, classes], where there is a temperature. */
+  /** Calibrated class probabilities, softmax(mean / temperature), [n, classes], where there is a temperature. */
   readonly scores: Readonly<Partial<Record<SetName, Float64Array>>>;
+  /** How good those are. On the validation set, whose likelihood chose the temperature, a little better than true. */
+  readonly calibration: Readonly<Partial<Record<SetName, CalibrationSummary>>>;
+  /** Of the predictive variances, where they were asked for. */
+  readonly variance: Readonly<Partial<Record<SetName, VarianceSummary>>>;
 }
 
-/** Runs the experiment. Throws what kernels, stores and solves throw; warnings go to the engine's log. */
+export interface CalibrationSummary {
+  /** Mean over the images, in nats. */
+  readonly negativeLogLikelihood: number;
+  /** Mean distance of accuracy from confidence, ten bins of equal width (Guo et al. 2017, eq. 3): 0 to 1. */
+  readonly expectedCalibrationError: number;
+}
+
+/** Of the latent function at the inputs of a set. */
+export interface VarianceSummary {
+  readonly mean: number;
+  readonly smallest: number;
+  readonly largest: number;
+  /** Mean of K(x, x), the variance before any training image was seen. */
+  readonly prior: number;
+}
+
+/**
+ * Runs the experiment. Throws E_MEMORY before it starts where the experiment as a whole does not fit the engine's budget
+ * (`gpMemory`), and what kernels, stores and solves throw; warnings go to the engine's log.
+ */
 export async function runGp(experiment: GpExperiment): Promise<GpResult> {
-  const { engine, dataset, train, onProgress } = experiment;
+  const { engine, folder } = experiment;
   warnOfOverlap(experiment);
+  const held = await requireGpMemory(experiment);
   const clock = new KernelClock();
+  const kept = new Map<CrossSet, HeldKernel>();
+  // Kernels on disk are all made before the factor takes its memory.
+  if (folder !== undefined)
+    for (const [name, ranges] of crossSets(experiment)) kept.set(name, await cross(name, ranges));
+  using posterior = await fitted(experiment, clock);
+  const predictions: Partial<Record<SetName, Prediction>> = { train: posterior.trainingPrediction() };
+  const variance: Partial<Record<SetName, VarianceSummary>> = {};
+  for (const [name, ranges] of crossSets(experiment)) {
+    const diagonal = experiment.variance === true ? await diagonalOf(experiment, ranges) : undefined;
+    const kernel = kept.get(name) ?? (await cross(name, ranges));
+    try {
+      const prediction = await posterior.predict(kernel.matrix, diagonal);
+      predictions[name] = prediction;
+      if (diagonal !== undefined && prediction.variance !== undefined)
+        variance[name] = varianceSummary(prediction.variance, diagonal);
+    } finally {
+      kernel.release();
+    }
+  }
+  return summary(experiment, posterior, predictions, variance, clock);
+
+  function cross(name: CrossSet, ranges: Ranges): Promise<HeldKernel> {
+    return crossKernel(experiment, name, ranges, engine.memoryBytes - held, clock);
+  }
+}
+
+/** The posterior; the training kernel is let go when this returns. */
+async function fitted(experiment: GpExperiment, clock: KernelClock): Promise<Posterior> {
+  const { engine, dataset, train, jitter, signal, onProgress } = experiment;
   const kxx = await trainingKernel(experiment, clock);
-  using posterior = await Posterior.fit(engine, kxx, labelsOf(dataset, train), {
-    jitter: experiment.jitter,
+  return Posterior.fit(engine, kxx, labelsOf(dataset, train), {
+    jitter,
     classes: dataset.classes,
-    signal: experiment.signal,
+    signal,
     onSolve: ({ phase, fraction, gflops }) => {
-      const rate = phase === "factor" ? gflops : 0;
-      onProgress?.({
-        phase: "solve",
-        label: phase === "factor" ? "Cholesky" : "reading Kxx",
-        done: fraction,
-        total: 1,
-        rate,
-      });
+      const label = phase === "factor" ? "Cholesky" : "reading Kxx";
+      onProgress?.({ phase: "solve", label, done: fraction, total: 1, rate: phase === "factor" ? gflops : 0 });
     },
   });
-  const predictions: Partial<Record<SetName, Prediction>> = { train: posterior.trainingPrediction() };
-  for (const name of ["validation", "test"] as const) {
-    const ranges = experiment[name];
-    if (ranges === undefined) continue;
-    const matrix = await crossKernel(experiment, name, ranges, clock);
-    const diagonal = experiment.variance === true ? await diagonalOf(experiment, ranges) : undefined;
-    predictions[name] = await posterior.predict(matrix, diagonal);
-  }
-  return summary(experiment, posterior, predictions, clock);
 }
 
-/** Time and pairs of all kernels that were computed. */
-class KernelClock {
-  seconds = 0;
-  pairs = 0;
-
-  async time<T>(work: () => Promise<T>, pairsOf: (result: T) => number): Promise<T> {
-    const begun = performance.now();
-    const result = await work();
-    this.seconds += (performance.now() - begun) / 1000;
-    this.pairs += pairsOf(result);
-    return result;
-  }
+function crossSets(experiment: GpExperiment): [CrossSet, Ranges][] {
+  return (["validation", "test"] as const).flatMap((name) => {
+    const ranges = experiment[name];
+    return ranges === undefined ? [] : [[name, ranges] as [CrossSet, Ranges]];
+  });
 }
 
 function warnOfOverlap({ engine, train, validation, test }: GpExperiment): void {
@@ -128,123 +164,32 @@ function labelsOf(dataset: Dataset, ranges: Ranges): Int32Array {
   return all;
 }
 
-async function trainingKernel(experiment: GpExperiment, clock: KernelClock): Promise<KernelMatrix> {
-  const { train, stores } = experiment;
-  if (stores?.kxx !== undefined) {
-    const n = await leading(experiment, stores.kxx, train, train);
-    if (stores.kxx.manifest.kind === "imported" && !stores.kxx.manifest.symmetric)
-      throw new WidefieldError("E_DATA", `${stores.kxx.path} is not symmetric: it is no training kernel`);
-    return storedMatrix(stores.kxx, n.rows, n.columns);
-  }
-  return computeKernel(experiment, "Kxx", train, undefined, clock);
-}
-
-/** The kernel with rows of a set and columns of the training set. */
-async function crossKernel(
-  experiment: GpExperiment,
-  name: "validation" | "test",
-  ranges: Ranges,
-  clock: KernelClock,
-): Promise<KernelMatrix> {
-  const { train, stores } = experiment;
-  const store = name === "test" ? stores?.kxt : stores?.kxv;
-  const label = name === "test" ? "Kxt" : "Kxv";
-  if (store === undefined) return transposed(await computeKernel(experiment, label, train, ranges, clock));
-  const size = await leading(experiment, store, train, ranges).catch((error: unknown) => error);
-  if (!(size instanceof Error)) {
-    const { rows, columns } = size as { rows: number; columns: number };
-    return transposed(storedMatrix(store, rows, columns));
-  }
-  // Perhaps it stands the other way round; if not, the first complaint is the one that helps.
-  const turned = await leading(experiment, store, ranges, train).catch(() => undefined);
-  if (turned === undefined) throw size;
-  return storedMatrix(store, turned.rows, turned.columns);
-}
-
-/** How much of a store is asked for; an imported matrix knows only its size. */
-async function leading(
-  { dataset, arch }: GpExperiment,
-  store: KernelStore,
-  rows: Ranges,
-  columns: Ranges,
-): Promise<{ readonly rows: number; readonly columns: number }> {
-  if (store.manifest.kind !== "imported") {
-    return store.leadingPart({
-      rows: indexRanges(rows),
-      columns: indexRanges(columns),
-      kind: "nngp",
-      arch: archToJson(arch) as Json,
-      dataset: { name: dataset.name, sha256: await dataset.sha256() },
-    });
-  }
-  const size = { rows: countOf(rows), columns: countOf(columns) };
-  if (size.rows <= store.grid.rows && size.columns <= store.grid.columns) return size;
-  throw new WidefieldError(
-    "E_MISMATCH",
-    `${store.path} is ${store.grid.rows} x ${store.grid.columns}; ${size.rows} x ${size.columns} are needed`,
-  );
-}
-
-async function computeKernel(
-  experiment: GpExperiment,
-  label: string,
-  rows: Ranges,
-  columns: Ranges | undefined,
-  clock: KernelClock,
-): Promise<KernelMatrix> {
-  const { engine, dataset, arch, folder, tile, signal, onProgress } = experiment;
-  const precision = experiment.precision ?? "f32";
-  const report = (progress: { pairsDone: number; pairsTotal: number; seconds: number }) => {
-    const { pairsDone, pairsTotal, seconds } = progress;
-    const rate = seconds > 0 ? pairsDone / seconds : 0;
-    onProgress?.({ phase: "kernel", label, done: pairsDone, total: pairsTotal, rate });
-  };
-  if (folder !== undefined) {
-    const { files } = folder;
-    const path = `${folder.path}/${label.toLowerCase()}.zarr`;
-    const run = () =>
-      storeKernel({ engine, dataset, arch, rows, columns, files, path, precision, tile, signal, onProgress: report });
-    const { store } = await clock.time(run, ({ result }) => result.pairsDone);
-    return storedMatrix(store, store.grid.rows, store.grid.columns);
-  }
-  const rowImages = selectImages(dataset, rows, precision);
-  const columnImages = columns === undefined ? rowImages : selectImages(dataset, columns, precision);
-  const { tiles, ...facts } = await kernelTiles(engine, arch, rowImages, columnImages, precision);
-  const symmetric = columns === undefined;
-  try {
-    const run = () =>
-      computeMatrix({
-        ...facts,
-        tiles,
-        precision,
-        symmetric,
-        tile: tile ?? DEFAULT_TILE,
-        memoryBytes: engine.memoryBytes,
-        signal,
-        onProgress: report,
-      });
-    const pairs = symmetric ? (facts.rows * (facts.rows + 1)) / 2 : facts.rows * facts.columns;
-    return await clock.time(run, () => pairs);
-  } finally {
-    tiles.dispose();
-  }
-}
-
 async function diagonalOf({ engine, arch, dataset, ...options }: GpExperiment, ranges: Ranges): Promise<Float64Array> {
   const precision = options.precision ?? "f32";
   return kernelDiagonal(engine, arch, selectImages(dataset, ranges, precision), { precision });
+}
+
+function varianceSummary(variance: Float64Array, diagonal: Float64Array): VarianceSummary {
+  const mean = (values: Float64Array) => values.reduce((sum, value) => sum + value / values.length, 0);
+  const [smallest, largest] = variance.reduce(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
+    [Infinity, 0],
+  );
+  return { mean: mean(variance), smallest, largest, prior: mean(diagonal) };
 }
 
 function summary(
   { dataset, ...sets }: GpExperiment,
   posterior: Posterior,
   predictions: Partial<Record<SetName, Prediction>>,
+  variance: Partial<Record<SetName, VarianceSummary>>,
   clock: KernelClock,
 ): GpResult {
   const { classes } = dataset;
   const error: Partial<Record<SetName, number>> = {};
   const labels: Partial<Record<SetName, Int32Array>> = {};
   const calibrated: Partial<Record<SetName, Float64Array>> = {};
+  const calibration: Partial<Record<SetName, CalibrationSummary>> = {};
   for (const name of ["train", "validation", "test"] as const) {
     const [ranges, prediction] = [sets[name], predictions[name]];
     if (ranges === undefined || prediction === undefined) continue;
@@ -259,7 +204,14 @@ function summary(
   if (temperature !== undefined) {
     for (const name of ["validation", "test"] as const) {
       const prediction = predictions[name];
-      if (prediction !== undefined) calibrated[name] = scores(prediction.mean, classes, temperature);
+      const truth = labels[name];
+      if (prediction === undefined || truth === undefined) continue;
+      const probabilities = scores(prediction.mean, classes, temperature);
+      calibrated[name] = probabilities;
+      calibration[name] = {
+        negativeLogLikelihood: logLoss(probabilities, classes, truth),
+        expectedCalibrationError: calibrationError(calibrationBins(probabilities, truth)),
+      };
     }
   }
   const { factor } = posterior;
@@ -273,7 +225,10 @@ function summary(
     solve: { seconds: factor.seconds, gflops: factor.gflops, jitter: factor.jitterUsed },
     predictions,
     labels,
+    logMarginalLikelihood: posterior.logMarginalLikelihood,
     temperature,
     scores: calibrated,
+    calibration,
+    variance,
   };
 }

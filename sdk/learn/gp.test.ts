@@ -55,6 +55,21 @@ function denseSolve(A: Float64Array, B: Float64Array, n: number): Float64Array {
   return b.map((value, index) => value / at(a, Math.floor(index / m) * n + Math.floor(index / m)));
 }
 
+/** log det of a symmetric positive definite matrix: the pivots of elimination without exchanges. */
+function logDeterminant(A: Float64Array, n: number): number {
+  const a = Float64Array.from(A);
+  let sum = 0;
+  for (let k = 0; k < n; k++) {
+    const pivot = a[k * n + k] ?? NaN;
+    sum += Math.log(pivot);
+    for (let i = k + 1; i < n; i++) {
+      const factor = (a[i * n + k] ?? NaN) / pivot;
+      for (let j = k; j < n; j++) a[i * n + j] = (a[i * n + j] ?? NaN) - factor * (a[k * n + j] ?? NaN);
+    }
+  }
+  return sum;
+}
+
 function product(A: Float64Array, B: Float64Array, inner: number): Float64Array {
   const [rows, columns] = [A.length / inner, B.length / inner];
   return Float64Array.from({ length: rows * columns }, (_, at) => {
@@ -107,6 +122,23 @@ describe("a fitted Gaussian process", () => {
       const own = test.images.map((image) => reference([image], [image])[0] ?? NaN);
       const variances = Float64Array.from(own, (value, row) => value - (explained[row * 9 + row] ?? NaN));
       expect(variance === undefined ? NaN : absoluteError(variance, variances)).toBeLessThan(1e-8);
+    });
+
+    it(`has the log marginal likelihood of a plain computation, jitter ${jitter}, powers of two taken out or not`, async () => {
+      const mean = kxx.reduce((sum, value, at) => sum + (at % (n + 1) === 0 ? value : 0), 0) / n;
+      const jittered = kxx.map((value, at) => value + (at % (n + 1) === 0 ? jitter * mean : 0));
+      const targets = oneHot(labels, 3);
+      const solved = denseSolve(jittered, targets, n);
+      const misfit = targets.reduce((sum, target, at) => sum + target * (solved[at] ?? NaN), 0);
+      const expected = -misfit / 2 - (3 / 2) * (logDeterminant(jittered, n) + n * Math.log(2 * Math.PI));
+      for (const exponent of [0, 40, -700]) {
+        const scaled = squareMatrix(
+          kxx.map((value) => value * 2 ** -exponent),
+          exponent,
+        );
+        using model = await Posterior.fit(engine, scaled, labels, { jitter });
+        expect(Math.abs(model.logMarginalLikelihood / expected - 1)).toBeLessThan(1e-10);
+      }
     });
 
     it(`predicts its own training inputs as a product would, jitter ${jitter}`, async () => {

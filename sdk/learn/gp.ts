@@ -39,7 +39,7 @@ export interface Prediction {
 }
 
 /** Rows of a kernel block that are in memory while predicting. */
-const PREDICT_ROWS = 256;
+export const PREDICT_ROWS = 256;
 
 /** A posterior, apart from where its kernels come from. Holds the factor until `dispose()` or the engine's `close()`. */
 export class Posterior {
@@ -47,6 +47,11 @@ export class Posterior {
   readonly weights: Float64Array;
   readonly classes: number;
   readonly factor: CholeskyFactor;
+  /**
+   * log p(Y | X) in nats, summed over the classes, which are regressions of their own with one kernel: the sum over c of
+   * -y_c^T A^-1 y_c / 2 - log det A / 2 - n log(2 pi) / 2, A = K + jitter I (Rasmussen & Williams 2006, eq. 2.30).
+   */
+  readonly logMarginalLikelihood: number;
   private readonly exponent: number;
   private readonly targets: Float64Array;
 
@@ -59,6 +64,7 @@ export class Posterior {
     this.targets = facts.targets;
     this.classes = facts.classes;
     this.exponent = facts.exponent;
+    this.logMarginalLikelihood = logEvidence(factor, facts);
   }
 
   /** Number of training inputs. */
@@ -124,13 +130,8 @@ export class Posterior {
       const end = Math.min(begin + PREDICT_ROWS, kernelRows.rows);
       const block = await kernelRows.read({ begin, end }, { begin: 0, end: n });
       for (let row = begin; row < end; row++) {
-        const at = (row - begin) * n;
-        for (let i = 0; i < n; i++) {
-          const k = (block[at + i] ?? Number.NaN) * scale;
-          for (let c = 0; c < classes; c++)
-            mean[row * classes + c] =
-              (mean[row * classes + c] ?? 0) + k * (this.weights[i * classes + c] ?? Number.NaN);
-        }
+        const line = block.subarray((row - begin) * n, (row - begin + 1) * n);
+        this.accumulate(line, scale, mean.subarray(row * classes, (row + 1) * classes));
       }
       if (explained !== undefined) await this.explain(block, begin, end, scale, explained);
     }
@@ -138,6 +139,16 @@ export class Posterior {
     if (diagonal === undefined || explained === undefined) return { mean, labels };
     const variance = diagonal.map((k, row) => Math.max(0, k - (explained[row] ?? 0) * 2 ** this.exponent));
     return { mean, labels, variance };
+  }
+
+  /** Adds scale * k(x, X) times the weights to the means at x. The loop of all predictions: no checks in it. */
+  private accumulate(line: Float32Array | Float64Array, scale: number, means: Float64Array): void {
+    const { weights, classes } = this;
+    for (let i = 0; i < line.length; i++) {
+      const k = (line[i] as number) * scale;
+      const at = i * classes;
+      for (let c = 0; c < classes; c++) means[c] = (means[c] as number) + k * (weights[at + c] as number);
+    }
   }
 
   /** k(x, X) (K + jitter I)^-1 k(X, x) of the rows of a block, as |L^-1 k(X, x)|^2, at the stored scale. */
@@ -167,6 +178,17 @@ export class Posterior {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** With A = 2^exponent A', of which the factor and the weights A'^-1 Y are known. */
+function logEvidence(
+  { n, logDeterminant }: CholeskyFactor,
+  facts: { weights: Float64Array; targets: Float64Array; classes: number; exponent: number },
+): number {
+  const { weights, targets, classes, exponent } = facts;
+  const misfit = targets.reduce((sum, target, at) => sum + target * (weights[at] ?? Number.NaN), 0) * 2 ** -exponent;
+  const logDet = logDeterminant + n * exponent * Math.LN2;
+  return -misfit / 2 - (classes * (logDet + n * Math.log(2 * Math.PI))) / 2;
 }
 
 /**
@@ -270,7 +292,7 @@ async function matrixOf(
   options: KernelOptions,
 ): Promise<KernelMatrix> {
   const precision = options.precision ?? "f32";
-  const { tiles, ...facts } = await kernelTiles(engine, arch, rows, columns, precision);
+  const { tiles, ...facts } = await kernelTiles(engine, arch, rows, columns, precision, { whole: true });
   try {
     return await computeMatrix({
       ...facts,

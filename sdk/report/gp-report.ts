@@ -51,6 +51,8 @@ export interface GpReport {
     /** Rows of the matrix that was factored. */
     readonly n?: number | undefined;
   };
+  /** What else the model says: marginal likelihood, temperature, calibration, variances. Undefined is left out. */
+  readonly model?: Readonly<Record<string, unknown>> | undefined;
   /** Where it ran: backend, adapter, threads, versions, seed, date, ... */
   readonly environment: Readonly<Record<string, unknown>>;
   /** JSON; shown as it is. */
@@ -165,6 +167,14 @@ async function imageGrid({ misclassified, classes }: GpReport): Promise<Markup |
   </section>`;
 }
 
+function model({ model: values }: GpReport): Markup | undefined {
+  if (values === undefined) return undefined;
+  return html`<section>
+    <h2>Model</h2>
+    ${facts(values)}
+  </section>`;
+}
+
 function cost({ kernel, solve }: GpReport): Markup {
   return facts({
     "kernel, seconds": rounded.format(kernel.seconds),
@@ -200,7 +210,7 @@ export async function renderGpReport(data: GpReport): Promise<string> {
       <h2>Errors</h2>
       ${errorTable(errors)} ${await figures(data)}
     </section>
-    ${await imageGrid(data)}
+    ${await imageGrid(data)} ${model(data)}
     <section>
       <h2>Cost</h2>
       ${cost(data)}

@@ -23,7 +23,9 @@ describe("widefield gp --json", () => {
     expect(stdout).toMatch(/^\{.*\}\n$/);
     const result = JSON.parse(stdout) as Record<string, Record<string, number>>;
     expect(Object.keys(result).sort()).toEqual(
-      ["adapter", "backend", "error", "kernel", "precision", "solve", "store", "temperature", "threads"].sort(),
+      ["adapter", "backend", "calibration", "error", "kernel", "logMarginalLikelihood", "precision"]
+        .concat(["solve", "store", "temperature", "threads", "variance"])
+        .sort(),
     );
     expect(result).toMatchObject({ backend: "wasm", threads: 2, precision: "f32", store: null });
     expect(Object.keys(result["error"] ?? {})).toEqual(["train", "validation", "test"]);
@@ -125,6 +127,22 @@ describe("widefield kernel", () => {
       expect(await widefield("kernel", ...args)).toMatchObject({ code: 0, stderr: "" });
     expect((await readFile(again)).equals(await readFile(npy))).toBe(true);
     expect(Object.keys(await tilesOf(space.path("back.zarr")))).toHaveLength(6);
+  });
+
+  it("--diag writes the diagonal of the matrix as a vector", async () => {
+    const rows = ["--rows", "3:20,60000:60005", ...space.arch, ...wasm];
+    await widefield("kernel", ...rows, "--out", space.path("d.zarr"));
+    await widefield("kernel", "export", space.path("d.zarr"), space.path("d-full.npy"));
+    const { code, stdout } = await widefield("kernel", ...rows, "--diag", "--out", space.path("d.npy"), "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ images: 22 });
+    const [full, vector] = await Promise.all(["d-full.npy", "d.npy"].map((name) => readFile(space.path(name))));
+    expect(vector?.subarray(10, 80).toString()).toMatch(/'descr': '<f8', 'fortran_order': False, 'shape': \(22,\)/);
+    for (let i = 0; i < 22; i++)
+      expect(vector?.readDoubleLE(vector.length - 8 * (22 - i))).toBe(
+        full?.readDoubleLE(full.length - 8 * (484 - 23 * i)),
+      );
+    expect((await widefield("kernel", ...rows, "--diag", "--cols", "0:4", "--out", "x")).code).toBe(2);
   });
 
   it("in too little memory names the least that works, which works, and leaves no store behind", async () => {

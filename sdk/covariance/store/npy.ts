@@ -1,6 +1,6 @@
 /**
  * NumPy's .npy format (NEP 1): magic, version, and a header that is a Python dictionary's text; then the values. Only
- * what a matrix needs: little-endian float32 or float64, C order, two dimensions.
+ * what a matrix needs: little-endian float32 or float64, C order, two dimensions, or one for a diagonal.
  */
 import { WidefieldError } from "../../errors.ts";
 import type { ReadableFile } from "./files.ts";
@@ -16,9 +16,9 @@ export interface NpyHeader {
 const MAGIC = "\x93NUMPY";
 
 /** A version 1.0 header; the values begin at a multiple of 64 bytes. */
-export function npyHeader(dtype: "float32" | "float64", rows: number, columns: number): Uint8Array {
+export function npyHeader(dtype: "float32" | "float64", ...shape: readonly number[]): Uint8Array<ArrayBuffer> {
   const descr = dtype === "float32" ? "<f4" : "<f8";
-  const text = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${rows}, ${columns}), }`;
+  const text = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${shape.join(", ")}${shape.length === 1 ? "," : ""}), }`;
   const before = MAGIC.length + 4;
   const total = Math.ceil((before + text.length + 1) / 64) * 64;
   const padded = `${text.padEnd(total - before - 1)}\n`;

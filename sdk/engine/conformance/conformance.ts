@@ -8,17 +8,29 @@
 import { WidefieldError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
 import { RandomStream } from "../rng.ts";
+import { broadcastAddRow } from "./broadcast-add.ts";
+import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
 import { elementwiseRow } from "./elementwise.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
+import { randomNormalRow } from "./random-normal.ts";
 import { reduceRow } from "./reduce.ts";
 import { FNV_START, runCase, type Row } from "./row.ts";
 
 export { hasRelaxedSimd } from "../wasm/variants.ts";
 
 /** One row a kernel. */
-export const rows: readonly Row[] = [matmulRow, elementwiseRow, reduceRow, ...covarianceRows, ...linalgRows];
+export const rows: readonly Row[] = [
+  matmulRow,
+  elementwiseRow,
+  reduceRow,
+  conv2dRow,
+  broadcastAddRow,
+  randomNormalRow,
+  ...covarianceRows,
+  ...linalgRows,
+];
 
 export interface ConformanceOptions {
   /** Seed of the inputs; default 0. */

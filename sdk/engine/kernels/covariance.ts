@@ -6,7 +6,7 @@
  * and of `shaders/variance.wgsl`); it holds the image itself and the variances before every nonlinearity.
  * `covariance` runs the program on a tile of pairs, fused: one pair's maps never leave workgroup memory or L1, unless
  * they are too large for it. Then they stand in a *workspace* in the backend's memory, which the caller allocates as
- * `workspaceFor` says.
+ * `webgpuWorkspace` says, and on wasm `wasmWorkspace` in `sdk/covariance/wasm-maps.ts`.
  */
 import { WidefieldError } from "../../errors.ts";
 import type { BackendInfo, BackendName } from "../backend.ts";
@@ -54,7 +54,7 @@ const shape = {
   boxPad: d.u32,
   /** Sum of the NONLINEARITIES that the program has: code for others is not compiled. */
   nonlinearities: d.u32,
-  /** Slices of `workspace`, and the floats of one; 0: maps stay in workgroup memory, or in a wasm thread's scratch. `workspaceFor` gives both. */
+  /** Slices of `workspace`, and the floats of one; 0: maps stay in workgroup memory, or in a wasm thread's scratch. */
   slices: d.u32,
   sliceFloats: d.u32,
 };
@@ -81,7 +81,9 @@ interface MapSizes {
   readonly sumPixels: number;
 }
 
-interface PixelShape extends MapSizes, Workspace {
+interface PixelShape extends MapSizes {
+  readonly slices: number;
+  readonly sliceFloats: number;
   readonly nonlinearities: number;
 }
 
@@ -95,26 +97,32 @@ function fitsWorkgroup(sizes: MapSizes, workgroupBytes: number): boolean {
   return 4 * (mapFloats(sizes) + PIXEL_LANES) <= workgroupBytes;
 }
 
-/** `workspace` of the kernels: `slices` pieces of `sliceFloats` floats; 0 where none is needed. */
+/** The buffer `workspace` of the kernels. */
 export interface Workspace {
+  /** How many pairs (or groups of them) are worked on at a time; 0: maps stay in fast memory. */
   readonly slices: number;
+  /** Numbers of the workspace's element type in a slice. */
   readonly sliceFloats: number;
+  readonly bytes: number;
 }
 
 /** Enough workgroups for the largest GPUs, eight for each of 132 multiprocessors; a software adapter has a few cores. */
 const HARDWARE_SLICES = 1056;
 const SOFTWARE_SLICES = 16;
-/** Above this, fewer slices: it bounds what a job's memory holds beside tables, and what of it a cache can keep. */
+/** Above this there are fewer slices: caches keep no more of it, and a job has better uses for its memory. */
 const WORKSPACE_BYTES = 2 ** 27;
 
-/** The workspace for a program's maps on a backend. What it takes, the caller counts into its memory. */
-export function workspaceFor(info: BackendInfo, sizes: MapSizes): Workspace {
-  if (info.backend === "wasm" || fitsWorkgroup(sizes, info.workgroupBytes)) return { slices: 0, sliceFloats: 0 };
+/**
+ * The workspace of a program's webgpu kernels, at most an eighth of a job's memory unless one slice takes more. Without
+ * slices where even one is larger than a buffer may be: the kernels then refuse the program.
+ */
+export function webgpuWorkspace(info: BackendInfo, sizes: MapSizes, memoryBytes: number): Workspace {
   const sliceFloats = mapFloats(sizes);
-  const most = info.software ? SOFTWARE_SLICES : HARDWARE_SLICES;
-  const affordable = Math.max(1, Math.floor(WORKSPACE_BYTES / (4 * sliceFloats)));
-  const slices = Math.min(most, affordable, Math.floor(info.maxBufferBytes / (4 * sliceFloats)));
-  return { slices, sliceFloats };
+  if (fitsWorkgroup(sizes, info.workgroupBytes)) return { slices: 0, sliceFloats: 0, bytes: 0 };
+  const affordable = Math.max(1, Math.floor(Math.min(WORKSPACE_BYTES, memoryBytes / 8) / (4 * sliceFloats)));
+  const possible = Math.floor(info.maxBufferBytes / (4 * sliceFloats));
+  const slices = Math.min(info.software ? SOFTWARE_SLICES : HARDWARE_SLICES, affordable, possible);
+  return { slices, sliceFloats, bytes: 4 * slices * sliceFloats };
 }
 
 /** Which nonlinearities get code. */
@@ -168,38 +176,53 @@ export const variance = defineKernel({
   split: ({ images }) => ({ items: Math.ceil(images / WASM_LANES), grain: 1 }),
 });
 
-interface CovarianceShape extends PixelShape {
-  readonly rows: number;
-  readonly columns: number;
+/** What decides between the layouts of `covariance`. */
+interface LineShape {
   readonly places: number;
   readonly line: number;
+  readonly nonlinearities: number;
+}
+
+interface CovarianceShape extends PixelShape, LineShape {
+  readonly rows: number;
+  readonly columns: number;
   readonly box: number;
   readonly boxPad: number;
 }
 
+/** An odd pitch keeps both directions of the transpose free of bank conflicts; one more than the line holds a zero. */
+function pitchOf(line: number): number {
+  return line + 1 + (line % 2);
+}
+
+/** Bytes of workgroup memory of a pair with a line a lane: the transposed map, and the maps in places. */
+function lineBytes({ line, places }: LineShape): number {
+  return 4 * (1 + places) * line * pitchOf(line);
+}
+
 /**
- * A line a lane where a map's lines fit in registers and a pair's maps in workgroup memory, else a pixel a lane. Never
- * depends on the tile's size.
+ * Whether a pair takes a line a lane: where a map's lines fit in registers, and its maps in workgroup memory.
  *
  * A pixel a lane, too, for steps (Heaviside's): their slope at cosine 1 is infinite, so that equal pixels of two images
  * come out right only if covariances and variances were rounded alike, and variances are computed with a pixel a lane.
  */
+export function takesLines(shape: LineShape, workgroupBytes: number): boolean {
+  const steps = (shape.nonlinearities & NONLINEARITIES.step) !== 0;
+  return shape.line <= LONGEST_LINE && !steps && lineBytes(shape) <= workgroupBytes;
+}
+
+/** The layout and the grid of a tile. The layout never depends on the tile's size. */
 function covarianceGeometry(params: CovarianceShape, limits: WorkgroupLimits): Geometry {
   const { rows, columns, line, places, nonlinearities } = params;
-  // An odd pitch keeps both directions of the transpose free of bank conflicts; one more than the line holds a zero.
-  const pitch = line + 1 + (line % 2);
-  // How many pairs share a workgroup changes what they share, not how many fit on a multiprocessor.
-  const pairs = Math.min(
-    Math.max(1, Math.floor(limits.preferred / line)),
-    Math.floor(limits.storageBytes / (4 * (1 + places) * line * pitch)),
-  );
-  if (line > LONGEST_LINE || pairs === 0 || (nonlinearities & NONLINEARITIES.step) !== 0) {
+  if (!takesLines(params, limits.storageBytes))
     return { ...pixelGeometry(rows * columns, params, limits), shader: "covariance-pixels" };
-  }
+  // How many pairs share a workgroup changes what they share, not how many fit on a multiprocessor.
+  const wanted = Math.max(1, Math.floor(limits.preferred / line));
+  const pairs = Math.min(wanted, Math.floor(limits.storageBytes / lineBytes(params)));
   const unrolled = params.box > 1 && params.box <= LONGEST_BOX;
   const constants = {
     LINE: line,
-    PITCH: pitch,
+    PITCH: pitchOf(line),
     PAIRS: pairs,
     PLACES: places,
     BOX: unrolled ? params.box : 0,

@@ -1,6 +1,6 @@
 /**
- * out = f(a, b), element by element, float32. Deliberately few operations: what a kernel matrix or a prediction needs
- * between two larger kernels. Deep recursions are fused programs, not chains of these.
+ * out = f(a, b), element by element, float32: what a kernel matrix, a prediction or a finite network needs between two
+ * larger kernels. Deep recursions are fused programs, not chains of these. `b` is read by `add` and `multiply` only.
  */
 import { d, defineKernel } from "../schema.ts";
 
@@ -13,6 +13,16 @@ export const ElementwiseOperation = {
   add: 2,
   /** out = alpha a b + beta */
   multiply: 3,
+  /** out = alpha max(a, 0) */
+  relu: 4,
+  /** out = alpha where a > 0, else 0 */
+  step: 5,
+  /** out = alpha a where a > 0, else alpha beta a */
+  leakyRelu: 6,
+  /** out = alpha |a| */
+  abs: 7,
+  /** out = alpha erf(a), to 1.5e-7 |alpha| and to 2e-7 of itself */
+  erf: 8,
 } as const;
 
 const PER_WORKGROUP = 256;

@@ -1,10 +1,13 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
+import { broadcastAdd } from "./broadcast-add.ts";
+import { conv2d } from "./conv2d.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { elementwise } from "./elementwise.ts";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
+import { randomNormal } from "./random-normal.ts";
 import { reduce } from "./reduce.ts";
 
 export const kernels: readonly KernelSchema[] = [
@@ -21,15 +24,21 @@ export const kernels: readonly KernelSchema[] = [
   choleskyPanel,
   choleskyUpdate,
   triangularSolve,
+  conv2d,
+  broadcastAdd,
+  randomNormal,
 ] as unknown[] as KernelSchema[];
 
 export {
+  broadcastAdd,
   choleskyDiagonal,
   choleskyPanel,
   choleskyUpdate,
+  conv2d,
   covariance,
   elementwise,
   matmul,
+  randomNormal,
   reduce,
   tileDiagonal,
   tileLoad,

@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { engineOf } from "../../../test/engines.ts";
 import { referenceCovariance, referenceVariances } from "../../../test/reference/program.ts";
 import type { ConvOptions, Layer } from "../../../test/reference/programs.ts";
 import { convnetGp, digitLike, mulberry32, programOf } from "../../../test/reference/programs.ts";
 import { abs, compile, conv as convLayer, dense, erf, flatten, identity, leakyRelu } from "../../arch/arch.ts";
 import { mixture, relu as reluLayer, repeat, resnetBlock, serial, step, sum } from "../../arch/arch.ts";
+import { kernel as kernelOf } from "../../arch/kernel.ts";
 import { encodeProgram } from "../../covariance/encode.ts";
 import type { Program } from "../../covariance/program.ts";
 import { programShape } from "../../covariance/shape.ts";
-import { covariance, NO_DIAGONAL, variance, webgpuTableFloats, workspaceFor } from "../kernels/covariance.ts";
+import { covariance, NO_DIAGONAL, variance, webgpuTableFloats, webgpuWorkspace } from "../kernels/covariance.ts";
 import type { WebGpuBackend } from "./backend.ts";
 import { openForTests } from "./testing.ts";
 
@@ -36,7 +38,7 @@ const SPILLED = { line: 1000, slices: 3 } as const;
 /** K(X, Y) and K(X, X)'s diagonal by the two kernels. */
 async function gram(program: Program, xs: Images, ys: Images, options: TileOptions = {}) {
   const sizes = programShape(program);
-  const needed = workspaceFor(backend.info, sizes);
+  const needed = webgpuWorkspace(backend.info, sizes, 2 ** 30);
   const slices = options.slices ?? needed.slices;
   const sliceFloats = sizes.slots * sizes.mapPixels + sizes.sumPixels;
   const shape = { ...sizes, slices, sliceFloats, line: options.line ?? sizes.line };
@@ -282,6 +284,16 @@ describe("programs of several maps and of every nonlinearity", () => {
     });
   }
 
+  it("a line a lane and a pixel a lane differ by rounding alone, 6e-7: half of what each may be off by, and a little", async () => {
+    for (const program of [convnetGp(), ...Object.values(cases)]) {
+      const [xs, ys] = someImages(program, 2, 7);
+      const lines = await gram(program, xs, ys);
+      const pixels = await gram(program, xs, ys, PIXELS);
+      expect(worstRelative(lines.kernel, pixels.kernel)).toBeLessThan(6e-7);
+      expect(lines.variances).toEqual(pixels.variances);
+    }
+  });
+
   it("equal images meet at angle 0 under a step: their covariance is their variance, which a rounding would spoil", async () => {
     const program = compile(
       serial(convLayer({ filter: 5, ...biased }), step(), convLayer({ filter: 3, ...biased }), step(), ...readout),
@@ -321,20 +333,39 @@ describe("maps larger than workgroup memory", () => {
       serial(convLayer({ filter: 5, stride: 2 }), block, block, flatten(), dense()),
       [2, 171, 150],
     );
-    expect(workspaceFor(backend.info, programShape(program)).slices).toBeGreaterThan(1);
+    expect(webgpuWorkspace(backend.info, programShape(program), 2 ** 30).slices).toBeGreaterThan(1);
     const [xs, ys] = someImages(program, 2, 3);
     const { kernel, variances } = await gram(program, xs, ys);
     expect(worstRelative(kernel, pairs(program, xs, ys))).toBeLessThan(1e-6);
     expect(worstRelative(variances, referenceVariances(program, xs))).toBeLessThan(1e-6);
   });
+  it("are announced in the engine's log, once a kernel, and maps that fit are not", async () => {
+    const arch = serial(convLayer({ filter: 3 }), reluLayer(), flatten());
+    const lines: string[] = [];
+    const engine = engineOf(backend, 2 ** 30, (line) => lines.push(line));
+    for (const shape of [
+      [1, 99, 101],
+      [1, 28, 28],
+    ] as const) {
+      const images = Float32Array.from({ length: 3 * shape[1] * shape[2] }, (_, p) => (p % 7) / 7);
+      const { values } = await kernelOf(engine, arch, { images, shape }, undefined, { tile: 2 });
+      expect(values.every((value) => value > 0)).toBe(true);
+    }
+    expect(lines).toEqual([expect.stringMatching(/^maps of 99 x 101 pixels do not fit in workgroup memory: layer by/)]);
+  });
   it("take a workspace that is bounded, and none where they fit", () => {
     const gpu = { ...backend.info, software: false, workgroupBytes: 32768, maxBufferBytes: 2 ** 30 };
-    expect(workspaceFor(gpu, { slots: 2, mapPixels: 784, sumPixels: 784 })).toEqual({ slices: 0, sliceFloats: 0 });
+    const maps = (side: number) => ({ slots: 2, mapPixels: side * side, sumPixels: side * side });
+    expect(webgpuWorkspace(gpu, maps(28), 2 ** 34)).toEqual({ slices: 0, sliceFloats: 0, bytes: 0 });
     for (const side of [80, 224, 1024]) {
-      const { slices, sliceFloats } = workspaceFor(gpu, { slots: 2, mapPixels: side * side, sumPixels: side * side });
-      expect(sliceFloats).toBe(3 * side * side);
-      expect(slices).toBeGreaterThanOrEqual(1);
-      expect(4 * slices * sliceFloats).toBeLessThanOrEqual(2 ** 27);
+      for (const memory of [2 ** 28, 2 ** 34]) {
+        const { slices, sliceFloats, bytes } = webgpuWorkspace(gpu, maps(side), memory);
+        expect(sliceFloats).toBe(3 * side * side);
+        expect(slices).toBeGreaterThanOrEqual(1);
+        expect(bytes).toBe(4 * slices * sliceFloats);
+        expect(bytes).toBeLessThanOrEqual(memory / 8);
+      }
     }
+    expect(webgpuWorkspace({ ...gpu, maxBufferBytes: 2 ** 20 }, maps(1024), 2 ** 34).slices).toBe(0);
   });
 });

@@ -5,14 +5,19 @@
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
+import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
+import conv2d from "../../../shaders/conv2d.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
+import erf from "../../../shaders/erf.wgsl";
+import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
+import randomNormal from "../../../shaders/randomNormal.wgsl";
 import reduce from "../../../shaders/reduce.wgsl";
 import variance from "../../../shaders/variance.wgsl";
 
@@ -20,14 +25,19 @@ export type ShaderSources = Readonly<Record<string, string>>;
 
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
+  broadcastAdd,
+  conv2d,
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
+  erf,
+  "line-places": linePlaces,
   "line-windows": lineWindows,
   matmul,
   nonlinearities,
   "pixel-maps": pixelMaps,
   program,
+  randomNormal,
   reduce,
   variance,
 };

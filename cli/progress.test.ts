@@ -1,0 +1,30 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ProgressLine } from "./progress.ts";
+
+describe("progress where stderr is no terminal", () => {
+  let text = "";
+  let now = 0;
+  beforeEach(() => {
+    text = "";
+    now = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => now);
+    vi.spyOn(process.stderr, "write").mockImplementation((chunk) => {
+      text += String(chunk);
+      return true;
+    });
+    Object.defineProperty(process.stderr, "isTTY", { value: false, configurable: true });
+  });
+  afterEach(() => vi.restoreAllMocks());
+
+  it("is a plain line every fifteen seconds, and none for what is over before", () => {
+    const progress = new ProgressLine(false);
+    for (now = 0; now < 40_000; now += 1000) progress.update("Kxx", now, 80_000, "1.2 M pairs/s");
+    expect(text).toBe("Kxx  18.8 %  1.2 M pairs/s\nKxx  37.5 %  1.2 M pairs/s\n");
+  });
+
+  it("is nothing with --quiet", () => {
+    const progress = new ProgressLine(true);
+    for (now = 0; now < 40_000; now += 1000) progress.update("Kxx", now, 80_000);
+    expect(text).toBe("");
+  });
+});

@@ -1,0 +1,44 @@
+import { describe, expect, it } from "vitest";
+import { renderSvgFile } from "./figure.ts";
+import { searchSpec, type SearchPoint } from "./search-chart.ts";
+
+const point = (seed: number, validation: number, test: number): SearchPoint => ({
+  ...{ seed, validation, test },
+  nonlinearity: seed % 2 === 0 ? "relu" : "erf",
+  residual: seed % 3 === 0,
+});
+
+/** The axes' scale of the points' layer. */
+function scaleOf(points: readonly SearchPoint[]) {
+  const spec = searchSpec(points, "title") as { layer: { encoding: { x: { scale: object }; y: { scale: object } } }[] };
+  const { x, y } = spec.layer[1]?.encoding ?? {};
+  expect(x?.scale).toEqual(y?.scale);
+  return x?.scale;
+}
+
+describe("the chart of a search", () => {
+  it("names the best network, in an SVG document that is the same every time", async () => {
+    const points = [point(31, 1.03, 1.2), point(2, 4.5, 5), point(3, 30, 33)];
+    const svg = await renderSvgFile(searchSpec(points, "Random architectures"));
+    expect(svg).toMatch(/^<svg xmlns=/);
+    for (const text of [
+      "Random architectures",
+      "seed 31, 1.03 % (test 1.20 %)",
+      "validation error, percent",
+      "residual",
+    ])
+      expect(svg).toContain(text);
+    expect(await renderSvgFile(searchSpec(points, "Random architectures"))).toBe(svg);
+  });
+
+  it("has one scale for both axes, which holds every point, logarithmic only where errors differ much", () => {
+    expect(scaleOf([point(1, 6, 8), point(2, 9, 7)])).toMatchObject({ domain: [0, 1.05 * 9] });
+    const wide = scaleOf([point(1, 1, 0.9), point(2, 50, 60)]) as { type: string; domain: [number, number] };
+    expect(wide.type).toBe("log");
+    expect(wide.domain[0]).toBeLessThan(0.9);
+    expect(wide.domain[1]).toBeGreaterThan(60);
+    // No logarithm of 0, and an axis of some length where nothing is wrong.
+    expect(scaleOf([point(1, 0, 0)])).toMatchObject({ domain: [0, 1] });
+    expect(scaleOf([point(1, 0, 10), point(2, 80, 80)])).toMatchObject({ domain: [0, 84] });
+  });
+});
