@@ -98,7 +98,8 @@ export class ProgramBuilder {
   rectifier(map: CovarianceMap, a: number, b: number): CovarianceMap {
     const half = (a * a + b * b) / 2;
     const { height, width, nominal } = map.node;
-    const shift = Math.abs(Math.log2(nominal)) > REACH ? 2 ** Math.round(Math.log2(nominal)) : 1;
+    const far = nominal > 0 && Math.abs(Math.log2(nominal)) > REACH; // not of a map that is zero
+    const shift = far ? 2 ** Math.round(Math.log2(nominal)) : 1;
     const gain = 1 / (half * shift);
     const action = {
       kind: "rectifier",
