@@ -56,7 +56,7 @@ describe("options: exit status 1", () => {
     [["--tile", "0"], /a tile has a whole number of rows and columns, at least 1, not 0/],
     [["--data", "mnits"], /no dataset is named "mnits".*did you mean "mnist"\?/],
     [["--data", "mnist"], /--data-dir/],
-    [["--arch", "convnetgp"], /no preset "convnetgp"; presets are convnet-gp/],
+    [["--arch", "convnetgp"], /no preset "convnetgp"; did you mean "convnet-gp"\? presets are convnet-gp/],
     [["--arch", "missing.json"], /--arch missing\.json: .*no such file/],
     [["--train", "5:5"], /--train: .*5:5 is empty/],
     [["--train", "9:5"], /--train: .*9:5 is reversed; write 5:9/],
