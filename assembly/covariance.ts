@@ -15,7 +15,8 @@ import { affineLine, boxLine, clearBorders, linearLine, nonlinearLine, scatterLi
 import { biasOf, Layout, Plan, planMaps, planOf, stepOf, weightOf } from "./covariance/plan";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
-import { slideColumns, slideRows } from "./covariance/windows";
+import { slideColumns } from "./covariance/window-columns";
+import { slideRows } from "./covariance/window-rows";
 import { mapsOf } from "./covariance/workspace";
 
 /** Rows of one work item; the schema's `split` counts with the same number. */

@@ -1,11 +1,8 @@
 /**
- * Both passes of `lines.ts` for windows of 3, 4 and 7 that slide by one pixel, with the sums in registers, and what
- * stands behind a convolution done to a sum before it is stored: a map is touched once.
+ * Pass 2 of `lines.ts` for the windows of `window-columns.ts`, whose sums it shares in the same way, and what stands
+ * behind a convolution done to a sum before it is stored: a map is touched once.
  *
- * Additions per output, sums shared between neighbours: 1.5 for windows of 3 (a + (b + c), (b + c) + d), 2 for 4 (of
- * pairs), 2.4 for 7 (suffix sums of one block and prefix sums of the next). Nothing is subtracted.
- *
- * Each loop is written once, for all windows and all that may follow: `window` and `mode` are constants wherever these
+ * The loop is written once, for all windows and all that may follow: `window` and `mode` are constants wherever these
  * functions are inlined, and the compiler keeps what they ask for.
  */
 import { StepKind } from "../generated/kernels";
@@ -13,6 +10,7 @@ import { Form, rectify } from "./kappa";
 import { biasOf, constantsOf, Plan, weightOf } from "./plan";
 import { Step } from "./step";
 import { LANE_BYTES as L, LANES_PIXEL_BYTES as Y, SPLAT_PIXEL_BYTES as X } from "./table";
+import { seven } from "./window-columns";
 
 /** What is done with a sum k. */
 export namespace Mode {
@@ -26,127 +24,6 @@ export namespace Mode {
   /** The relu is added to the map that stands there. */
   export const ADD_RELU: u32 = 16;
 }
-
-// --- pass 1 ----------------------------------------------------------------------------------------------------------
-
-/** Down the columns of M, into the rows of V. False: the window is none of these. */
-export function slideColumns(step: Step, plan: Plan, maps: usize, rows: usize): bool {
-  if (step.strideHeight != 1 || step.dilationHeight != 1) return false;
-  const from = maps + plan.from;
-  const to = rows + plan.rowFront;
-  const window = step.filterHeight;
-  if (window == 3) columns3(from, plan.fromPitch, to, plan.rowPitch, step.inWidth, step.outHeight);
-  else if (window == 4) columns4(from, plan.fromPitch, to, plan.rowPitch, step.inWidth, step.outHeight);
-  else if (window == 7) columns7(from, plan.fromPitch, to, plan.rowPitch, step.inWidth, step.outHeight);
-  else return false;
-  return true;
-}
-
-function columns3(source: usize, sourcePitch: usize, target: usize, pitch: usize, lines: u32, count: u32): void {
-  do {
-    let from = source;
-    let to = target;
-    let a = v128.load(from);
-    let b = v128.load(from, L);
-    for (let left = count >> 1; left; left--) {
-      const c = v128.load(from, 2 * L);
-      const d = v128.load(from, 3 * L);
-      const inner = f32x4.add(b, c);
-      v128.store(to, f32x4.add(a, inner));
-      to += pitch;
-      v128.store(to, f32x4.add(inner, d));
-      to += pitch;
-      from += 2 * L;
-      a = c;
-      b = d;
-    }
-    if (count & 1) v128.store(to, f32x4.add(a, f32x4.add(b, v128.load(from, 2 * L))));
-    source += sourcePitch;
-    target += L;
-  } while (--lines);
-}
-
-function columns4(source: usize, sourcePitch: usize, target: usize, pitch: usize, lines: u32, count: u32): void {
-  do {
-    let from = source;
-    let to = target;
-    let last = v128.load(from, 2 * L);
-    let even = f32x4.add(v128.load(from), v128.load(from, L));
-    let odd = f32x4.add(v128.load(from, L), last);
-    for (let left = count >> 1; left; left--) {
-      const c = v128.load(from, 3 * L);
-      const d = v128.load(from, 4 * L);
-      const nextEven = f32x4.add(last, c);
-      const nextOdd = f32x4.add(c, d);
-      v128.store(to, f32x4.add(even, nextEven));
-      to += pitch;
-      v128.store(to, f32x4.add(odd, nextOdd));
-      to += pitch;
-      from += 2 * L;
-      even = nextEven;
-      odd = nextOdd;
-      last = d;
-    }
-    if (count & 1) v128.store(to, f32x4.add(even, f32x4.add(last, v128.load(from, 3 * L))));
-    source += sourcePitch;
-    target += L;
-  } while (--lines);
-}
-
-function columns7(source: usize, sourcePitch: usize, target: usize, pitch: usize, lines: u32, count: u32): void {
-  do {
-    let from = source;
-    let to = target;
-    let left = count;
-    for (; left >= 7; left -= 7) {
-      const s6 = v128.load(from, 6 * L);
-      const s5 = f32x4.add(s6, v128.load(from, 5 * L));
-      const s4 = f32x4.add(s5, v128.load(from, 4 * L));
-      const s3 = f32x4.add(s4, v128.load(from, 3 * L));
-      const s2 = f32x4.add(s3, v128.load(from, 2 * L));
-      const s1 = f32x4.add(s2, v128.load(from, L));
-      v128.store(to, f32x4.add(s1, v128.load(from)));
-      to += pitch;
-      let prefix = v128.load(from, 7 * L);
-      v128.store(to, f32x4.add(s1, prefix));
-      to += pitch;
-      prefix = f32x4.add(prefix, v128.load(from, 8 * L));
-      v128.store(to, f32x4.add(s2, prefix));
-      to += pitch;
-      prefix = f32x4.add(prefix, v128.load(from, 9 * L));
-      v128.store(to, f32x4.add(s3, prefix));
-      to += pitch;
-      prefix = f32x4.add(prefix, v128.load(from, 10 * L));
-      v128.store(to, f32x4.add(s4, prefix));
-      to += pitch;
-      prefix = f32x4.add(prefix, v128.load(from, 11 * L));
-      v128.store(to, f32x4.add(s5, prefix));
-      to += pitch;
-      prefix = f32x4.add(prefix, v128.load(from, 12 * L));
-      v128.store(to, f32x4.add(s6, prefix));
-      to += pitch;
-      from += 7 * L;
-    }
-    for (; left; left--) {
-      v128.store(to, seven(from));
-      to += pitch;
-      from += L;
-    }
-    source += sourcePitch;
-    target += L;
-  } while (--lines);
-}
-
-/** A single window, behind the last whole block. */
-// @ts-ignore: decorator
-@inline
-function seven(from: usize): v128 {
-  const first = f32x4.add(f32x4.add(v128.load(from), v128.load(from, L)), v128.load(from, 2 * L));
-  const last = f32x4.add(f32x4.add(v128.load(from, 4 * L), v128.load(from, 5 * L)), v128.load(from, 6 * L));
-  return f32x4.add(f32x4.add(first, v128.load(from, 3 * L)), last);
-}
-
-// --- pass 2 ----------------------------------------------------------------------------------------------------------
 
 /** Along the rows of V and through what follows, into the columns of M. False: not one of these windows and modes. */
 export function slideRows(
@@ -222,7 +99,9 @@ function slideAny(
   mode: u32, step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize,
 ): bool {
   const window = step.filterWidth;
-  if (window == 3) slide(3, mode, step, plan, after, rows, x, y, maps);
+  if (window == 2) slide(2, mode, step, plan, after, rows, x, y, maps);
+  else if (window == 5) slide(5, mode, step, plan, after, rows, x, y, maps);
+  else if (window == 3) slide(3, mode, step, plan, after, rows, x, y, maps);
   else if (window == 4) slide(4, mode, step, plan, after, rows, x, y, maps);
   else if (window == 7) slide(7, mode, step, plan, after, rows, x, y, maps);
   else return false;
@@ -259,6 +138,47 @@ function slide(
     let from = source;
     let t = target;
     let u = through;
+    if (window == 2) {
+      let v0 = v128.load(from);
+      for (let left = count; left; left--) {
+        from += L;
+        const v1 = v128.load(from);
+        finish(mode, f32x4.add(v0, v1), t, u, x, y, weight, bias, m, positive, a, b, c, e, f, g);
+        t += tp;
+        u += up;
+        x += X;
+        y += Y;
+        v0 = v1;
+      }
+    }
+    if (window == 5) {
+      let first = v128.load(from);
+      let second = v128.load(from, 2 * L);
+      let pair = f32x4.add(v128.load(from, L), second);
+      for (let left = count >> 1; left; left--) {
+        const v4 = v128.load(from, 4 * L);
+        const nextPair = f32x4.add(v128.load(from, 3 * L), v4);
+        const inner = f32x4.add(pair, nextPair);
+        finish(mode, f32x4.add(first, inner), t, u, x, y, weight, bias, m, positive, a, b, c, e, f, g);
+        const sum = f32x4.add(inner, v128.load(from, 5 * L));
+        finish(mode, sum, t + tp, u + up, x + X, y + Y, weight, bias, m, positive, a, b, c, e, f, g);
+        from += 2 * L;
+        t += 2 * tp;
+        u += 2 * up;
+        x += 2 * X;
+        y += 2 * Y;
+        first = second;
+        second = v4;
+        pair = nextPair;
+      }
+      if (count & 1) {
+        const nextPair = f32x4.add(v128.load(from, 3 * L), v128.load(from, 4 * L));
+        const sum = f32x4.add(first, f32x4.add(pair, nextPair));
+        finish(mode, sum, t, u, x, y, weight, bias, m, positive, a, b, c, e, f, g);
+        x += X;
+        y += Y;
+      }
+    }
     if (window == 3) {
       let v0 = v128.load(from);
       let v1 = v128.load(from, L);
