@@ -4,10 +4,12 @@
  * every machine.
  */
 import { readFile } from "node:fs/promises";
-import type { Resvg } from "@resvg/resvg-wasm";
+import { fileURLToPath } from "node:url";
+import type { Resvg as ResvgDrawing } from "@resvg/resvg-wasm";
 import type { TopLevelSpec } from "vega-lite";
 import type { Files } from "../covariance/store/files.ts";
 import { replaceFile } from "../covariance/store/files.ts";
+import { messageOf, WidefieldError } from "../errors.ts";
 import { renderSvgFile } from "./figure.ts";
 
 export interface RenderedFigure {
@@ -21,20 +23,28 @@ const PNG_SCALE = 2;
 /** White around what is drawn, in the SVG's pixels. */
 const MARGIN = 14;
 
-type Draw = (svg: string) => InstanceType<typeof Resvg>;
+type Draw = (svg: string) => ResvgDrawing;
 
 let opening: Promise<Draw> | undefined;
 
 async function asset(name: string): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await readFile(new URL(`${WIDEFIELD_ASSETS}figure/${name}`, import.meta.url)));
+  const path = fileURLToPath(new URL(`${WIDEFIELD_ASSETS}figure/${name}`, import.meta.url));
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (cause) {
+    throw new WidefieldError("E_IO", `figures need ${path}, which belongs to the package: ${messageOf(cause)}`, {
+      cause,
+      details: { path },
+    });
+  }
 }
 
 async function openResvg(): Promise<Draw> {
-  const resvg = await import("@resvg/resvg-wasm");
+  const { initWasm, Resvg } = await import("@resvg/resvg-wasm");
   const [wasm, font] = await Promise.all([asset("resvg.wasm"), asset("DejaVuSans.ttf")]);
-  await resvg.initWasm(wasm);
+  await initWasm(wasm);
   return (svg) =>
-    new resvg.Resvg(svg, {
+    new Resvg(svg, {
       font: { fontBuffers: [font], defaultFontFamily: "DejaVu Sans", sansSerifFamily: "DejaVu Sans" },
       fitTo: { mode: "zoom", value: PNG_SCALE },
     });
@@ -60,10 +70,17 @@ function fitted(svg: string, draw: Draw): string {
   }
 }
 
-/** Draws a specification. */
+/** Opens resvg once; what failed is tried again. */
+function resvg(): Promise<Draw> {
+  if (opening !== undefined) return opening;
+  opening = openResvg();
+  opening.catch(() => (opening = undefined));
+  return opening;
+}
+
+/** Draws a specification. Throws E_IO where the package lacks what figures need. */
 export async function renderFigure(spec: TopLevelSpec): Promise<RenderedFigure> {
-  opening ??= openResvg();
-  const draw = await opening;
+  const draw = await resvg();
   const svg = fitted(await renderSvgFile(spec), draw);
   const drawing = draw(svg);
   try {
