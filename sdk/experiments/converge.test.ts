@@ -237,8 +237,9 @@ describe("the folder", () => {
         ...rest,
         // Saving all the time changes nothing but the time it takes.
         saveEvery: turn % 2 === 0 ? 0 : 30,
-        sampler: async (width, X) => {
-          const networks = await sampler(width, X);
+        sampler: async (...asked) => {
+          const networks = await sampler(...asked);
+          const [width] = asked;
           return {
             ...networks,
             draw: (draw) => {

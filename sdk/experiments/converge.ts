@@ -128,7 +128,7 @@ export async function runConverge(experiment: ConvergeExperiment): Promise<Conve
   }
 }
 
-function checkExperiment({ engine, dataset, inputs, channels, samples }: ConvergeExperiment, show: number): void {
+function checkExperiment({ dataset, inputs, channels, samples }: ConvergeExperiment, show: number): void {
   const refuse = (message: string) => new WidefieldError("E_CONFIG", message);
   if (!Number.isSafeInteger(inputs) || inputs < 1) throw refuse(`inputs: at least 1 image, not ${inputs}`);
   if (!Number.isSafeInteger(samples) || samples < 2)

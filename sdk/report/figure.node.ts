@@ -5,7 +5,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import type { Resvg as ResvgDrawing } from "@resvg/resvg-wasm";
+import type { Resvg } from "@resvg/resvg-wasm";
 import type { TopLevelSpec } from "vega-lite";
 import type { Files } from "../covariance/store/files.ts";
 import { replaceFile } from "../covariance/store/files.ts";
@@ -23,7 +23,7 @@ const PNG_SCALE = 2;
 /** White around what is drawn, in the SVG's pixels. */
 const MARGIN = 14;
 
-type Draw = (svg: string) => ResvgDrawing;
+type Draw = (svg: string) => InstanceType<typeof Resvg>;
 
 let opening: Promise<Draw> | undefined;
 
@@ -40,11 +40,11 @@ async function asset(name: string): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 async function openResvg(): Promise<Draw> {
-  const { initWasm, Resvg } = await import("@resvg/resvg-wasm");
+  const resvg = await import("@resvg/resvg-wasm");
   const [wasm, font] = await Promise.all([asset("resvg.wasm"), asset("DejaVuSans.ttf")]);
-  await initWasm(wasm);
+  await resvg.initWasm(wasm);
   return (svg) =>
-    new Resvg(svg, {
+    new resvg.Resvg(svg, {
       font: { fontBuffers: [font], defaultFontFamily: "DejaVu Sans", sansSerifFamily: "DejaVu Sans" },
       fitTo: { mode: "zoom", value: PNG_SCALE },
     });
@@ -71,7 +71,7 @@ function fitted(svg: string, draw: Draw): string {
 }
 
 /** Opens resvg once; what failed is tried again. */
-function resvg(): Promise<Draw> {
+function drawer(): Promise<Draw> {
   if (opening !== undefined) return opening;
   opening = openResvg();
   opening.catch(() => (opening = undefined));
@@ -80,7 +80,7 @@ function resvg(): Promise<Draw> {
 
 /** Draws a specification. Throws E_IO where the package lacks what figures need. */
 export async function renderFigure(spec: TopLevelSpec): Promise<RenderedFigure> {
-  const draw = await resvg();
+  const draw = await drawer();
   const svg = fitted(await renderSvgFile(spec), draw);
   const drawing = draw(svg);
   try {
