@@ -1,8 +1,8 @@
 /**
  * out = f(a, b), element by element, in float32 (schema: `sdk/engine/kernels/elementwise.ts`). Products and sums are
  * rounded one by one in every build, and a tail of fewer than four elements is computed as a vector, so an entry does
- * not depend on where it stands. NaN and infinities follow IEEE 754 (a step of NaN is 0). `out` may be the same buffer
- * as `a` or `b`. Cost: the memory traffic.
+ * not depend on where it stands. NaN and infinities follow IEEE 754, and every function of NaN is NaN. `out` may be the
+ * same buffer as `a` or `b`. Cost: the memory traffic.
  */
 import { buffer } from "./dispatch";
 import { erf } from "./elementwise/erf";
@@ -54,7 +54,8 @@ function apply(operation: u32, alpha: v128, beta: v128, a: usize, b: usize): v12
   const zero = f32x4.splat(0);
   // pmax(x, 0) is x where it is NaN.
   if (operation == RELU) return f32x4.mul(alpha, f32x4.pmax(x, zero));
-  if (operation == STEP) return v128.and(alpha, f32x4.gt(x, zero));
+  // No comparison holds for NaN: an overflow further up must not pass for a 0.
+  if (operation == STEP) return v128.bitselect(x, v128.and(alpha, f32x4.gt(x, zero)), f32x4.ne(x, x));
   if (operation == LEAKY_RELU) return f32x4.mul(alpha, v128.bitselect(x, f32x4.mul(beta, x), f32x4.gt(x, zero)));
   if (operation == ABS) return f32x4.mul(alpha, f32x4.abs(x));
   return f32x4.mul(alpha, erf(x));

@@ -8,6 +8,7 @@ import { convergeCsv, convergeJson, outputsCsv } from "../sdk/experiments/conver
 import { runConverge, type ConvergeResult } from "../sdk/experiments/converge.ts";
 import { priorSampler } from "../sdk/experiments/prior-sampler.ts";
 import { platform } from "../sdk/platform/platform.ts";
+import { commandLine } from "./command-line.ts";
 import { formatRate, table } from "./format.ts";
 import { addDataOptions, openArch, openDataset, type DataOptions } from "./inputs.ts";
 import { addEngineOptions, wholeNumber, withEngine, type CommonOptions } from "./session.ts";
@@ -20,6 +21,10 @@ interface ConvergeOptions extends CommonOptions, DataOptions {
   readonly show: string;
   readonly out: string;
 }
+
+/** Below the figure's title: the published network is known not to converge. */
+const NO_LIMIT =
+  "It does not converge: its sums follow the relus, whose mean is not 0, and the kernel leaves out how branches correlate";
 
 export function convergeCommand(): Command {
   const command = new Command("converge").description(
@@ -50,7 +55,7 @@ async function run(options: ConvergeOptions): Promise<void> {
       samples: wholeNumber("--samples", options.samples),
       show: wholeNumber("--show", options.show),
       folder: { files, path: options.out },
-      sampler: async (width, inputs) => priorSampler(engine, arch, width, inputs),
+      sampler: async (width, inputs, memoryBytes) => priorSampler(engine, arch, width, inputs, memoryBytes),
       signal,
       onProgress: ({ channels: width, draws, samples, rate }) =>
         progress.update(`width ${width}`, draws, samples, formatRate(rate, "networks/s")),
@@ -58,7 +63,7 @@ async function run(options: ConvergeOptions): Promise<void> {
     const { backend, adapter, threads } = engine.info;
     const host = platform();
     const facts = convergeJson(result, {
-      command: ["widefield", ...process.argv.slice(2)].join(" "),
+      command: commandLine(),
       dataset: dataset.name,
       adapter,
       threads,
@@ -78,6 +83,7 @@ async function run(options: ConvergeOptions): Promise<void> {
     const inputs = result.inputs === 1 ? "the first training image" : `the first ${result.inputs} training images`;
     const spec = convergeSpec(result, `${basename(options.arch)}: finite networks against their Gaussian process`, [
       `${result.samples} networks of each width, drawn from the prior; ${inputs} of ${dataset.name}`,
+      ...(options.arch === "residual-cnn-gp" ? [NO_LIMIT] : []),
     ]);
     await saveFigure(files, `${options.out}/converge`, spec);
     session.note(`tables and figure are in ${options.out}: converge.csv, converge.json, outputs.csv, converge.png`);

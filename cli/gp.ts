@@ -14,6 +14,7 @@ import { planGp } from "../sdk/experiments/gp-plan.ts";
 import { gpReport } from "../sdk/experiments/gp-report.ts";
 import { version } from "../sdk/index.node.ts";
 import { platform } from "../sdk/platform/platform.ts";
+import { commandLine } from "./command-line.ts";
 import { formatRate, table } from "./format.ts";
 import { planText } from "./gp-plan.ts";
 import { addDataOptions, openArch, openDataset, openRanges, type DataOptions } from "./inputs.ts";
@@ -205,7 +206,7 @@ async function writeReport(path: string, experiment: GpExperiment, result: GpRes
   // Charts are large: they are loaded when somebody wants them.
   const { renderGpReport } = await import("../sdk/report/gp-report.ts");
   const host = platform();
-  const command = ["widefield", ...process.argv.slice(2)].join(" ");
+  const command = commandLine();
   const title = `GP classification of ${experiment.dataset.name}`;
   const facts = { command, title, version, runtime: `${host.name} ${host.version}` };
   await writeText(path, await renderGpReport(gpReport(experiment, result, facts)));

@@ -12,7 +12,7 @@ export type { LayerJson, Shape } from "./arch/layer.ts";
 export type { ReluOptions } from "./arch/relu.ts";
 export { preset, presetNames } from "./arch/presets.ts";
 export { kernel, kernelDiagonal, type ImageSet, type Kernel, type KernelOptions } from "./arch/kernel.ts";
-export { network, Network, type NetworkOptions } from "./arch/network.ts";
+export { network, Network, type NetworkInputs, type NetworkOptions } from "./arch/network.ts";
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";
@@ -47,7 +47,12 @@ export { runGp, type GpExperiment, type GpResult } from "./experiments/gp.ts";
 export { planGp, type GpPlan, type GpPlanOptions, type KernelPlan } from "./experiments/gp-plan.ts";
 export { gpMemory, type GpMemory, type MemoryPhase } from "./experiments/gp-memory.ts";
 export { runConverge, type ConvergeExperiment, type ConvergeResult } from "./experiments/converge.ts";
+export type { ConvergeProgress, PriorSampler, WidthResult } from "./experiments/converge.ts";
+export { convergeCsv, convergeJson, outputsCsv, type ConvergeFacts } from "./experiments/converge-files.ts";
 export { priorSampler } from "./experiments/prior-sampler.ts";
+
+export { convergeSpec } from "./report/converge-figure.ts";
+export { searchSpec, type SearchPoint } from "./report/search-chart.ts";
 
 /** The package's version. */
 export const version: string = WIDEFIELD_VERSION;

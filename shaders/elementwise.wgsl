@@ -1,7 +1,11 @@
 // out = f(a, b), element by element.
 //
 // Adjacent lanes take adjacent elements; the grid strides over what exceeds 65,535 workgroups. Eight bytes read, four
-// written and two or three instructions an element: bound by memory bandwidth whatever is done here.
+// written and a few instructions an element: bound by memory bandwidth whatever is done here.
+//
+// NaN comes out as NaN, so that an overflow further up is seen and not taken for a 0. WGSL's max(), its comparisons and
+// sign() do not promise that, and a compiler may assume that no NaN occurs: relu, step and erf ask for the bits instead.
+// Without its sign, a NaN's are above infinity's.
 
 const FILL = 0u;
 const AFFINE = 1u;
@@ -12,7 +16,19 @@ const STEP = 5u;
 const LEAKY_RELU = 6u;
 const ABS = 7u;
 
+const SIGN = 0x80000000u;
+const INFINITY = 0x7f800000u;
+
 //# include erf
+
+fn isNan(x: f32) -> bool {
+  return (bitcast<u32>(x) & ~SIGN) > INFINITY;
+}
+
+// -0 to -infinity, whose bits are SIGN to SIGN + INFINITY.
+fn isNegative(x: f32) -> bool {
+  return bitcast<u32>(x) - SIGN <= INFINITY;
+}
 
 @compute @workgroup_size(PER_WORKGROUP)
 fn main(
@@ -26,11 +42,11 @@ fn main(
       case AFFINE: { value = fma(params.alpha, a[i], params.beta); }
       case ADD: { value = fma(params.alpha, a[i], params.beta * b[i]); }
       case MULTIPLY: { value = fma(params.alpha * a[i], b[i], params.beta); }
-      case RELU: { value = params.alpha * max(a[i], 0.0); }
-      case STEP: { value = select(0.0, params.alpha, a[i] > 0.0); }
+      case RELU: { value = params.alpha * select(a[i], 0.0, isNegative(a[i])); }
+      case STEP: { value = select(select(0.0, params.alpha, a[i] > 0.0), a[i], isNan(a[i])); }
       case LEAKY_RELU: { value = params.alpha * select(params.beta * a[i], a[i], a[i] > 0.0); }
       case ABS: { value = params.alpha * abs(a[i]); }
-      default: { value = params.alpha * erf(a[i]); }
+      default: { value = params.alpha * select(erf(a[i]), a[i], isNan(a[i])); }
     }
     out[i] = value;
   }

@@ -13,11 +13,15 @@ export function branchShape(branches: readonly Layer[], input: Shape, path: stri
   if (first === undefined) throw new Error("a sum has branches");
   const odd = shapes.findIndex((shape) => !sameMap(shape, first));
   if (odd < 0) return shapes.reduce((widest, shape) => (shape[0] > widest[0] ? shape : widest));
-  const name = (index: number): string =>
-    `${path}.layers[${index}] (${branches[index]?.title ?? ""}) gives ${formatShape(shapes[index] ?? first)}`;
+  const name = (index: number) => describe(branches, path, index, shapes[index] ?? first);
   throw new WidefieldError("E_SHAPE", `branches of one sum must have one shape, but ${name(0)}, and ${name(odd)}`, {
     details: { path, input, shapes },
   });
+}
+
+/** "architecture.layers[2].layers[0] (identity) gives 4 x 6 x 6" */
+function describe(branches: readonly Layer[], path: string, index: number, shape: Shape): string {
+  return `${path}.layers[${index}] (${branches[index]?.title ?? ""}) gives ${formatShape(shape)}`;
 }
 
 /** Maps of one size, or vectors. */
@@ -48,8 +52,7 @@ export function addBranches(
   const reference = terms.findIndex((term) => term.x.shape[0] === widest);
   const odd = terms.findIndex((term) => term.x.shape[0] !== widest && !repeats(term.x));
   if (odd >= 0) {
-    const name = (index: number): string =>
-      `${path}.layers[${index}] (${branches[index]?.title ?? ""}) gives ${formatShape(terms[index]?.x.shape ?? x.shape)}`;
+    const name = (index: number) => describe(branches, path, index, terms[index]?.x.shape ?? x.shape);
     throw new WidefieldError(
       "E_SHAPE",
       `branches of one sum must have as many channels, but ${name(Math.min(reference, odd))}, and ` +

@@ -243,8 +243,10 @@ export function shapeText({ channels, height, width }: ImageShape): string {
  * @throws WidefieldError E_DATA with the index of the image and of the pixel
  */
 export function checkFinite(images: Float32Array | Float64Array, shape: ImageShape, name: string): void {
-  const first = images.findIndex((value) => !Number.isFinite(value));
-  if (first < 0) return;
+  // A plain loop: findIndex calls a function for every pixel there is.
+  let first = 0;
+  while (first < images.length && Number.isFinite(images[first])) first++;
+  if (first === images.length) return;
   const image = Math.floor(first / imageFloats(shape));
   const pixel = first % imageFloats(shape);
   const column = pixel % shape.width;

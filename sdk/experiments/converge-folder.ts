@@ -70,8 +70,13 @@ export class ConvergeFolder {
       }
     }
     const lock = await lockFolder(files, path);
-    for (const entry of await files.list(path))
-      if (await isAbandoned(files, entry)) await files.remove(`${path}/${entry}`);
+    try {
+      for (const entry of await files.list(path))
+        if (await isAbandoned(files, entry)) await files.remove(`${path}/${entry}`);
+    } catch (thrown) {
+      await lock.release();
+      throw thrown;
+    }
     return new ConvergeFolder(files, path, lock);
   }
 

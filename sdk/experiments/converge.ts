@@ -48,7 +48,8 @@ export interface ConvergeExperiment {
   readonly show?: number | undefined;
   /** Where draws are kept, and where a run that was stopped goes on. */
   readonly folder: { readonly files: Files; readonly path: string };
-  readonly sampler: (channels: number, inputs: ImageSet) => Promise<PriorSampler>;
+  /** Makes the networks of one width, in what is left of the memory. Called for every width before anything is begun. */
+  readonly sampler: (channels: number, inputs: ImageSet, memoryBytes: number) => Promise<PriorSampler>;
   /** The draws so far are saved after so many seconds; default 30. */
   readonly saveEvery?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -90,14 +91,18 @@ export interface ConvergeResult {
 
 /**
  * Runs the experiment, or what is left of it. Throws E_CONFIG and E_RANGE for what cannot be asked, E_MISMATCH for a
- * folder of another experiment, E_OVERFLOW where a network's output is not finite, E_ABORTED when stopped (the draws
+ * folder of another experiment, E_MEMORY, E_OVERFLOW where a network's output is not finite, E_ABORTED when stopped (the draws
  * so far are kept), and what `kernel`, the sampler and the file system throw.
  */
 export async function runConverge(experiment: ConvergeExperiment): Promise<ConvergeResult> {
   const { engine, arch, dataset, inputs, samples, channels, folder } = experiment;
   const show = experiment.show ?? 0;
   checkExperiment(experiment, show);
+  const memoryBytes = remainingMemory(experiment);
   const images = dataset.select([{ start: 0, end: inputs }]);
+  const sampler = (width: number) => experiment.sampler(width, images, memoryBytes - images.images.byteLength);
+  // Networks that cannot be made are found now, not after hours with the widths before them.
+  for (const width of channels) (await sampler(width)).dispose();
   const matrix = await kernel(engine, arch, images, undefined, { signal: experiment.signal });
   const values = Float64Array.from(matrix.values, (value) => value * 2 ** matrix.exponent);
   const variance = values[show * (inputs + 1)] ?? NaN;
@@ -112,8 +117,10 @@ export async function runConverge(experiment: ConvergeExperiment): Promise<Conve
   const recorded = { dataset: dataset.name, adapter, threads };
   const kept = await ConvergeFolder.open(folder.files, folder.path, identity, recorded);
   try {
+    // Nor are files that are damaged, or hold too much, found late.
+    for (const width of channels) await loadWidth(kept, width, experiment);
     const widths: WidthResult[] = [];
-    for (const width of channels) widths.push(await runWidth(experiment, kept, width, show, images, values));
+    for (const width of channels) widths.push(await runWidth(experiment, kept, width, show, sampler, values));
     const gaussianSampling = gaussianSamplingError(values, inputs, samples);
     return { kernel: values, inputs, samples, show, variance, gaussianSampling, widths, identity };
   } finally {
@@ -121,7 +128,7 @@ export async function runConverge(experiment: ConvergeExperiment): Promise<Conve
   }
 }
 
-function checkExperiment({ engine, dataset, inputs, channels, samples }: ConvergeExperiment, show: number): void {
+function checkExperiment({ dataset, inputs, channels, samples }: ConvergeExperiment, show: number): void {
   const refuse = (message: string) => new WidefieldError("E_CONFIG", message);
   if (!Number.isSafeInteger(inputs) || inputs < 1) throw refuse(`inputs: at least 1 image, not ${inputs}`);
   if (!Number.isSafeInteger(samples) || samples < 2)
@@ -129,7 +136,11 @@ function checkExperiment({ engine, dataset, inputs, channels, samples }: Converg
   if (channels.length === 0) throw refuse("channels: give at least one width");
   channels.forEach((width, index) => {
     if (!Number.isSafeInteger(width) || width < 1)
-      throw refuse(`channels: a network has at least 1 channel, not ${width}`);
+      throw refuse(
+        width > Number.MAX_SAFE_INTEGER
+          ? `channels: ${width} is too large a width`
+          : `channels: a network has at least 1 channel, not ${width}`,
+      );
     if (channels.indexOf(width) < index) throw refuse(`channels: ${width} is listed twice`);
   });
   if (inputs > dataset.trainCount) {
@@ -140,15 +151,26 @@ function checkExperiment({ engine, dataset, inputs, channels, samples }: Converg
   }
   if (!Number.isSafeInteger(show) || show < 0 || show >= inputs)
     throw new WidefieldError("E_RANGE", `input ${show} cannot be shown: the inputs are 0 to ${inputs - 1}`);
-  // Products and their copy while they are saved, the kernel and its float32 form.
-  const bytes = inputs * inputs * 20 + samples * 4 * channels.length;
-  if (bytes > engine.memoryBytes) {
-    throw new WidefieldError(
-      "E_MEMORY",
-      `the covariances of ${inputs} inputs take ${bytes} bytes, and the budget is ${engine.memoryBytes}: take fewer ` +
-        `inputs, or raise --memory`,
-    );
-  }
+}
+
+/** Bytes that are left for the networks. Throws E_MEMORY where nothing is. */
+function remainingMemory({ engine, inputs, channels, samples }: ConvergeExperiment): number {
+  // The kernel in float32 and float64; a width's products for good, and three copies of one while they are saved.
+  const covariances = inputs * inputs * (24 + 4 * channels.length);
+  // Outputs as float32 and, in the end, sorted and as text.
+  const outputs = samples * (100 + 24 * channels.length);
+  const rest = engine.memoryBytes - covariances - outputs;
+  if (rest > 0) return rest;
+  const [what, fewer] =
+    covariances > outputs
+      ? [`the covariances of ${inputs} inputs take ${covariances}`, "inputs"]
+      : [`the outputs of ${samples} networks of each width take ${outputs}`, "samples"];
+  throw new WidefieldError(
+    "E_MEMORY",
+    `the experiment needs ${covariances + outputs} bytes, and the budget is ${engine.memoryBytes}; ${what}: take fewer ` +
+      `${fewer}, or raise --memory`,
+    { details: { neededBytes: covariances + outputs, availableBytes: engine.memoryBytes } },
+  );
 }
 
 /** What every sum in the folder depends on; not the number of draws, nor the other widths. */
@@ -169,15 +191,12 @@ async function identityOf({ engine, arch, dataset, inputs }: ConvergeExperiment,
   } satisfies ConvergeIdentity;
 }
 
-async function runWidth(
-  experiment: ConvergeExperiment,
+/** What the folder holds of a width. Throws E_MISMATCH where that is more than is asked for. */
+async function loadWidth(
   folder: ConvergeFolder,
   channels: number,
-  show: number,
-  images: ImageSet,
-  values: Float64Array,
-): Promise<WidthResult> {
-  const { inputs, samples } = experiment;
+  { inputs, samples }: ConvergeExperiment,
+): Promise<WidthState | undefined> {
   const before = await folder.load(channels, inputs);
   if (before !== undefined && before.sums.draws > samples) {
     throw new WidefieldError(
@@ -186,7 +205,20 @@ async function runWidth(
         `for as many, or choose another folder`,
     );
   }
-  const { estimate, shown, seconds } = await drawAll(experiment, folder, channels, show, images, before);
+  return before;
+}
+
+async function runWidth(
+  experiment: ConvergeExperiment,
+  folder: ConvergeFolder,
+  channels: number,
+  show: number,
+  sampler: (channels: number) => Promise<PriorSampler>,
+  values: Float64Array,
+): Promise<WidthResult> {
+  const { inputs } = experiment;
+  const before = await loadWidth(folder, channels, experiment);
+  const { estimate, shown, seconds } = await drawAll(experiment, folder, channels, show, sampler, before);
   const variance = values[show * (inputs + 1)] ?? NaN;
   return {
     channels,
@@ -204,11 +236,11 @@ async function runWidth(
 }
 
 async function drawAll(
-  { inputs, samples, sampler, signal, onProgress, saveEvery = 30 }: ConvergeExperiment,
+  { inputs, samples, signal, onProgress, saveEvery = 30 }: ConvergeExperiment,
   folder: ConvergeFolder,
   channels: number,
   show: number,
-  images: ImageSet,
+  sampler: (channels: number) => Promise<PriorSampler>,
   before: WidthState | undefined,
 ): Promise<{ readonly estimate: EmpiricalCovariance; readonly shown: Float32Array; readonly seconds: number }> {
   const estimate = new EmpiricalCovariance(inputs, before?.sums);
@@ -227,7 +259,7 @@ async function drawAll(
       seconds: seconds(),
     });
   let savedAt = 0;
-  const networks = await sampler(channels, images);
+  const networks = await sampler(channels);
   try {
     onProgress?.({ channels, draws: first, samples, rate: 0 });
     for (let index = first; index < samples; index++) {

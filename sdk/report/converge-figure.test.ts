@@ -113,6 +113,28 @@ describe("the figure of a convergence experiment", () => {
     const inside = bins.reduce((sum, { from, to, density }) => sum + (to - from) * density, 0);
     const beyond = /(\d[\d,]*) beyond/.exec(JSON.stringify(spec))?.[1]?.replace(",", "");
     expect(inside * 5000 + Number(beyond)).toBeCloseTo(5000, 6);
-    expect(Number(beyond)).toBe(shown?.filter((value) => Math.abs(value) > (bins.at(-1)?.to ?? NaN)).length);
+    expect(Number(beyond)).toBe(shown?.filter((value) => Math.abs(value) > 5).length);
+    expect([bins[0]?.from, bins.at(-1)?.to]).toEqual([-5, 5]);
+  });
+
+  it("keeps the kernel's range readable beside a width that is far off", () => {
+    const [near, far] = [resultOf([100], 8, 500), resultOf([3], 8, 500, 2.5)];
+    const both = { ...near, widths: [...far.widths, ...near.widths] };
+    const scalesOf = (result: ConvergeResult) => {
+      const { concat } = convergeSpec(result, "title") as unknown as {
+        concat: { layer: { encoding: Record<string, { scale: { domain: [number, number]; type?: string } }> }[] }[];
+      };
+      const { x, y } = concat.at(-1)?.layer[1]?.encoding ?? {};
+      return [x?.scale, y?.scale];
+    };
+    const [kernelScale, linear] = scalesOf(near);
+    expect(linear?.type).toBeUndefined();
+    // The kernel is 0.3 and 1.
+    expect(kernelScale?.domain[0]).toBeGreaterThan(0.2);
+    expect(kernelScale?.domain[1]).toBeLessThan(1.1);
+    const [x, y] = scalesOf(both);
+    expect(x).toEqual(kernelScale);
+    expect(y?.type).toBe("symlog");
+    expect(y?.domain[1]).toBeGreaterThan(4);
   });
 });

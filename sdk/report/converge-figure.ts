@@ -16,6 +16,8 @@ type Domain = readonly [low: number, high: number];
 
 /** The histogram covers so many standard deviations on either side; how many outputs lie beyond is said above it. */
 const REACH = 5;
+/** Where covariances reach over so many times the kernel's range, they are drawn on a symlog scale. */
+const STRETCHED = 3;
 /** Where a peak is so high, densities are drawn on a square-root scale: the Gaussian has 0.4. */
 const STEEP = 1.2;
 /** Of a sample, the so many smallest and largest values are points of their own, and so many quantiles between. */
@@ -82,12 +84,11 @@ function histograms({ widths, show, variance }: ConvergeResult): Panel[] {
   const scale = Math.sqrt(variance);
   const columns = widths.map(({ shown }) => binned(shown, scale));
   const most = Math.max(normalPdf(0), ...columns.flatMap(({ bins }) => bins.map(({ density }) => density)));
-  const end = Math.max(REACH, ...columns.flatMap(({ bins }) => bins.map(({ to }) => to)));
   const curve = Array.from({ length: 121 }, (_, i) => (i / 60 - 1) * REACH).map((z) => ({ z, density: normalPdf(z) }));
   const steep = most > STEEP;
   return columns.map(({ bins, beyond }, column): Panel => {
     const { channels, output } = at(widths, column);
-    const x = position(`output for input ${show} / σ`, [-end, end]);
+    const x = position(`output for input ${show} / σ`, [-REACH, REACH]);
     const linear = position(steep ? "density (sqrt scale)" : "density", [0, 1.06 * most]);
     const y = sharedBy(column, steep ? { ...linear, scale: { ...linear.scale, type: "sqrt" } } : linear);
     return {
@@ -121,23 +122,26 @@ function histograms({ widths, show, variance }: ConvergeResult): Panel[] {
   });
 }
 
-/** Densities in bins of equal width, centred at 0 and over +-REACH, and the number of values beyond. */
+/** Densities in bins of equal width, the middle one centred at 0, from -REACH to REACH; and the number of values beyond. */
 function binned(sample: Float32Array, scale: number) {
   // Scott's rule for a standard normal.
   const perUnit = Math.max(1, Math.min(8, Math.round(Math.cbrt(sample.length) / 3.49)));
-  const half = REACH * perUnit;
-  const counts = new Array<number>(2 * half + 1).fill(0);
+  const counts = new Array<number>(2 * REACH * perUnit + 1).fill(0);
+  const width = (2 * REACH) / counts.length;
   let beyond = 0;
   for (const value of sample) {
-    const bin = Math.round((value / scale) * perUnit) + half;
-    const count = counts[bin];
-    if (count === undefined) beyond++;
-    else counts[bin] = count + 1;
+    if (Math.abs(value) > REACH * scale) {
+      beyond++;
+      continue;
+    }
+    const bin = Math.min(Math.floor((value / scale + REACH) / width), counts.length - 1);
+    counts[bin] = (counts[bin] ?? 0) + 1;
   }
+  const edge = (bin: number) => REACH * ((2 * bin) / counts.length - 1);
   const bins = counts.map((count, bin) => ({
-    from: (bin - half - 0.5) / perUnit,
-    to: (bin - half + 0.5) / perUnit,
-    density: (count * perUnit) / sample.length,
+    from: edge(bin),
+    to: edge(bin + 1),
+    density: count / (width * sample.length),
   }));
   return { bins, beyond };
 }
@@ -212,14 +216,25 @@ function scatters(result: ConvergeResult): Panel[] {
       kind: i === j ? "variances" : "covariances",
     })),
   );
-  const all = columns.flat().flatMap(({ kernel: k, sample }) => [k, sample]);
-  const [low, high] = [Math.min(...all), Math.max(...all)];
-  const margin = Math.max(0.06 * (high - low), 0.02 * Math.abs(high));
-  const domain: Domain = [low - margin, high + margin];
+  // The kernel alone sets the horizontal scale: one narrow width, whose covariances are far off, would squeeze all of it.
+  const kernelDomain = domainOf(columns.flat().map(({ kernel: k }) => k));
+  const all = [...columns.flat().map(({ sample }) => sample), ...kernelDomain];
+  const steep = Math.max(...all) - Math.min(...all) > STRETCHED * (kernelDomain[1] - kernelDomain[0]);
+  const domain = steep ? symlogDomainOf(all) : domainOf(all);
+  const vertical = (): Position => {
+    const linear = position(steep ? "covariance (symlog)" : "networks' covariance", domain);
+    if (!steep) return linear;
+    const ticks = decades(Math.max(-domain[0], domain[1])).filter((value) => value >= domain[0] && value <= domain[1]);
+    return {
+      ...linear,
+      scale: { ...linear.scale, type: "symlog", constant: 1 },
+      axis: { values: ticks, labelOverlap: false },
+    };
+  };
   return columns.map((values, column): Panel => {
     const { covariance } = at(widths, column);
-    const x = position("kernel", domain);
-    const y = sharedBy(column, position("networks' covariance", domain));
+    const x = position("kernel", kernelDomain);
+    const y = sharedBy(column, vertical());
     const lastColumn = column === columns.length - 1;
     return {
       title: caption(
@@ -227,7 +242,7 @@ function scatters(result: ConvergeResult): Panel[] {
         `sampling ${percent(covariance.sampling)}, rest ${percent(covariance.rest)}`,
       ),
       layer: [
-        diagonal(domain, x, y),
+        diagonal(kernelDomain, x, y),
         {
           data: { values },
           mark: { type: "circle", opacity: 0.5, size: values.length < 100 ? 40 : 14 },
@@ -247,6 +262,20 @@ function scatters(result: ConvergeResult): Panel[] {
   });
 }
 
+/** What holds all values, with a margin. */
+function domainOf(values: readonly number[]): Domain {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const margin = Math.max(0.06 * (high - low), 0.02 * Math.abs(high));
+  return [low - margin, high + margin];
+}
+
+/** The same with a margin that looks the same on a symlog scale of constant 1. */
+function symlogDomainOf(values: readonly number[]): Domain {
+  const bent = values.map((value) => Math.sign(value) * Math.log1p(Math.abs(value)));
+  const [low, high] = domainOf(bent).map((value) => Math.sign(value) * Math.expm1(Math.abs(value)));
+  return [low ?? NaN, high ?? NaN];
+}
+
 /** All variances, and all pairs or a random choice of them that is the same in every run. */
 function chosenPairs(inputs: number): { i: number; j: number }[] {
   const all: { i: number; j: number }[] = [];
@@ -259,9 +288,14 @@ function chosenPairs(inputs: number): { i: number; j: number }[] {
   return all;
 }
 
+/** The line y = x, in as many pieces as a scale that bends needs. */
 function diagonal([low, high]: Domain, x: Position, y: Position) {
+  const pieces = x.scale.type === y.scale.type ? 1 : 64;
+  const values = Array.from({ length: pieces + 1 }, (_, i) => ({ both: low + ((high - low) * i) / pieces }));
+  // Rounding must not carry its end out of the panel.
+  values[pieces] = { both: high };
   return {
-    data: { values: [{ both: low }, { both: high }] },
+    data: { values },
     mark: { type: "line", color: INK, strokeWidth: 1 },
     encoding: { x: { ...x, field: "both" }, y: { ...y, field: "both" } },
   } as const;

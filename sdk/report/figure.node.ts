@@ -4,10 +4,12 @@
  * every machine.
  */
 import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import type { Resvg } from "@resvg/resvg-wasm";
 import type { TopLevelSpec } from "vega-lite";
 import type { Files } from "../covariance/store/files.ts";
 import { replaceFile } from "../covariance/store/files.ts";
+import { messageOf, WidefieldError } from "../errors.ts";
 import { renderSvgFile } from "./figure.ts";
 
 export interface RenderedFigure {
@@ -26,7 +28,15 @@ type Draw = (svg: string) => InstanceType<typeof Resvg>;
 let opening: Promise<Draw> | undefined;
 
 async function asset(name: string): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await readFile(new URL(`${WIDEFIELD_ASSETS}figure/${name}`, import.meta.url)));
+  const path = fileURLToPath(new URL(`${WIDEFIELD_ASSETS}figure/${name}`, import.meta.url));
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (cause) {
+    throw new WidefieldError("E_IO", `figures need ${path}, which belongs to the package: ${messageOf(cause)}`, {
+      cause,
+      details: { path },
+    });
+  }
 }
 
 async function openResvg(): Promise<Draw> {
@@ -60,10 +70,17 @@ function fitted(svg: string, draw: Draw): string {
   }
 }
 
-/** Draws a specification. */
+/** Opens resvg once; what failed is tried again. */
+function drawer(): Promise<Draw> {
+  if (opening !== undefined) return opening;
+  opening = openResvg();
+  opening.catch(() => (opening = undefined));
+  return opening;
+}
+
+/** Draws a specification. Throws E_IO where the package lacks what figures need. */
 export async function renderFigure(spec: TopLevelSpec): Promise<RenderedFigure> {
-  opening ??= openResvg();
-  const draw = await opening;
+  const draw = await drawer();
   const svg = fitted(await renderSvgFile(spec), draw);
   const drawing = draw(svg);
   try {

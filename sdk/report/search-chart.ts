@@ -22,8 +22,8 @@ export function searchSpec(points: readonly SearchPoint[], title: string): TopLe
   const errors = points.flatMap(({ validation, test }) => [validation, test]);
   const [least, most] = [Math.min(...errors), Math.max(...errors)];
   const logarithmic = least > 0 && most / least > LINEAR_UP_TO;
-  const domain: [low: number, high: number] = logarithmic ? [least / 1.15, 1.15 * most] : [0, Math.max(1.05 * most, 1)];
-  const scale = logarithmic ? { type: "log" as const, domain, nice: false } : { domain, nice: true };
+  const domain: [low: number, high: number] = logarithmic ? [least / 1.15, 1.15 * most] : [0, niceEnd(1.05 * most)];
+  const scale = logarithmic ? { type: "log" as const, domain, nice: false } : { domain, nice: false };
   const axis = { tickCount: 6, format: "~g" };
   const x = { type: "quantitative", scale, axis, title: "validation error, percent" } as const;
   const y = { type: "quantitative", scale, axis, title: "test error, percent" } as const;
@@ -41,8 +41,9 @@ export function searchSpec(points: readonly SearchPoint[], title: string): TopLe
     height: 380,
     layer: [
       {
-        data: { values: [low, 2 * high].map((error) => ({ error })) },
-        mark: { type: "line", color: MUTED, strokeDash: [5, 4], strokeWidth: 1, clip: true },
+        // No further than the axes: what is clipped counts as drawn where the figure is cut to its size.
+        data: { values: [low, high].map((error) => ({ error })) },
+        mark: { type: "line", color: MUTED, strokeDash: [5, 4], strokeWidth: 1 },
         encoding: { x: { ...x, field: "error" }, y: { ...y, field: "error" } },
       },
       {
@@ -73,4 +74,12 @@ export function searchSpec(points: readonly SearchPoint[], title: string): TopLe
     ],
     config: figureConfig,
   };
+}
+
+/** The end of an axis from 0 that holds `most` percent: a whole number of at most six steps of 1, 2 or 5 times a power of ten. */
+function niceEnd(most: number): number {
+  const least = Math.max(most, 1);
+  const power = 10 ** Math.floor(Math.log10(least / 6));
+  const step = [1, 2, 5, 10].map((digit) => digit * power).find((each) => least / each <= 6) ?? least;
+  return step * Math.ceil(least / step);
 }

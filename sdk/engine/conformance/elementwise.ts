@@ -8,7 +8,7 @@ type Name = keyof typeof ElementwiseOperation;
 
 /** erf(x) by a series of positive terms: 2 / sqrt(pi) e^(-x^2) sum over n of x (2 x^2)^n / (1 3 5 .. (2n + 1)). */
 export function erf(x: number): number {
-  if (Math.abs(x) > 6) return Math.sign(x);
+  if (!(Math.abs(x) <= 6)) return Math.sign(x);
   let [sum, term] = [0, x];
   for (let odd = 1; sum + term !== sum; odd += 2) {
     sum += term;
@@ -25,7 +25,7 @@ const TERMS: Readonly<Record<Name, (alpha: number, beta: number, a: number, b: n
     add: (alpha, beta, a, b) => [alpha * a, beta * b],
     multiply: (alpha, beta, a, b) => [alpha * a * b, beta],
     relu: (alpha, _, a) => [alpha * Math.max(a, 0), 0],
-    step: (alpha, _, a) => [a > 0 ? alpha : 0, 0],
+    step: (alpha, _, a) => [Number.isNaN(a) ? NaN : a > 0 ? alpha : 0, 0],
     leakyRelu: (alpha, beta, a) => [alpha * (a > 0 ? a : beta * a), 0],
     abs: (alpha, _, a) => [alpha * Math.abs(a), 0],
     erf: (alpha, _, a) => [alpha * erf(a), 0],
@@ -51,10 +51,28 @@ function mapCase(random: RandomStream, name: Name, count: number): Case {
       return worst(places.length, (index) => {
         const at = places[index] ?? 0;
         const [first, second] = TERMS[name](alpha, beta, a[at] ?? NaN, b[at] ?? NaN);
-        return errorOf(actual[at], first + second, Math.abs(first) + Math.abs(second));
+        return specialErrorOf(actual[at], first + second, Math.abs(first) + Math.abs(second));
       });
     },
   };
+}
+
+/** What an overflow leaves behind, with NaNs of both signs. */
+const SPECIAL = new Uint32Array([0x7fc00000, 0xffc00000, 0x7f800001, 0x7f800000, 0xff800000, 0, 0x80000000]);
+
+/** Numbers that are not finite, among finite ones: NaN stays NaN, an infinity is what IEEE 754 makes of it. */
+function specialCase(random: RandomStream, name: Name): Case {
+  const plain = mapCase(random, name, 5 * SPECIAL.length);
+  const a = plain.buffers["a"] as Float32Array<ArrayBuffer>;
+  const bits = new Uint32Array(a.buffer, a.byteOffset, a.length);
+  SPECIAL.forEach((special, i) => (bits[5 * i] = special));
+  // The bits of a NaN are no promise.
+  return { ...plain, name: `${name} of NaN and infinities`, loose: true };
+}
+
+/** The error, in units of `size`; where NaN or an infinity is expected, nothing else will do. */
+function specialErrorOf(actual: number | undefined, expected: number, size: number): number {
+  return Number.isFinite(expected) ? errorOf(actual, expected, size) : Object.is(actual, expected) ? 0 : Infinity;
 }
 
 export const elementwiseRow: Row = {
@@ -69,6 +87,7 @@ export const elementwiseRow: Row = {
     for (const count of [0, 1, 2, 3, 4, 5, 255, 256, 257, 16381, 100_003]) {
       for (const name of NAMES) yield mapCase(random, name, count);
     }
+    for (const name of NAMES) yield specialCase(random, name);
   },
   large(level, random) {
     const count = 2 ** (18 + 2 * level) + 3;

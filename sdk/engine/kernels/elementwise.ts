@@ -1,6 +1,7 @@
 /**
  * out = f(a, b), element by element, float32: what a kernel matrix, a prediction or a finite network needs between two
  * larger kernels. Deep recursions are fused programs, not chains of these. `b` is read by `add` and `multiply` only.
+ * Every function of NaN is NaN.
  */
 import { d, defineKernel } from "../schema.ts";
 

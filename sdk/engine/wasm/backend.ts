@@ -111,7 +111,7 @@ export class WasmBackend implements Backend {
       adapter: variant,
       software: false,
       threads,
-      maxBufferBytes: limit,
+      maxBufferBytes: limit - layout.fixedBytes(threads),
       workgroupBytes: 0,
       features: [
         "simd",
