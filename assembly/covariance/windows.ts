@@ -155,19 +155,19 @@ export function slideRows(
   if (step.strideWidth != 1 || step.dilationWidth != 1) return false;
   switch (modeOf(step, plan, next, after)) {
     case Mode.RELU:
-      return slideAny(Mode.RELU, step, plan, after, rows, x, y, maps);
+      return relu(step, plan, after, rows, x, y, maps);
     case Mode.RELU | Mode.PLAIN:
-      return slideAny(Mode.RELU | Mode.PLAIN, step, plan, after, rows, x, y, maps);
+      return plainRelu(step, plan, after, rows, x, y, maps);
     case Mode.RELU | Mode.ADD_RELU:
-      return slideAny(Mode.RELU | Mode.ADD_RELU, step, plan, after, rows, x, y, maps);
+      return reluAdded(step, plan, after, rows, x, y, maps);
     case Mode.KEEP:
-      return slideAny(Mode.KEEP, step, plan, after, rows, x, y, maps);
+      return plain(step, plan, after, rows, x, y, maps);
     case Mode.ADD | Mode.KEEP:
-      return slideAny(Mode.ADD | Mode.KEEP, step, plan, after, rows, x, y, maps);
+      return added(step, plan, after, rows, x, y, maps);
     case Mode.ADD | Mode.KEEP | Mode.RELU:
-      return slideAny(Mode.ADD | Mode.KEEP | Mode.RELU, step, plan, after, rows, x, y, maps);
+      return addedThenRelu(step, plan, after, rows, x, y, maps);
     case Mode.ADD | Mode.KEEP | Mode.RELU | Mode.PLAIN:
-      return slideAny(Mode.ADD | Mode.KEEP | Mode.RELU | Mode.PLAIN, step, plan, after, rows, x, y, maps);
+      return addedThenPlainRelu(step, plan, after, rows, x, y, maps);
     default:
       return false;
   }
@@ -184,6 +184,36 @@ function modeOf(step: Step, plan: Plan, next: Step, after: Plan): u32 {
   if (after.form == Form.PLAIN && !next.accumulate) mode |= Mode.PLAIN;
   if (next.accumulate) mode |= Mode.ADD_RELU;
   return mode;
+}
+
+// Functions of their own: in one, a compiler that is quadratic in a function's size takes a minute.
+
+function relu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
+  return slideAny(Mode.RELU, step, plan, after, rows, x, y, maps);
+}
+
+function plainRelu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
+  return slideAny(Mode.RELU | Mode.PLAIN, step, plan, after, rows, x, y, maps);
+}
+
+function reluAdded(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
+  return slideAny(Mode.RELU | Mode.ADD_RELU, step, plan, after, rows, x, y, maps);
+}
+
+function plain(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
+  return slideAny(Mode.KEEP, step, plan, after, rows, x, y, maps);
+}
+
+function added(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
+  return slideAny(Mode.ADD | Mode.KEEP, step, plan, after, rows, x, y, maps);
+}
+
+function addedThenRelu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
+  return slideAny(Mode.ADD | Mode.KEEP | Mode.RELU, step, plan, after, rows, x, y, maps);
+}
+
+function addedThenPlainRelu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
+  return slideAny(Mode.ADD | Mode.KEEP | Mode.RELU | Mode.PLAIN, step, plan, after, rows, x, y, maps);
 }
 
 // @ts-ignore: decorator
