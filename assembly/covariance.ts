@@ -7,7 +7,7 @@
  * Every pair's arithmetic is the same sequence of lane-wise float32 operations wherever it stands in a tile, and every
  * product of the two images commutes: the value depends neither on tiling nor on the order of the pair.
  *
- * Cost per pixel and layer of [conv 7x7, relu]: about 33 instructions for four pairs (see `lines7.ts`, `kappa.ts`).
+ * Cost per pixel and layer of [conv 7x7, relu]: about 33 instructions for four pairs (see `windows.ts`, `kappa.ts`).
  */
 import { CovarianceParams, StepKind } from "./generated/kernels";
 import { buffer } from "./dispatch";
@@ -17,7 +17,7 @@ import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, SPLAT_PIXEL_BYTES, splat
 import { Step } from "./covariance/step";
 import { slideColumns } from "./covariance/window-columns";
 import { slideRows } from "./covariance/window-rows";
-import { mapsOf } from "./covariance/workspace";
+import { memoryOf } from "./covariance/workspace";
 
 /** Rows of one work item; the schema's `split` counts with the same number. */
 const ROWS_PER_ITEM: u32 = 16;
@@ -26,9 +26,8 @@ export function covariance(params: usize, buffers: usize, begin: i32, end: i32, 
   const p = changetype<CovarianceParams>(params);
   const program = buffer(buffers, 0);
   const output = buffer(buffers, 4);
-  const plans = scratch;
-  const behind = planMaps(program, p.steps, p.slots, plans);
-  const maps = mapsOf(behind, scratch, buffer(buffers, 5), p.slices, <usize>p.sliceFloats << 2);
+  const plans = memoryOf(scratch, buffer(buffers, 5), p.slices, <usize>p.sliceFloats << 2);
+  const maps = (planMaps(program, p.steps, p.slots, plans) + 63) & ~63;
   const rowBlocks = (p.rows + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM;
   for (let item = <u32>begin; item < <u32>end; item++) {
     const group = item / rowBlocks;

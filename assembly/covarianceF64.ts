@@ -8,7 +8,7 @@ import { buffer } from "./dispatch";
 import { affineLine, conv64, input64, mean64, put64 } from "./covariance/map64";
 import { covariance64, ownVariance64, spread64 } from "./covariance/nonlinear64";
 import { Step } from "./covariance/step";
-import { mapsOf } from "./covariance/workspace";
+import { memoryOf } from "./covariance/workspace";
 
 /** Bytes of one image in a table. */
 function imageBytes(imageFloats: u32, tablePixels: u32): usize {
@@ -18,7 +18,7 @@ function imageBytes(imageFloats: u32, tablePixels: u32): usize {
 export function varianceF64(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   const p = changetype<VarianceF64Params>(params);
   const bytes = imageBytes(p.imageFloats, p.tablePixels);
-  const maps = mapsOf(scratch, scratch, buffer(buffers, 4), p.slices, <usize>p.sliceFloats << 3);
+  const maps = memoryOf(scratch, buffer(buffers, 4), p.slices, <usize>p.sliceFloats << 3);
   const slotBytes = <usize>p.mapPixels << 3;
   const rows = maps + <usize>p.slots * slotBytes;
   for (let image = begin; image < end; image++) {
@@ -49,7 +49,7 @@ export function covarianceF64(params: usize, buffers: usize, begin: i32, end: i3
   const p = changetype<CovarianceF64Params>(params);
   const bytes = imageBytes(p.imageFloats, p.tablePixels);
   const spreads = <usize>p.imageFloats << 3;
-  const maps = mapsOf(scratch, scratch, buffer(buffers, 5), p.slices, <usize>p.sliceFloats << 3);
+  const maps = memoryOf(scratch, buffer(buffers, 5), p.slices, <usize>p.sliceFloats << 3);
   const slotBytes = <usize>p.mapPixels << 3;
   const rows = maps + <usize>p.slots * slotBytes;
   for (let item = <u32>begin; item < <u32>end; item++) {

@@ -11,7 +11,7 @@ import { ownVariance64, spread64 } from "./covariance/nonlinear64";
 import { rectifierGain, kappaRootLambda } from "./covariance/kappa";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
-import { mapsOf } from "./covariance/workspace";
+import { memoryOf } from "./covariance/workspace";
 
 export function variance(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   const p = changetype<VarianceParams>(params);
@@ -19,7 +19,7 @@ export function variance(params: usize, buffers: usize, begin: i32, end: i32, sc
   const images = buffer(buffers, 1);
   const table = buffer(buffers, 2);
   const variances = buffer(buffers, 3);
-  const maps = mapsOf(scratch, scratch, buffer(buffers, 4), p.slices, <usize>p.sliceFloats << 2);
+  const maps = memoryOf(scratch, buffer(buffers, 4), p.slices, <usize>p.sliceFloats << 2);
   for (let group = <u32>begin; group < <u32>end; group++) {
     for (let lane: u32 = 0; lane < LANES; lane++) {
       const image = group * LANES + lane;
@@ -75,7 +75,10 @@ function imageVariance(
   return load<f64>(output);
 }
 
-/** Writes the table of one nonlinearity, and the variances behind it. */
+/**
+ * Writes the table of one nonlinearity, and the variances behind it. Where a standard deviation is too small for r, pairs
+ * have the straight part of a rectifier alone, and so has the variance, which has no other part: it stays what k gives.
+ */
 function nonlinear(step: Step, from: usize, to: usize, lanes: usize, splat: usize): void {
   const pixels = <usize>(step.inHeight * step.inWidth);
   const rectifier = step.kind == StepKind.rectifier;
@@ -85,12 +88,12 @@ function nonlinear(step: Step, from: usize, to: usize, lanes: usize, splat: usiz
     const value = load<f64>(from + (p << 3));
     const s = gain * Math.sqrt(Math.max(spread64(step, value), 0));
     const alive = s >= S_MIN;
-    const deviation = alive ? <f32>s : 0;
+    const deviation = alive || rectifier ? <f32>s : 0;
     const inverse = alive ? <f32>(numerator / s) : 0;
     store<f32>(lanes + p * LANES_PIXEL_BYTES, deviation);
     store<f32>(lanes + p * LANES_PIXEL_BYTES + LANE_BYTES, inverse);
     store<f32>(splat + p * SPLAT_PIXEL_BYTES, deviation);
     store<f32>(splat + p * SPLAT_PIXEL_BYTES + 4, inverse);
-    put64(step, to + (p << 3), alive ? ownVariance64(step, value) : 0);
+    put64(step, to + (p << 3), alive || rectifier ? ownVariance64(step, value) : 0);
   }
 }

@@ -2,6 +2,7 @@
 import { Command, Option } from "commander";
 import { DEFAULT_TILE, kernelDiagonal } from "../sdk/arch/kernel.ts";
 import { exportDiagonal } from "../sdk/covariance/export.ts";
+import type { MatrixProgress } from "../sdk/covariance/matrix.ts";
 import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
 import { parseBytes } from "../sdk/engine/engine.ts";
 import { selectImages, storeKernel } from "../sdk/experiments/stored-kernel.ts";
@@ -115,7 +116,13 @@ async function computeDiagonal(options: KernelCommandOptions, rows: string, out:
     const dataset = await openDataset(options, engine.seed);
     const ranges = openRanges("--rows", rows, dataset);
     const images = selectImages(dataset, ranges, options.precision);
-    const settings = { precision: options.precision, tile: wholeNumber("--tile", options.tile) };
+    const settings = {
+      precision: options.precision,
+      tile: wholeNumber("--tile", options.tile),
+      signal: session.signal,
+      onProgress: ({ pairsDone, pairsTotal }: MatrixProgress) =>
+        session.progress.update("diagonal", pairsDone, pairsTotal),
+    };
     const begun = performance.now();
     const diagonal = await kernelDiagonal(engine, await openArch(options.arch), images, settings);
     const seconds = (performance.now() - begun) / 1000;

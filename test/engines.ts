@@ -3,6 +3,7 @@ import { Engine } from "../sdk/engine/engine.ts";
 import type { Backend } from "../sdk/engine/backend.ts";
 import type { ImageSet } from "../sdk/arch/kernel.ts";
 import type { Shape } from "../sdk/arch/layer.ts";
+import { errorOf, worst } from "../sdk/engine/conformance/row.ts";
 import { openForTests } from "../sdk/engine/webgpu/testing.ts";
 import { openWasm, type WasmConfiguration } from "./wasm.ts";
 
@@ -37,11 +38,8 @@ export function imageSet(images: readonly Float32Array[], shape: Shape): ImageSe
 /** Largest |actual - expected| / |expected|; 0 / 0 is no error, NaN is the worst. */
 export function worstRelative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return Number.NaN;
-  let worst = 0;
-  for (let i = 0; i < expected.length; i++) {
-    const [a, e] = [actual[i] ?? Number.NaN, expected[i] ?? Number.NaN];
-    const error = a === e ? 0 : Math.abs(a - e) / Math.abs(e);
-    worst = error <= worst ? worst : error;
-  }
-  return worst;
+  return worst(expected.length, (i) => {
+    const value = expected[i] ?? Number.NaN;
+    return errorOf(actual[i], value, Math.abs(value));
+  });
 }

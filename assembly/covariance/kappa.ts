@@ -46,17 +46,14 @@ export namespace Form {
   export const GENERAL: u32 = 0;
   /** A relu: no slope on the negative side, and an arc of twice the positive slope. */
   export const RELU: u32 = 1;
-  /** A relu of covariances that are nowhere negative. */
-  export const POSITIVE: u32 = 2;
-  /** The same with factor 1. */
-  export const PLAIN: u32 = 3;
+  /** A relu with factor 1 of covariances that are nowhere negative. */
+  export const PLAIN: u32 = 2;
 }
 
 /** The form of a rectifier; `positive`: its input is nowhere negative. */
 export function rectifierForm(step: Step, positive: bool): u32 {
   if (!isRelu(step)) return Form.GENERAL;
-  if (!positive) return Form.RELU;
-  return step.positive64 == 1 ? Form.PLAIN : Form.POSITIVE;
+  return positive && step.positive64 == 1 ? Form.PLAIN : Form.RELU;
 }
 
 function isRelu(step: Step): bool {
@@ -127,9 +124,8 @@ export function rectify(
     const d = v128.and(f32x4.sub(n, v128.and(scaled, magnitude)), magnitude);
     return arc(f32x4.pmax(f32x4.splat(0), scaled), d, x, y, a, b, c, e, f, g);
   }
-  const scaled = form == Form.POSITIVE ? f32x4.mul(k, positive) : k;
-  const d = v128.and(f32x4.sub(n, scaled), magnitude);
-  return arc(scaled, d, x, y, a, b, c, e, f, g);
+  const d = v128.and(f32x4.sub(n, k), magnitude);
+  return arc(k, d, x, y, a, b, c, e, f, g);
 }
 
 /** base + 2 d sqrt(u) P(u), the latter as d sqrt(v) Q(v). */

@@ -10,8 +10,8 @@
  *
  * A table pixel is a pixel of a nonlinearity; s is the image's standard deviation before it (of erf, with its offset),
  * times a relu's gain, and r = 1 / s, or sqrt(lambda) / s for a rectifier (`kappa.ts`).
- * A standard deviation below S_MIN counts as zero and gets r = 0, so that 1/s of a denormal cannot overflow into
- * inf * 0 = NaN: inputs should have amplitudes well above 1e-15, or biases.
+ * A standard deviation below S_MIN gets r = 0, so that 1/s of a denormal cannot overflow into inf * 0 = NaN: angles are
+ * lost, and inputs should have amplitudes well above 1e-15, or biases. To step and erf it counts as zero.
  */
 export const LANES: u32 = 4;
 export const LANE_BYTES: usize = 16;

@@ -21,7 +21,7 @@ function refusal(work: () => unknown): WidefieldError {
 
 const size = fc.integer({ min: 1, max: 9 });
 const pair = fc.oneof(size, fc.tuple(size, size));
-const variance = fc.double({ min: 0, max: 1e12, noNaN: true });
+const variance = fc.oneof(fc.constant(0), fc.double({ min: 1e-100, max: 1e12, noNaN: true }));
 const optional = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 
 /** Options as a user writes them, some left out; keys whose value is undefined are left out as well. */
@@ -117,6 +117,26 @@ describe("JSON", () => {
   });
 });
 
+/** A relu in so many serials. */
+function nested(depth: number): LayerJson {
+  let json: LayerJson = { type: "relu" };
+  for (let level = 0; level < depth; level++) json = { type: "serial", layers: [json] };
+  return json;
+}
+
+describe("architectures as large as they may be", () => {
+  it("compile: 50,000 repeated relus, and 500 serials inside of one another", () => {
+    const long = { type: "repeat", times: 10, layer: { type: "repeat", times: 5000, layer: { type: "relu" } } };
+    expect(
+      compile(archFromJson({ type: "serial", layers: [long, { type: "flatten" }] }), [1, 2, 2]).steps,
+    ).toHaveLength(50_002);
+    expect(compile(archFromJson(nested(500)), [1]).steps.length).toBeGreaterThan(1);
+    let deep: Layer = relu();
+    for (let level = 0; level < 600; level++) deep = serial(deep);
+    expect(refusal(() => compile(deep, [1])).message).toMatch(/more than 500 deep/);
+  });
+});
+
 describe("bad input is refused with the place and what is wrong", () => {
   const conv3 = { type: "conv", filter: 3 };
   const cases: [string, unknown, RegExp][] = [
@@ -152,6 +172,27 @@ describe("bad input is refused with the place and what is wrong", () => {
     ["a variance that is text", { type: "dense", weightVariance: "2" }, /weightVariance: weightVariance is a number/],
     ["a variance that is not finite", { type: "dense", weightVariance: Number.POSITIVE_INFINITY }, /weightVariance: /],
     ["a variance that is NaN", { type: "dense", weightVariance: Number.NaN }, /weightVariance: /],
+    [
+      "a variance that is next to nothing",
+      { ...conv3, weightVariance: 1e-310 },
+      /weightVariance must be 0 or at least/,
+    ],
+    ["a variance beyond measure", { ...conv3, biasVariance: 1e200 }, /biasVariance must be at most 1e\+100/],
+    ["a stride of 2^33", { ...conv3, stride: 2 ** 33 }, /^architecture\.stride: stride must be at most 65535/],
+    ["a dilation of 2^40", { ...conv3, dilation: [1, 2 ** 40] }, /dilation must be at most 65535/],
+    ["a filter of 65,536", { type: "conv", filter: 65536 }, /^architecture\.filter: filter must be at most 65535/],
+    ["a padding of 65,536", { ...conv3, padding: 65536 }, /^architecture\.padding: padding must be at most 65535/],
+    [
+      "a million layers in two repeats",
+      { type: "repeat", times: 10_000, layer: { type: "repeat", times: 100, layer: { type: "relu" } } },
+      /^architecture has more than 100000 layers/,
+    ],
+    [
+      "200,000 layers in a row",
+      { type: "serial", layers: Array.from({ length: 200_000 }, () => ({ type: "relu" })) },
+      /^architecture has more than 100000 layers/,
+    ],
+    ["20,000 layers inside of one another", nested(20_000), /^architecture has layers inside of layers more than 500/],
     [
       "no filter",
       { type: "conv" },
@@ -218,6 +259,9 @@ describe("bad input is refused with the place and what is wrong", () => {
       /^mixture\.proportions: .*add up to 1/,
     );
     expect(refusal(() => repeat(1.5, relu())).message).toMatch(/^repeat\.times: times is a whole number/);
+    expect(refusal(() => repeat(relu() as unknown as number, 3 as unknown as Arch)).message).toMatch(
+      /^repeat\.times: /,
+    );
     expect(refusal(() => resnet({ depth: 9 })).message).toMatch(/^resnet\.depth: depth must be 6 n \+ 2/);
     expect(refusal(() => serial()).message).toMatch(/^serial\.layers: layers must hold at least one layer/);
     const list = [conv({ filter: 3 }), relu()] as unknown as Arch;
@@ -287,7 +331,7 @@ describe("shape", () => {
       "a dilated filter larger than its padded input, sideways",
       serial(conv({ filter: [1, 4], dilation: 3, padding: 1 })),
       [1, 8, 7],
-      /^architecture\.layers\[0\] \(conv 1x4 1\): a filter that is 10 pixels wide does not fit into its padded input, 9 pixels wide/,
+      /^architecture\.layers\[0\] \(conv 1x4 dilation 3x3 1\): a filter that is 10 pixels wide does not fit into its padded input, 9 pixels wide/,
     ],
     [
       "dense on an image",
@@ -336,6 +380,25 @@ describe("shape", () => {
     expect(code).toBe("E_SHAPE");
     expect(message).toMatch(/ends with a map of 6 x 7 pixels.*add flatten/);
     expect(() => compile(serial(conv({ filter: 6, padding: "valid" }), relu()), [1, 6, 6])).not.toThrow();
+  });
+
+  it("a filter that reaches beyond what words of 32 bits count is refused", () => {
+    const far = conv({ filter: 65535, dilation: 65535 });
+    const { code, message } = refusal(() => far.shape([1, 8, 8]));
+    expect(code).toBe("E_CONFIG");
+    expect(message).toMatch(/65535x65535 dilation 65535x65535 same\): .* pixels high .* reaches too far/);
+    expect(conv({ filter: 65535 }).shape([1, 8, 9]).slice(1)).toEqual([8, 9]);
+  });
+
+  it("what is no architecture is refused, and so are inputs of two sizes", () => {
+    for (const nothing of [{ type: "flatten" }, undefined, null, "convnet-gp"] as unknown as Arch[]) {
+      const { code, message } = refusal(() => compile(nothing, [1, 4, 4]));
+      expect(code).toBe("E_CONFIG");
+      expect(message).toMatch(/no architecture: archFromJson reads JSON/);
+    }
+    const { code, message } = refusal(() => compile(flatten(), [8, 8] as unknown as Shape));
+    expect(code).toBe("E_SHAPE");
+    expect(message).toMatch(/\[channels, height, width\] or \[features\], not \[8, 8\]/);
   });
 
   it("inputs without a size are refused", () => {

@@ -14,6 +14,7 @@ import { Erf } from "./erf.ts";
 import { Flatten } from "./flatten.ts";
 import { Identity } from "./identity.ts";
 import { formatShape, isImage, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import { requireModest } from "./limits.ts";
 import { LeakyRelu, leakyReluSchema, type LeakyReluOptions } from "./leaky-relu.ts";
 import { Mixture, mixtureSchema } from "./mixture.ts";
 import { Relu, reluSchema, type ReluOptions } from "./relu.ts";
@@ -48,8 +49,9 @@ export function mixture(proportions: readonly number[], ...layers: readonly Laye
 
 /** A layer several times, one after the other. */
 export function repeat(times: number, layer: Layer): Repeat {
+  const checked = parse(repeatSchema, { type: "repeat", times, layer }, "repeat");
   requireLayers("repeat", [layer]);
-  return new Repeat(parse(repeatSchema, { type: "repeat", times, layer }, "repeat").times, layer);
+  return new Repeat(checked.times, layer);
 }
 
 export function conv(options: ConvOptions): Conv {
@@ -102,10 +104,14 @@ export function resnet(options: ResnetOptions): Layer {
 function requireLayers(name: "serial" | "sum" | "mixture" | "repeat", layers: readonly unknown[]): void {
   parse(branchesSchema("layers"), { type: "layers", layers }, name);
   layers.forEach((layer, index) => {
-    if (typeof layer === "object" && layer !== null && "covariance" in layer) return;
+    if (isLayer(layer)) return;
     const what = Array.isArray(layer) ? `is a list: write ${name}(...layers)` : "is no layer: archFromJson reads JSON";
     throw new WidefieldError("E_CONFIG", `${name}: argument ${index + 1} ${what}`);
   });
+}
+
+function isLayer(value: unknown): value is Layer {
+  return typeof value === "object" && value !== null && "covariance" in value;
 }
 
 /** The JSON form, with every default written out: equal architectures have equal JSON. */
@@ -115,9 +121,17 @@ export function archToJson(arch: Arch): LayerJson {
 
 /**
  * The covariance program of an architecture on inputs of a shape: [channels, height, width] or [features].
- * Throws E_SHAPE, naming the layer that does not fit.
+ * Throws E_SHAPE, naming the layer that does not fit, and E_CONFIG for what is no architecture or an enormous one.
  */
 export function compile(arch: Arch, input: Shape): Program {
+  if (!isLayer(arch))
+    throw new WidefieldError("E_CONFIG", "this is no architecture: archFromJson reads JSON, preset finds one by name");
+  requireModest(arch, "architecture");
+  if (![1, 3].includes(input.length))
+    throw new WidefieldError(
+      "E_SHAPE",
+      `inputs have the shape [channels, height, width] or [features], not [${input.join(", ")}]`,
+    );
   if (!input.every((size) => Number.isSafeInteger(size) && size > 0))
     throw new WidefieldError("E_SHAPE", `inputs have a shape of positive whole numbers, not ${formatShape(input)}`);
   arch.shape(input);

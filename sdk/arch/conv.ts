@@ -11,7 +11,7 @@ import type { BoxGeometry } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
 import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
-import { pairSchema, varianceSchema, widthSchema } from "./schema.ts";
+import { LONGEST, pairSchema, varianceSchema, widthSchema } from "./schema.ts";
 
 /**
  * "same": zeros as for stride 1, k_eff - 1 in all, floor((k_eff - 1) / 2) of them in front, whatever the stride.
@@ -28,7 +28,10 @@ export const convSchema = z.strictObject({
   dilation: pairSchema("dilation").default([1, 1]),
   padding: z
     .union(
-      [z.enum(["same", "same-tf", "valid"]), z.int().min(0, "padding must not be negative")],
+      [
+        z.enum(["same", "same-tf", "valid"]),
+        z.int().min(0, "padding must not be negative").max(LONGEST, `padding must be at most ${LONGEST}`),
+      ],
       'padding is "same", "same-tf", "valid" or a number of pixels',
     )
     .default("same"),
@@ -47,6 +50,9 @@ interface Axis {
   readonly front: number;
 }
 
+/** Places along an axis, padding included, are counted in signed words of 32 bits. */
+const LONGEST_REACH = 2 ** 31;
+
 export class Conv implements Layer {
   readonly type = "conv";
   readonly weighted = true;
@@ -57,9 +63,10 @@ export class Conv implements Layer {
   }
 
   get title(): string {
-    const { filter, stride, padding } = this.settings;
+    const { filter, stride, dilation, padding } = this.settings;
     const strided = stride[0] * stride[1] === 1 ? "" : ` stride ${stride.join("x")}`;
-    return `conv ${filter.join("x")}${strided} ${padding}`;
+    const dilated = dilation[0] * dilation[1] === 1 ? "" : ` dilation ${dilation.join("x")}`;
+    return `conv ${filter.join("x")}${strided}${dilated} ${padding}`;
   }
 
   shape(input: Shape, path = "architecture"): Shape {
@@ -122,8 +129,16 @@ export class Conv implements Layer {
       total = 2 * padding;
       front = padding;
     }
+    const side = which === 0 ? "high" : "wide";
+    if (Math.max(reach, n + total) >= LONGEST_REACH) {
+      throw new WidefieldError(
+        "E_CONFIG",
+        `${path} (${this.title}): a filter that is ${reach} pixels ${side} on ${n + total} pixels reaches too far: ` +
+          `at most ${LONGEST_REACH - 1} pixels can be counted`,
+        { details: { path, layer: this.toJSON(), input } },
+      );
+    }
     if (n + total < reach) {
-      const side = which === 0 ? "high" : "wide";
       throw new WidefieldError(
         "E_SHAPE",
         `${path} (${this.title}): a filter that is ${reach} pixels ${side} does not fit into its padded input, ` +

@@ -7,6 +7,7 @@ import { Erf, erfSchema } from "./erf.ts";
 import { Flatten, flattenSchema } from "./flatten.ts";
 import { Identity, identitySchema } from "./identity.ts";
 import type { Layer } from "./layer.ts";
+import { requireModest } from "./limits.ts";
 import { LeakyRelu, leakyReluSchema } from "./leaky-relu.ts";
 import { Mixture, mixtureSchema } from "./mixture.ts";
 import { Relu, reluSchema } from "./relu.ts";
@@ -62,14 +63,19 @@ function readLayer(json: unknown, path: string): Layer {
   return reader(json, path);
 }
 
-/** An architecture from its JSON form (an object, or text). Throws E_CONFIG, naming the layer and the field. */
+/** An architecture from its JSON form (an object, or text). Throws E_CONFIG, naming the layer and the field; also where there are too many. */
 export function archFromJson(json: unknown): Layer {
-  if (typeof json !== "string") return readLayer(json, "architecture");
+  if (typeof json !== "string") return readModest(json);
   let parsed: unknown;
   try {
     parsed = JSON.parse(json);
   } catch (cause) {
     throw new WidefieldError("E_CONFIG", `the architecture is not JSON: ${messageOf(cause)}`, { cause });
   }
-  return readLayer(parsed, "architecture");
+  return readModest(parsed);
+}
+
+function readModest(json: unknown): Layer {
+  requireModest(json, "architecture");
+  return readLayer(json, "architecture");
 }

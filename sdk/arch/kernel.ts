@@ -1,7 +1,7 @@
 /** `kernel(engine, arch, X, Y?)`: the kernel of an architecture's infinitely wide network, in memory. */
 import { computeMatrix, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
 import { stepSize, type Program } from "../covariance/program.ts";
-import { type ImageBlock, type Precision, ProgramTiles } from "../covariance/tiles.ts";
+import { type ImageBlock, type Precision, ProgramTiles, requireFinite } from "../covariance/tiles.ts";
 import { checkFinite, type ImageShape } from "../data/dataset.ts";
 import type { Backend } from "../engine/backend.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
@@ -150,27 +150,39 @@ export async function kernel(
   }
 }
 
-/** K(x, x) of every input, in float64: kernel values, without a power of two taken out. Options as for `kernel`. */
+/**
+ * K(x, x) of every input, in float64: kernel values, without a power of two taken out. Options and errors as for
+ * `kernel`; progress counts the inputs, as pairs of their own.
+ */
 export async function kernelDiagonal(
   engine: Engine,
   arch: Arch,
   X: ImageSet,
-  options: Pick<KernelOptions, "precision" | "tile"> = {},
+  options: KernelOptions = {},
 ): Promise<Float64Array> {
-  const tile = options.tile ?? DEFAULT_TILE;
+  const { tile = DEFAULT_TILE, signal, onProgress } = options;
   requireTile(tile);
   const { tiles, exponent, rows } = await kernelTiles(engine, arch, X, X, options.precision ?? "f32");
   const diagonal = new Float64Array(rows);
+  const begun = performance.now();
   try {
     for (let begin = 0; begin < rows; begin += tile) {
-      const block = await tiles.variances(begin, Math.min(begin + tile, rows));
-      diagonal.set(
-        block.map((value) => value * 2 ** exponent),
-        begin,
-      );
+      if (signal?.aborted === true)
+        throw new WidefieldError("E_ABORTED", `stopped after ${begin} of ${rows} inputs; nothing was kept`);
+      const end = Math.min(begin + tile, rows);
+      const block = (await tiles.variances(begin, end)).map((value) => timesPower(value, exponent));
+      requireFinite(block, 1, begin, undefined);
+      diagonal.set(block, begin);
+      onProgress?.({ pairsDone: end, pairsTotal: rows, seconds: (performance.now() - begun) / 1000 });
     }
   } finally {
     tiles.dispose();
   }
   return diagonal;
+}
+
+/** value * 2^exponent, where the power alone may leave float64. */
+function timesPower(value: number, exponent: number): number {
+  const half = Math.trunc(exponent / 2);
+  return value === 0 ? 0 : value * 2 ** half * 2 ** (exponent - half);
 }

@@ -4,6 +4,7 @@
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import { SMALLEST } from "./schema.ts";
 import { addBranches, branchShape } from "./branches.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
 import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
@@ -14,7 +15,14 @@ const TOLERANCE = 1e-6;
 export const mixtureSchema = z
   .strictObject({
     type: z.literal("mixture"),
-    proportions: z.array(z.number("proportions are numbers").positive("proportions must be positive")).min(1),
+    proportions: z
+      .array(
+        z
+          .number("proportions are numbers")
+          .positive("proportions must be positive")
+          .min(SMALLEST, `proportions must be at least ${SMALLEST}`),
+      )
+      .min(1),
     layers: z.array(z.unknown()).min(1),
   })
   .superRefine(({ proportions, layers }, context) => {

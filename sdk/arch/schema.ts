@@ -10,9 +10,17 @@ export function parse<S extends z.ZodType>(schema: S, value: unknown, path: stri
   throw new WidefieldError("E_CONFIG", lines.join("\n"), { details: { path } });
 }
 
-/** A variance: finite and not negative. */
-export function varianceSchema(name: string): z.ZodNumber {
-  return z.number(`${name} is a number`).min(0, `${name} is a variance and must not be negative`);
+/** Kernels of a few layers stay in float64's range, and so do the factors between layers. */
+export const SMALLEST = 1e-100;
+const LARGEST = 1e100;
+
+/** A variance: 0, or from 1e-100 to 1e100. */
+export function varianceSchema(name: string) {
+  return z
+    .number(`${name} is a number`)
+    .min(0, `${name} is a variance and must not be negative`)
+    .max(LARGEST, `${name} must be at most ${LARGEST}`)
+    .refine((value) => value === 0 || value >= SMALLEST, `${name} must be 0 or at least ${SMALLEST}`);
 }
 
 /** A number of channels or units. Only finite networks use it. */
@@ -20,9 +28,12 @@ export function widthSchema(name: string): z.ZodInt {
   return z.int(`${name} is a whole number`).min(1, `${name} must be at least 1`);
 }
 
-/** One whole number for both axes, or [vertical, horizontal]. */
+/** Pixels: more than any image has, and few enough for 32 bits. */
+export const LONGEST = 65_535;
+
+/** One whole number from 1 to 65,535 for both axes, or [vertical, horizontal]. */
 export function pairSchema(name: string) {
-  const one = z.int().min(1, `${name} must be at least 1`);
+  const one = z.int().min(1, `${name} must be at least 1`).max(LONGEST, `${name} must be at most ${LONGEST}`);
   return z
     .union([one, z.tuple([one, one])], `${name} is a positive whole number, or [vertical, horizontal]`)
     .transform((value): [number, number] => (typeof value === "number" ? [value, value] : value));

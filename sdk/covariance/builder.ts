@@ -30,15 +30,26 @@ const REACH = 50;
 /** The same for steps that have to multiply for it: not before a nonlinearity had its chance. */
 const FAR_REACH = 60;
 
+/**
+ * Variances below which erf is taken to be linear, in units of 1/2. An input of amplitude a has them a^2 times as large
+ * as a unit input: the error stays below float64's for a up to 2^13, and the step above within float32 down to 2^-23.
+ */
+const LINEAR_ERF = 2 ** -80;
+
 /** A positive number of any size: kernels of deep networks leave the range of float64, too. */
 class Scale {
   readonly unit: number;
   readonly exponent: number;
 
+  /** `value` has a power of two that float64 holds. */
   constructor(value: number, exponent = 0) {
     const octave = Math.floor(Math.log2(value));
     this.unit = value * 2 ** -octave;
     this.exponent = exponent + octave;
+  }
+
+  get log2(): number {
+    return Math.log2(this.unit) + this.exponent;
   }
 
   times(factor: number): Scale {
@@ -71,8 +82,7 @@ export class ProgramBuilder {
   /** K' = weight * (sum over taps of K) + bias. */
   conv(map: CovarianceMap, geometry: BoxGeometry, weight: number, bias: number): CovarianceMap {
     if (movesNothing(geometry)) return this.affine(map, weight, bias);
-    const taps = geometry.filterHeight * geometry.filterWidth;
-    const { factor, offset, nominal, scale } = linear(map, weight, bias, taps);
+    const { factor, offset, nominal, scale } = linear(map, weight, bias, growth(geometry));
     const action = { kind: "conv", ...geometry, weight: factor, bias: offset } as const;
     return { node: this.node(action, [map.node], geometry.outHeight, geometry.outWidth, nominal), scale };
   }
@@ -98,8 +108,7 @@ export class ProgramBuilder {
   rectifier(map: CovarianceMap, a: number, b: number): CovarianceMap {
     const half = (a * a + b * b) / 2;
     const { height, width, nominal } = map.node;
-    const far = nominal > 0 && Math.abs(Math.log2(nominal)) > REACH; // not of a map that is zero
-    const shift = far ? 2 ** Math.round(Math.log2(nominal)) : 1;
+    const shift = shiftOf(nominal, REACH);
     const gain = 1 / (half * shift);
     const action = {
       kind: "rectifier",
@@ -113,17 +122,24 @@ export class ProgramBuilder {
 
   /** phi(u) = sqrt(gain) for u > 0, else 0: K' = gain kappa_0. */
   step(map: CovarianceMap, gain: number): CovarianceMap {
-    const { height, width } = map.node;
-    const node = this.node({ kind: "step", scale: 1 }, [map.node], height, width, 0.5);
+    const { node: input } = this.rescale(map, shiftOf(map.node.nominal, FAR_REACH));
+    const node = this.node({ kind: "step", scale: 1 }, [input], input.height, input.width, 0.5);
     return { node, scale: new Scale(gain) };
   }
 
-  /** phi(u) = erf(u): K' = 2/pi asin(2 K / sqrt((1 + 2 K(x, x)) (1 + 2 K(y, y)))) (Williams 1997, eq. 11). */
+  /**
+   * phi(u) = erf(u): K' = 2/pi asin(2 K / sqrt((1 + 2 K(x, x)) (1 + 2 K(y, y)))) (Williams 1997, eq. 11). Of variances
+   * that are as good as nothing beside 1 it is 4/pi K, and no step.
+   */
   erf(map: CovarianceMap): CovarianceMap {
-    const { height, width, nominal } = map.node;
-    const offset = map.scale.of(0.5);
-    const variance = Math.asin(nominal / (nominal + offset));
-    const node = this.node({ kind: "erf", scale: 1, offset }, [map.node], height, width, variance);
+    const { nominal } = map.node;
+    const small = map.scale.of(0.5);
+    if (nominal < LINEAR_ERF * small) return { node: map.node, scale: map.scale.times(4 / Math.PI) };
+    // Seen from such a map 1/2 may be too large for float32; then it is the map that is made smaller.
+    const { node: input, scale } = this.rescale(map, small > 2 ** FAR_REACH ? small : 1);
+    const offset = scale.of(0.5);
+    const variance = Math.asin(input.nominal / (input.nominal + offset));
+    const node = this.node({ kind: "erf", scale: 1, offset }, [input], input.height, input.width, variance);
     return { node, scale: new Scale(2 / Math.PI) };
   }
 
@@ -134,21 +150,27 @@ export class ProgramBuilder {
 
   /** K' = sum of weight K over maps of one size. */
   sum(terms: readonly { readonly map: CovarianceMap; readonly weight: number }[]): CovarianceMap {
-    // The map that is there first keeps its units: the others are added to it.
     const [first, ...others] = terms.toSorted((a, b) => a.map.node.order - b.map.node.order);
     if (first === undefined) throw new Error("a sum has terms");
-    const own = first.map.scale.times(first.weight);
-    const weights = new Map<MapNode, number>([[first.map.node, 1]]);
-    for (const { map, weight } of others)
-      weights.set(map.node, (weights.get(map.node) ?? 0) + map.scale.times(weight).over(own));
     const base = first.map.node;
-    const multiple = weights.get(base) ?? 1; // more than 1 where a map is added to itself
+    // The map that is there first keeps its units, unless another would be too large in them: then it is made smaller.
+    const largest = others.reduce((most, { map, weight }) => Math.max(most, sizeOf(map, weight)), -Infinity);
+    const kept = first.map.scale.times(first.weight);
+    const over = largest - kept.log2;
+    const own = over > FAR_REACH ? new Scale(1, Math.round(largest)) : kept;
+    const weights = new Map<MapNode, number>([[base, kept.over(own)]]);
+    for (const { map, weight } of others) {
+      if (map.node.nominal === 0) continue; // a map that is zero
+      weights.set(map.node, (weights.get(map.node) ?? 0) + map.scale.times(weight).over(own));
+    }
+    const multiple = own === kept ? (weights.get(base) ?? 1) : 1; // more than 1 where a map is added to itself
+    const baseWeight = (weights.get(base) ?? 1) / multiple;
     weights.delete(base);
     const scale = own.times(multiple);
-    if (weights.size === 0) return { node: base, scale };
+    if (weights.size === 0 && baseWeight === 1) return { node: base, scale };
     const added = [...weights].map(([node, weight]): SumTerm => ({ node, weight: weight / multiple }));
-    const nominal = added.reduce((total, { node, weight }) => total + weight * node.nominal, base.nominal);
-    const node = this.node({ kind: "sum", added }, [base], base.height, base.width, nominal);
+    const nominal = added.reduce((total, { node, weight }) => total + weight * node.nominal, baseWeight * base.nominal);
+    const node = this.node({ kind: "sum", weight: baseWeight, added }, [base], base.height, base.width, nominal);
     return this.affine({ node, scale }, 1, 0);
   }
 
@@ -172,6 +194,15 @@ export class ProgramBuilder {
     return { ...schedule(output), imageFloats: this.imageFloats, exponent };
   }
 
+  /** The same map in units that are `factor` times as large. */
+  private rescale({ node, scale }: CovarianceMap, factor: number): CovarianceMap {
+    if (factor === 1) return { node, scale };
+    const shift = 2 ** Math.round(Math.log2(factor));
+    const action = { kind: "affine", weight: 1 / shift, bias: 0 } as const;
+    const smaller = this.node(action, [node], node.height, node.width, node.nominal / shift);
+    return { node: smaller, scale: scale.times(shift) };
+  }
+
   private node(
     action: NodeAction,
     inputs: readonly MapNode[],
@@ -183,6 +214,44 @@ export class ProgramBuilder {
   }
 }
 
+/** The power of two that brings a nominal size back to 1; 1 where it is near enough, or where the map is zero. */
+function shiftOf(nominal: number, reach: number): number {
+  const far = nominal > 0 && Math.abs(Math.log2(nominal)) > reach;
+  return far ? 2 ** Math.round(Math.log2(nominal)) : 1;
+}
+
+/** The base 2 logarithm of weight * K for a unit input; of a map that is zero -Infinity. */
+function sizeOf({ node, scale }: CovarianceMap, weight: number): number {
+  return Math.log2(node.nominal) + Math.log2(weight) + scale.log2;
+}
+
+/**
+ * How much a convolution without biases makes of a map: by its taps where they all lie inside, by far fewer where the
+ * filter is as large as the map. Deep networks repeat that to the power of their layers, so it has to be nearly the
+ * largest eigenvalue of the sums: along each axis the growth of a constant's total in the second of two such passes.
+ */
+function growth(box: BoxGeometry): number {
+  const { inHeight, outHeight, filterHeight, strideHeight, dilationHeight, padTop } = box;
+  const { inWidth, outWidth, filterWidth, strideWidth, dilationWidth, padLeft } = box;
+  return (
+    growthAlong(inHeight, outHeight, filterHeight, strideHeight, dilationHeight, padTop) *
+    growthAlong(inWidth, outWidth, filterWidth, strideWidth, dilationWidth, padLeft)
+  );
+}
+
+function growthAlong(n: number, outputs: number, taps: number, stride: number, dilation: number, pad: number): number {
+  let sum = 0;
+  let squares = 0;
+  for (let output = 0; output < outputs; output++) {
+    const begin = output * stride - pad; // of the first tap
+    const before = Math.min(taps, Math.max(0, Math.ceil(-begin / dilation)));
+    const inside = Math.min(taps, Math.max(0, Math.ceil((n - begin) / dilation))) - before;
+    sum += inside;
+    squares += inside * inside;
+  }
+  return sum === 0 ? 0 : squares / sum;
+}
+
 /** A linear step's factor and bias at the scale of the map it makes: the weight goes into the scale, unless it is 0. */
 function linear(
   { node, scale }: CovarianceMap,
@@ -192,8 +261,7 @@ function linear(
 ): { factor: number; offset: number; nominal: number; scale: Scale } {
   const free = weight > 0 ? scale.times(weight) : scale;
   const nominal = (weight > 0 ? node.nominal * taps : 0) + free.of(bias);
-  const far = nominal > 0 && Math.abs(Math.log2(nominal)) > FAR_REACH;
-  const shift = far ? 2 ** Math.round(Math.log2(nominal)) : 1;
+  const shift = shiftOf(nominal, FAR_REACH);
   const own = free.times(shift);
   return { factor: (weight > 0 ? 1 : 0) / shift, offset: own.of(bias), nominal: nominal / shift, scale: own };
 }

@@ -31,9 +31,11 @@ export type NodeAction =
   | Omit<MeanStep, "from" | "to" | Sized>
   | SumAction;
 
-/** inputs[0] + sum of weight * node over `added`; the base was made before the others. */
+/** weight * inputs[0] + sum of weight * node over `added`; the base was made before the others. */
 interface SumAction {
   readonly kind: "sum";
+  /** Of the base: 1, unless the others would be too large in its units. */
+  readonly weight: number;
   readonly added: readonly SumTerm[];
 }
 
@@ -61,7 +63,12 @@ export function schedule(output: MapNode): Pick<Program, "steps" | "slots" | "ta
   const scheduler = new Scheduler(order);
   for (const node of order) scheduler.place(node);
   const { steps, slots, tablePixels } = scheduler;
-  return { steps, slots, tablePixels, mapPixels: Math.max(...order.map(({ height, width }) => height * width)) };
+  return {
+    steps,
+    slots,
+    tablePixels,
+    mapPixels: order.reduce((most, { height, width }) => Math.max(most, height * width), 0),
+  };
 }
 
 function operands({ action, inputs }: MapNode): readonly MapNode[] {
@@ -74,7 +81,7 @@ function reachable(output: MapNode): Set<MapNode> {
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
     if (found.has(node)) continue;
     found.add(node);
-    open.push(...operands(node));
+    for (const operand of operands(node)) open.push(operand);
   }
   return found;
 }
@@ -142,7 +149,7 @@ class Scheduler {
 
   /**
    * The slot of a sum whose next term `now` adds to: the base's own, if `now` is the last to read the base besides the
-   * sum, else a new one that starts as a copy of the base.
+   * sum, else a new one that starts as a copy of the base. The base's weight is multiplied in before anything is added.
    */
   private sumSlot(sum: MapNode, now: MapNode): number {
     const known = this.slotOf.get(sum);
@@ -151,16 +158,22 @@ class Scheduler {
     if (base === undefined) throw new Error("a sum has a base");
     const from = this.slot(base);
     const readers = this.readers.get(base) ?? new Set();
-    const alone = [...readers].every((reader) => reader === sum || reader === now);
+    const { height, width, action } = sum;
+    const weight = action.kind === "sum" ? action.weight : 1;
+    const multiply = (to: number): void => {
+      this.steps.push({ kind: "affine", from, to, accumulate: false, height, width, weight, bias: 0 });
+    };
+    // `now` reads the base only after its weight would be multiplied in.
+    const alone = [...readers].every((reader) => reader === sum || (reader === now && weight === 1));
     if (alone) {
+      if (weight !== 1) multiply(from);
       // The base gives its slot to the sum: whoever is still about to read it, reads it now.
       this.slotOf.set(sum, from);
       readers.delete(sum);
       return from;
     }
     const to = this.take();
-    const { height, width } = sum;
-    this.steps.push({ kind: "affine", from, to, accumulate: false, height, width, weight: 1, bias: 0 });
+    multiply(to);
     this.slotOf.set(sum, to);
     this.leave(base, sum);
     return to;

@@ -5,9 +5,10 @@ import { digitLike, mulberry32 } from "../../test/reference/programs.ts";
 import { openWasm } from "../../test/wasm.ts";
 import { compile, conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import { imageBlock } from "../arch/kernel.ts";
+import type { Shape } from "../arch/layer.ts";
 import type { Backend } from "../engine/backend.ts";
 import { smallestBudget } from "./memory.ts";
-import { ProgramTiles, type Precision } from "./tiles.ts";
+import { ProgramTiles, type ImageBlock, type Precision } from "./tiles.ts";
 
 const shape = [1, 10, 9] as const;
 const arch = serial(conv({ filter: 3, biasVariance: 1 }), relu(), conv({ filter: 3 }), relu(), flatten(), dense());
@@ -109,6 +110,33 @@ describe("what tiles refuse", () => {
       });
     expect(make).toThrow(/images of 91 numbers, but the program takes 90/);
     expect(backend.stats()).toMatchObject({ slots: 0 });
+  });
+
+  it("memory that is not there, and gives back what it had got: small images fit afterwards", async () => {
+    const tight = await openWasm({ variant: "single", threads: 1, memoryBytes: 2 ** 24 });
+    const large = [1, 1500, 1400] as const;
+    const images = new Float32Array(2_100_000);
+    const side = imageBlock({ images, shape: large }, "X");
+    const make = (rows: ImageBlock, size: Shape) =>
+      new ProgramTiles({
+        backend: tight,
+        program: compile(arch, size),
+        rows,
+        columns: rows,
+        precision: "f32",
+        memoryBytes: 2 ** 30,
+      });
+    expect(() => make(side, large)).toThrow(/maps of 1 pairs at a time need \d+ bytes.*smaller images/);
+    expect(tight.stats()).toMatchObject({ slots: 0, bytes: 0 });
+    const many = imageBlock({ images: new Float32Array(90 * 20_000).fill(1), shape }, "X");
+    const tiles = make(many, shape);
+    const before = tight.stats();
+    await expect(tiles.variances(0, 20_000)).rejects.toMatchObject({ code: "E_MEMORY" });
+    expect(tight.stats()).toMatchObject({ slots: before.slots, bytes: before.bytes });
+    expect(await tiles.variances(0, 3)).toHaveLength(3);
+    tiles.dispose();
+    expect(tight.stats()).toMatchObject({ slots: 0, bytes: 0 });
+    await tight.close();
   });
 
   it("kernels outside of float32's range, with the pair's place", async () => {

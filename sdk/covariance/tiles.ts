@@ -64,10 +64,16 @@ export class ProgramTiles implements TileSource {
         );
     }
     const words = encodeProgram(program);
-    this.words = backend.allocate(words.byteLength, "covariance program");
-    backend.write(this.words, 0, words);
     this.maps = mapsOf(settings);
-    this.workspace = backend.allocate(Math.max(16, this.maps.bytes), "maps");
+    const slots: Slot[] = [];
+    try {
+      slots.push((this.words = backend.allocate(words.byteLength, "covariance program")));
+      slots.push((this.workspace = allocateMaps(backend, this.maps)));
+      backend.write(this.words, 0, words);
+    } catch (error) {
+      for (const slot of slots) backend.free(slot);
+      throw error;
+    }
   }
 
   /**
@@ -95,10 +101,12 @@ export class ProgramTiles implements TileSource {
     return this.maps.slices > 0 && !takesLines(programShape(program), backend.info.workgroupBytes);
   }
 
-  /** K(x, x) of the row images [begin, end), scaled like the program's output. */
+  /** K(x, x) of the row images [begin, end), scaled like the program's output. Throws E_OVERFLOW. */
   async variances(begin: number, end: number): Promise<Float64Array> {
     const block = this.block("rows", begin, end, undefined);
-    return this.readFloats(block.variances, end - begin);
+    const variances = await this.readFloats(block.variances, end - begin);
+    requireFinite(variances, 1, begin, undefined);
+    return variances;
   }
 
   /**
@@ -195,25 +203,36 @@ export class ProgramTiles implements TileSource {
     this.evict(table + variances, keep);
     const pixels = images.slice(begin, end);
     const source = precision === "f64" ? Float64Array.from(pixels) : Float32Array.from(pixels);
-    const block: Block = {
-      table: backend.allocate(table, `table of ${count} images`),
-      variances: backend.allocate(variances, `variances of ${count} images`),
-      bytes: table + variances,
+    const slots: Slot[] = [];
+    const allocate = (bytes: number, label: string): Slot => {
+      const slot = backend.allocate(bytes, label);
+      slots.push(slot);
+      return slot;
     };
-    this.bytes += block.bytes;
-    const upload = backend.allocate(source.byteLength, `${count} images`);
-    backend.write(upload, 0, source);
     const params = {
       images: count,
       ...programShape(program),
       slices: this.maps.slices,
       sliceFloats: this.maps.sliceFloats,
     };
-    const buffers = [this.words, upload, block.table, block.variances, this.workspace];
-    if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
-    else backend.dispatch(variance, params, buffers);
-    backend.free(upload);
-    return block;
+    try {
+      const upload = allocate(source.byteLength, `${count} images`);
+      const block: Block = {
+        table: allocate(table, `table of ${count} images`),
+        variances: allocate(variances, `variances of ${count} images`),
+        bytes: table + variances,
+      };
+      backend.write(upload, 0, source);
+      const buffers = [this.words, upload, block.table, block.variances, this.workspace];
+      if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
+      else backend.dispatch(variance, params, buffers);
+      backend.free(upload);
+      this.bytes += block.bytes;
+      return block;
+    } catch (error) {
+      for (const slot of slots) backend.free(slot);
+      throw error;
+    }
   }
 
   /** Bytes that tables may take: a quarter of the budget, and of what wasm can address. */
@@ -241,6 +260,7 @@ export class ProgramTiles implements TileSource {
     if (this.output !== undefined && this.output.floats >= floats) return this.output.slot;
     const { backend } = this.settings;
     if (this.output !== undefined) backend.free(this.output.slot);
+    this.output = undefined;
     const slot = backend.allocate(floats * this.scalar, "tile");
     this.output = { slot, floats };
     return slot;
@@ -262,19 +282,21 @@ function mirror(tile: Float32Array | Float64Array, rows: number, columns: number
   }
 }
 
-function requireFinite(
+/** Throws E_OVERFLOW, naming the first pair whose value is not finite; without `columnBegin`, of a diagonal. */
+export function requireFinite(
   tile: Float32Array | Float64Array,
   columns: number,
   rowBegin: number,
-  columnBegin: number,
+  columnBegin: number | undefined,
 ): void {
   const bad = tile.findIndex((value) => !Number.isFinite(value));
   if (bad < 0) return;
   const row = rowBegin + Math.floor(bad / columns);
-  const column = columnBegin + (bad % columns);
+  const column = columnBegin === undefined ? row : columnBegin + (bad % columns);
+  const pair = columnBegin === undefined ? `image ${row} with itself` : `images ${row} and ${column}`;
   throw new WidefieldError(
     "E_OVERFLOW",
-    `the kernel of images ${row} and ${column} is ${tile[bad]}: scale the pixels or the variances down`,
+    `the kernel of ${pair} is ${tile[bad]}: scale the pixels or the variances down`,
     { details: { row, column } },
   );
 }
@@ -283,4 +305,18 @@ function requireFinite(
 function mapsOf({ backend: { info }, program, precision, memoryBytes }: TileSettings): Workspace {
   if (info.backend === "wasm") return wasmWorkspace(program, precision, info.threads);
   return webgpuWorkspace(info, programShape(program), memoryBytes);
+}
+
+function allocateMaps(backend: Backend, { bytes, slices }: Workspace): Slot {
+  try {
+    return backend.allocate(Math.max(16, bytes), "maps");
+  } catch (cause) {
+    if (!(cause instanceof WidefieldError) || cause.code !== "E_MEMORY") throw cause;
+    throw new WidefieldError(
+      "E_MEMORY",
+      `the maps of ${slices} pairs at a time need ${bytes} bytes, more than there is: ` +
+        `use smaller images, a program with fewer steps, or fewer threads`,
+      { cause, details: { neededBytes: bytes } },
+    );
+  }
 }

@@ -77,6 +77,23 @@ describe("maps in the workspace", () => {
   }
 });
 
+describe("programs whose plans no scratch holds", () => {
+  it("10,600 steps agree with the reference in both precisions", async () => {
+    const layer = serial(conv({ filter: 3, weightVariance: 0.5, biasVariance: 0.3 }), relu());
+    const program = compile(serial(repeat(5300, layer), flatten()), [1, 4, 4]);
+    const images = new Float32Array(32).map((_, at) => Math.sin(at));
+    const expected = referenceCovariance(program, images.subarray(0, 16), images.subarray(16));
+    for (const [precision, tolerance] of [
+      ["f32", 1e-6],
+      ["f64", 1e-12],
+    ] as const) {
+      const { output, guard } = await run(program, precision, images, wasmWorkspace(program, precision, THREADS));
+      expect(Math.abs((output[1] ?? NaN) / expected - 1)).toBeLessThan(tolerance);
+      expect(new Set(guard)).toEqual(new Set([GUARD]));
+    }
+  });
+});
+
 describe("images that no scratch holds", () => {
   const shape = [1, 600, 500] as const;
   const arch = serial(

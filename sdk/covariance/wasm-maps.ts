@@ -1,6 +1,6 @@
 /**
- * Memory that the wasm kernels need for the maps of a program: `assembly/covariance/plan.ts` and `map64.ts`, counted.
- * Maps that fit stand in a thread's scratch, others in the kernels' `workspace`, a slice for each thread.
+ * Memory that the wasm kernels need for the plans and the maps of a program: `assembly/covariance/plan.ts` and
+ * `map64.ts`, counted. What fits stands in a thread's scratch, else in the kernels' `workspace`, a slice for each thread.
  */
 import type { Workspace } from "../engine/kernels/covariance.ts";
 import { SCRATCH_BYTES } from "../engine/wasm/layout.ts";
@@ -13,16 +13,20 @@ const CACHE_LINE = 64;
 
 /** The workspace of a program's kernels; `forced` has one even where the scratch would do, for tests. */
 export function wasmWorkspace(program: Program, precision: "f32" | "f64", threads: number, forced = false): Workspace {
-  // In float32 the variance kernel has maps in float64, too.
-  const maps = precision === "f64" ? doubleBytes(program) : Math.max(laneBytes(program), doubleBytes(program));
-  const plans = precision === "f64" ? 0 : (program.steps.length + program.slots + 1) * PLAN_BYTES;
-  if (!forced && plans + maps <= SCRATCH_BYTES) return { slices: 0, sliceFloats: 0, bytes: 0 };
-  const sliceBytes = align(maps);
+  const needed = precision === "f64" ? doubleBytes(program) : singleBytes(program);
+  if (!forced && needed <= SCRATCH_BYTES) return { slices: 0, sliceFloats: 0, bytes: 0 };
+  const sliceBytes = align(needed);
   return { slices: threads, sliceFloats: sliceBytes / (precision === "f64" ? 8 : 4), bytes: threads * sliceBytes };
 }
 
 function align(bytes: number): number {
   return Math.ceil(bytes / CACHE_LINE) * CACHE_LINE;
+}
+
+/** Plans and maps of four pairs; or, without plans, the maps of an image's variances, which are in float64. */
+function singleBytes(program: Program): number {
+  const plans = (program.steps.length + program.slots + 1) * PLAN_BYTES;
+  return Math.max(plans + laneBytes(program), doubleBytes(program));
 }
 
 /** One map a slot, the sums between two passes, and a line. */

@@ -111,7 +111,7 @@ function apply(layer: LayerJson, maps: Maps): Maps {
       const gain = layer["sqrt2"] === true ? 2 : 1;
       return pointwise(maps, (k, a, b) => {
         if (a * b === 0) return 0;
-        return gain * (0.5 - Math.acos(Math.min(1, Math.max(-1, k / Math.sqrt(a) / Math.sqrt(b)))) / (2 * Math.PI));
+        return gain * (0.5 - Math.acos(Math.min(1, Math.max(-1, k / Math.sqrt(a * b)))) / (2 * Math.PI));
       });
     }
     case "erf":

@@ -5,10 +5,9 @@
 import { d, defineKernel } from "../schema.ts";
 
 const maps = {
-  /** Maps that are live at once, and pixels of the largest, alone and between the two passes of a convolution. */
+  /** Maps that are live at once, and pixels of the largest. */
   slots: d.u32,
   mapPixels: d.u32,
-  sumPixels: d.u32,
   /** Slices of `workspace`, and the numbers of one; 0: maps stay in a thread's scratch. */
   slices: d.u32,
   sliceFloats: d.u32,

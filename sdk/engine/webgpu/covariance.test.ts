@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { engineOf } from "../../../test/engines.ts";
-import { referenceCovariance, referenceVariances } from "../../../test/reference/program.ts";
+import { engineOf, worstRelative } from "../../../test/engines.ts";
 import type { ConvOptions, Layer } from "../../../test/reference/programs.ts";
 import { convnetGp, digitLike, mulberry32, programOf } from "../../../test/reference/programs.ts";
 import { abs, compile, conv as convLayer, dense, erf, flatten, identity, leakyRelu } from "../../arch/arch.ts";
@@ -9,6 +8,7 @@ import { kernel as kernelOf } from "../../arch/kernel.ts";
 import { encodeProgram } from "../../covariance/encode.ts";
 import type { Program } from "../../covariance/program.ts";
 import { programShape } from "../../covariance/shape.ts";
+import { referenceCovariance, referenceVariances } from "../conformance/reference.ts";
 import { covariance, NO_DIAGONAL, variance, webgpuTableFloats, webgpuWorkspace } from "../kernels/covariance.ts";
 import type { WebGpuBackend } from "./backend.ts";
 import { openForTests } from "./testing.ts";
@@ -77,15 +77,6 @@ async function gram(program: Program, xs: Images, ys: Images, options: TileOptio
     backend.free(slot);
   }
   return { kernel, variances };
-}
-
-function worstRelative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let worst = 0;
-  for (let i = 0; i < expected.length; i++) {
-    const error = Math.abs((actual[i] ?? NaN) - (expected[i] ?? NaN)) / Math.max(Math.abs(expected[i] ?? NaN), 1e-30);
-    worst = error <= worst ? worst : error; // NaN is the worst
-  }
-  return worst;
 }
 
 function pairs(program: Program, xs: Images, ys: Images): number[] {
