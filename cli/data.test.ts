@@ -21,7 +21,8 @@ describe("widefield data list", () => {
   it("prints names, shapes, index ranges and files", async () => {
     const { printed, thrown } = await run("list");
     expect(thrown).toBeUndefined();
-    for (const name of ["mnist", "fmnist", "notmnist", "cifar10", "digits"]) expect(printed).toMatch(new RegExp(`^${name} `, "m"));
+    for (const name of ["mnist", "fmnist", "notmnist", "cifar10", "digits"])
+      expect(printed).toMatch(new RegExp(`^${name} `, "m"));
     expect(printed).toMatch(/28 x 28, 10 classes, train 0:60000, test 60000:70000/);
     expect(printed).toMatch(/train-images-idx3-ubyte, .*\.gz/);
     expect(printed).toMatch(/needs no files\n$/);

@@ -13,7 +13,7 @@ export function formatBytes(bytes: number): string {
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
   const power = bytes < 1024 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
   const value = bytes / 1024 ** power;
-  return `${power === 0 ? value : value.toPrecision(3)} ${units[power] ?? ""}`;
+  return `${power === 0 ? value : value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[power] ?? ""}`;
 }
 
 /** Columns aligned: text to the left, numbers to the right. */

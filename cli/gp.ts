@@ -88,6 +88,15 @@ async function run(options: GpOptions): Promise<void> {
     };
     if (options.scores !== undefined && sets.validation === undefined)
       throw new WidefieldError("E_CONFIG", "--scores needs --validation: the scores are calibrated on it");
+    if (options.plan !== true && (options.assumeRate ?? options.assumeGflops) !== undefined)
+      throw new WidefieldError("E_CONFIG", "--assume-rate and --assume-gflops are for --plan");
+    for (const [kernel, set] of [
+      ["kxv", "validation"],
+      ["kxt", "test"],
+    ] as const) {
+      if (options[kernel] !== undefined && sets[set] === undefined)
+        throw new WidefieldError("E_CONFIG", `--${kernel} needs --${set}: the images that it belongs to`);
+    }
     const opened: { kxx?: KernelStore; kxv?: KernelStore; kxt?: KernelStore } = {};
     for (const name of ["kxx", "kxv", "kxt"] as const) {
       const path = options[name];
@@ -124,8 +133,12 @@ async function run(options: GpOptions): Promise<void> {
     const summary = { error, kernel, solve, logMarginalLikelihood, temperature, calibration, variance };
     session.print(json ? JSON.stringify({ ...summary, ...facts }) : summaryText(result, where));
     // Behind the result: a file that cannot be written must not take it along.
-    if (options.report !== undefined) await writeReport(options.report, experiment, result);
-    if (options.scores !== undefined) await writeScores(options.scores, dataset, sets, result);
+    // Nor may one file take the other along.
+    const written = await Promise.allSettled([
+      options.report === undefined ? undefined : writeReport(options.report, experiment, result),
+      options.scores === undefined ? undefined : writeScores(options.scores, dataset, sets, result),
+    ]);
+    for (const outcome of written) if (outcome.status === "rejected") throw outcome.reason;
   });
 }
 
@@ -148,7 +161,7 @@ async function storeFolder(path: string, plan: true | undefined): Promise<string
 }
 
 function summaryText(result: GpResult, where: string): string {
-  const { error, kernel, solve, logMarginalLikelihood, calibration, variance } = result;
+  const { error, kernel, solve, logMarginalLikelihood, temperature, calibration, variance } = result;
   const rows = SETS.flatMap((name) => {
     const percent = error[name];
     return percent === undefined ? [] : [[`${name} error`, `${percent.toFixed(2)} %`]];
@@ -171,6 +184,7 @@ function summaryText(result: GpResult, where: string): string {
   const seconds = (value: number) => `${value.toFixed(2)} s`;
   return table([
     ...rows,
+    ...(temperature === undefined ? [] : [["temperature", temperature.toPrecision(3)]]),
     ...believed,
     ...variances,
     ["log marginal likelihood", logMarginalLikelihood.toFixed(1)],

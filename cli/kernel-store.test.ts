@@ -25,12 +25,15 @@ async function widefield(...args: string[]): Promise<Run> {
   const lines: string[] = [];
   let exitCode = 0;
   const kernel = program.command("kernel");
-  addKernelStoreCommands(kernel, () => ({
-    files,
-    memoryBytes,
-    print: (line) => lines.push(line),
-    setExitCode: (code) => (exitCode = code),
-  }));
+  addKernelStoreCommands(kernel, (command, run) =>
+    run({
+      files,
+      memoryBytes,
+      json: command.optsWithGlobals<{ json?: boolean }>().json === true,
+      print: (line) => lines.push(line),
+      setExitCode: (code) => (exitCode = code),
+    }),
+  );
   kernel.commands.forEach((command) => command.exitOverride().copyInheritedSettings(program));
   await program.parseAsync(["kernel", ...args], { from: "user" });
   return { lines, exitCode };

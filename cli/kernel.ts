@@ -10,8 +10,7 @@ import { platform } from "../sdk/platform/platform.ts";
 import { formatRate } from "./format.ts";
 import { addDataOptions, openArch, openDataset, openRanges, parseShard, type DataOptions } from "./inputs.ts";
 import { addKernelStoreCommands } from "./kernel-store.ts";
-import { ProgressLine } from "./progress.ts";
-import { addEngineOptions, wholeNumber, withEngine, type CommonOptions } from "./session.ts";
+import { addEngineOptions, wholeNumber, withEngine, withSession, type CommonOptions } from "./session.ts";
 
 interface KernelCommandOptions extends CommonOptions, DataOptions {
   readonly arch: string;
@@ -37,22 +36,24 @@ export function kernelCommand(): Command {
     .addOption(new Option("--precision <name>", "f64: in float64 on wasm").choices(["f32", "f64"]).default("f32"))
     .option("--shard <i/n>", "compute the i-th of n parts (counted from 0) of the store")
     .action(compute);
-  addKernelStoreCommands(command, async (sub) => {
+  addKernelStoreCommands(command, (sub, run) => {
     const options = sub.optsWithGlobals<CommonOptions>();
-    const controller = new AbortController();
-    const progress = new ProgressLine(options.quiet === true);
-    process.once("SIGINT", () => controller.abort());
-    return {
-      files: await nodeFiles(),
-      memoryBytes:
-        options.memory === undefined ? Math.floor((platform().memoryBytes ?? 2 ** 32) / 2) : parseBytes(options.memory),
-      signal: controller.signal,
-      print: (line) => process.stdout.write(`${line}\n`),
-      progress: (label, done, total) => progress.update(label, done, total),
-      setExitCode: (code) => {
-        process.exitCode = code;
-      },
-    };
+    return withSession(options, async ({ signal, progress, print, json }) =>
+      run({
+        files: await nodeFiles(),
+        memoryBytes:
+          options.memory === undefined
+            ? Math.floor((platform().memoryBytes ?? 2 ** 32) / 2)
+            : parseBytes(options.memory),
+        signal,
+        json,
+        print,
+        progress: (label, done, total) => progress.update(label, done, total),
+        setExitCode: (code) => {
+          process.exitCode = code;
+        },
+      }),
+    );
   });
   return command;
 }

@@ -77,7 +77,7 @@ export async function withSession<T>(
   const controller = new AbortController();
   const interrupt = () => {
     if (controller.signal.aborted) process.exit(130);
-    progress.note("stopping after what is under way; Ctrl-C again to stop at once");
+    if (!quiet) progress.note("stopping after what is under way; Ctrl-C again to stop at once");
     controller.abort();
   };
   process.on("SIGINT", interrupt);

@@ -89,7 +89,8 @@ export async function importHdf5(files: Files, from: string, to: string, options
     const merged = mergedFiles(parts as [MatrixFile, ...MatrixFile[]]);
     const dataset = name ?? "";
     const transposed = TURNED.has(dataset);
-    const result = await importMatrix(files, merged, to, options, transposed);
+    const matrix = transposed ? { ...merged, cross: true } : merged;
+    const result = await importMatrix(files, matrix, to, options, transposed);
     return { ...result, dataset, transposed };
   } finally {
     for (const file of opened) file.close();
@@ -129,8 +130,12 @@ interface Named {
   readonly dataset: Dataset;
 }
 
+/** Groups within groups are looked into so deep: links may make a circle. */
+const DEEPEST = 8;
+
 /** All datasets, those in groups included, by their paths. */
-function datasetsOf(group: Group, prefix = ""): Named[] {
+function datasetsOf(group: Group, prefix = "", depth = 0): Named[] {
+  if (depth > DEEPEST) return [];
   return group.keys().flatMap((key) => {
     const name = `${prefix}${key}`;
     const entity = group.get(key);
@@ -138,7 +143,7 @@ function datasetsOf(group: Group, prefix = ""): Named[] {
     // The classes are the library's, which is not loaded statically: hence no instanceof.
     const type: string = entity.type;
     if (type === "Dataset") return [{ name, dataset: entity as Dataset }];
-    return type === "Group" ? datasetsOf(entity as Group, `${name}/`) : [];
+    return type === "Group" ? datasetsOf(entity as Group, `${name}/`, depth + 1) : [];
   });
 }
 

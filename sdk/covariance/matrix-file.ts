@@ -20,6 +20,8 @@ export interface MatrixFile {
    * diagonal. The matrix is symmetric if both sides agree up to rounding; what is at or below the diagonal is taken.
    */
   readonly gaps: boolean;
+  /** True: a kernel between two sets of inputs, which is not symmetric even where it is square. */
+  readonly cross?: boolean;
   /** Rows [rowBegin, rowEnd) and columns [columnBegin, columnEnd), row-major. */
   block(rowBegin: number, rowEnd: number, columnBegin: number, columnEnd: number): Promise<Float64Array>;
   /** Bytes held as long as the file is open. */

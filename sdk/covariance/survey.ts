@@ -27,7 +27,7 @@ const SAME = 1e-4;
 export async function survey(matrix: MatrixFile, signal: AbortSignal | undefined): Promise<Survey> {
   const { rows, columns, blockSize, gaps } = matrix;
   const look = new Look(matrix);
-  const square = rows === columns;
+  const square = isSquare(matrix);
   for (let i = 0; i < rows; i += blockSize) {
     for (let j = 0; j < (square ? i + 1 : columns); j += blockSize) {
       requireGoing(matrix.path, signal);
@@ -44,6 +44,11 @@ export async function survey(matrix: MatrixFile, signal: AbortSignal | undefined
     }
   }
   return look.result();
+}
+
+/** Whether entries have mirror images. */
+function isSquare({ rows, columns, cross }: MatrixFile): boolean {
+  return rows === columns && cross !== true;
 }
 
 /** What has been seen so far. */
@@ -108,8 +113,8 @@ class Look {
   }
 
   result(): Survey {
-    const { path, rows, columns } = this.matrix;
-    const square = rows === columns;
+    const { path } = this.matrix;
+    const square = isSquare(this.matrix);
     if (this.firstLacking !== undefined) {
       const { row, column } = this.firstLacking;
       const of = square ? "entries are NaN on both sides of the diagonal" : "entries are NaN";

@@ -73,6 +73,8 @@ export async function crossKernel(
   const size = await leading(experiment, store, train, ranges).catch((error: unknown) => error);
   if (!(size instanceof Error)) {
     const { rows, columns } = size as { rows: number; columns: number };
+    if (store.manifest.kind === "imported" && columns <= store.grid.rows && rows <= store.grid.columns)
+      experiment.engine.log(`${store.path}: read with the training images in its rows; its size does not tell`);
     return held(transposed(storedMatrix(store, rows, columns)));
   }
   // Perhaps it stands the other way round; if not, the first complaint is the one that helps.

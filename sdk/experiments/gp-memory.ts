@@ -117,6 +117,16 @@ export async function gpMemory(experiment: GpExperiment, sizes = sizesOf(experim
   for (const name of cross)
     if (stored && !given[name]) named.push({ phase: CROSS[name], parts: storeParts(n, sizes[name]) });
 
+  if (experiment.variance === true) {
+    for (const name of cross) {
+      const peak = computing(sizes[name], undefined, side);
+      named.push({
+        phase: `variances of ${name}`,
+        parts: (memoryBytes) => ({ "images and tables": peak(memoryBytes) }),
+      });
+    }
+  }
+
   const factor = triangleBytes(n);
   const threads = fixedBytes(engine.threads);
   const classes = dataset.classes * n * 8;

@@ -5,9 +5,9 @@
 import { compile } from "../arch/arch.ts";
 import { DEFAULT_TILE, kernelTiles, shapeOf } from "../arch/kernel.ts";
 import { programCost, type ProgramCost } from "../covariance/cost.ts";
-import { MemoryMatrix } from "../covariance/matrix.ts";
+import { MemoryMatrix, requireTile } from "../covariance/matrix.ts";
 import { chunkBytes } from "../covariance/store/chunk.ts";
-import { type Grid, pairsOf, snakeOrder } from "../covariance/store/grid.ts";
+import { type Grid, tileCount } from "../covariance/store/grid.ts";
 import { indicesOf } from "../data/ranges.ts";
 import { WidefieldError } from "../errors.ts";
 import { PREDICT_ROWS, Posterior } from "../learn/gp.ts";
@@ -92,6 +92,7 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
       throw new WidefieldError("E_CONFIG", `${name} is a rate above 0, not ${String(rate)}`);
   }
   const { engine, dataset, arch, stores } = experiment;
+  requireTile(experiment.tile ?? DEFAULT_TILE);
   const images = sizesOf(experiment);
   const { train: n } = images;
   const perPair = programCost(compile(arch, shapeOf(dataset.shape)));
@@ -111,18 +112,18 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
   const kernel = (label: string, columns: number, given: boolean): KernelPlan[] => {
     if (columns === 0 || given) return [];
     const grid: Grid = { rows: n, columns, tile, symmetric: label === "Kxx" };
-    const order = snakeOrder(grid);
-    const pairs = order.reduce((sum, each) => sum + pairsOf(grid, each), 0);
+    const tiles = tileCount(grid);
+    const pairs = grid.symmetric ? (n * (n + 1)) / 2 : n * columns;
     return [
       {
         label,
         rows: n,
         columns,
-        tiles: order.length,
+        tiles,
         pairs,
         operations: pairs * perPair.operations,
         memoryBytes: n * columns * precisionBytes,
-        diskBytes: order.length * chunkBytes(grid),
+        diskBytes: tiles * chunkBytes(grid),
         seconds: pairs / pairsPerSecond,
       },
     ];

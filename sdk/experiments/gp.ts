@@ -10,7 +10,8 @@ import type { Precision } from "../covariance/tiles.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { countOf, formatRanges, overlap, type Ranges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
-import { fitTemperature, logLoss, scores } from "../learn/calibration.ts";
+import { WidefieldError } from "../errors.ts";
+import { fitTemperature, isAtBound, logLoss, scores } from "../learn/calibration.ts";
 import { errorPercent, Posterior, type Prediction, type SolveOptions } from "../learn/gp.ts";
 import { calibrationBins, calibrationError } from "../report/calibration.ts";
 import { type CrossSet, crossKernel, type HeldKernel, KernelClock, trainingKernel } from "./gp-kernels.ts";
@@ -94,20 +95,25 @@ export interface VarianceSummary {
 export async function runGp(experiment: GpExperiment): Promise<GpResult> {
   const { engine, folder } = experiment;
   warnOfOverlap(experiment);
+  refuseMixture(experiment);
   const held = await requireGpMemory(experiment);
   const clock = new KernelClock();
   const kept = new Map<CrossSet, HeldKernel>();
   // Kernels on disk are all made before the factor takes its memory.
   if (folder !== undefined)
     for (const [name, ranges] of crossSets(experiment)) kept.set(name, await cross(name, ranges));
+  // So are the variances of new images: their tables and the factor need not be there at once.
+  const diagonals = new Map<CrossSet, Float64Array>();
+  if (experiment.variance === true)
+    for (const [name, ranges] of crossSets(experiment)) diagonals.set(name, await diagonalOf(experiment, ranges));
   using posterior = await fitted(experiment, clock);
   const predictions: Partial<Record<SetName, Prediction>> = { train: posterior.trainingPrediction() };
   const variance: Partial<Record<SetName, VarianceSummary>> = {};
   for (const [name, ranges] of crossSets(experiment)) {
-    const diagonal = experiment.variance === true ? await diagonalOf(experiment, ranges) : undefined;
+    const diagonal = diagonals.get(name);
     const kernel = kept.get(name) ?? (await cross(name, ranges));
     try {
-      const prediction = await posterior.predict(kernel.matrix, diagonal);
+      const prediction = await posterior.predict(kernel.matrix, diagonal, experiment.signal);
       predictions[name] = prediction;
       if (diagonal !== undefined && prediction.variance !== undefined)
         variance[name] = varianceSummary(prediction.variance, diagonal);
@@ -137,6 +143,30 @@ async function fitted(experiment: GpExperiment, clock: KernelClock): Promise<Pos
   });
 }
 
+/**
+ * An imported kernel says nothing of its architecture: one that is computed here would silently be another's. Throws
+ * E_CONFIG.
+ */
+function refuseMixture(experiment: GpExperiment): void {
+  const { stores, train, variance } = experiment;
+  const all = [stores?.kxx, ...crossSets(experiment).map(([name]) => (name === "test" ? stores?.kxt : stores?.kxv))];
+  const imported = all.find((store) => store?.manifest.kind === "imported");
+  if (imported === undefined) return;
+  if (all.includes(undefined)) {
+    throw new WidefieldError(
+      "E_CONFIG",
+      `${imported.path} was imported and is of an unknown architecture: kernels computed here would not belong to it; ` +
+        `give all of --kxx, --kxv and --kxt that the sets need (train: ${formatRanges(train)})`,
+    );
+  }
+  if (variance === true) {
+    throw new WidefieldError(
+      "E_CONFIG",
+      `${imported.path} was imported: predictive variances need K(x, x) of its architecture, which is not known`,
+    );
+  }
+}
+
 function crossSets(experiment: GpExperiment): [CrossSet, Ranges][] {
   return (["validation", "test"] as const).flatMap((name) => {
     const ranges = experiment[name];
@@ -151,6 +181,9 @@ function warnOfOverlap({ engine, train, validation, test }: GpExperiment): void 
     if (common.length > 0)
       engine.log(`warning: ${name} overlaps train in ${formatRanges(common)}: its error rate is too good`);
   }
+  const shared = validation === undefined || test === undefined ? [] : overlap(validation, test);
+  if (shared.length > 0)
+    engine.log(`warning: test overlaps validation in ${formatRanges(shared)}: its scores are fitted to it`);
 }
 
 function labelsOf(dataset: Dataset, ranges: Ranges): Int32Array {
@@ -166,7 +199,8 @@ function labelsOf(dataset: Dataset, ranges: Ranges): Int32Array {
 
 async function diagonalOf({ engine, arch, dataset, ...options }: GpExperiment, ranges: Ranges): Promise<Float64Array> {
   const precision = options.precision ?? "f32";
-  return kernelDiagonal(engine, arch, selectImages(dataset, ranges, precision), { precision });
+  const { tile, signal } = options;
+  return kernelDiagonal(engine, arch, selectImages(dataset, ranges, precision), { precision, tile, signal });
 }
 
 function varianceSummary(variance: Float64Array, diagonal: Float64Array): VarianceSummary {
@@ -179,7 +213,7 @@ function varianceSummary(variance: Float64Array, diagonal: Float64Array): Varian
 }
 
 function summary(
-  { dataset, ...sets }: GpExperiment,
+  { engine, dataset, ...sets }: GpExperiment,
   posterior: Posterior,
   predictions: Partial<Record<SetName, Prediction>>,
   variance: Partial<Record<SetName, VarianceSummary>>,
@@ -201,6 +235,10 @@ function summary(
     predictions.validation === undefined || labels.validation === undefined
       ? undefined
       : fitTemperature(predictions.validation.mean, classes, labels.validation);
+  if (temperature !== undefined && isAtBound(temperature))
+    engine.log(
+      `no finite temperature fits the ${labels.validation?.length ?? 0} validation images best: scores are not calibrated`,
+    );
   if (temperature !== undefined) {
     for (const name of ["validation", "test"] as const) {
       const prediction = predictions[name];

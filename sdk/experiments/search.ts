@@ -101,6 +101,15 @@ function refuseOverlap(train: Ranges, sets: Readonly<Record<string, Ranges>>): v
       { details: { set: name, overlap: formatRanges(common) } },
     );
   }
+  const { validation = [], test = [] } = sets;
+  const shared = overlap(validation, test);
+  if (shared.length === 0) return;
+  throw new WidefieldError(
+    "E_RANGE",
+    `test overlaps validation in ${formatRanges(shared)}: the network that is best on one would be no news on the other; ` +
+      `choose other ranges`,
+    { details: { set: "test", overlap: formatRanges(shared) } },
+  );
 }
 
 function stopped(error: unknown, path: string, done: number, total: number): unknown {

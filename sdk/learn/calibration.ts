@@ -31,6 +31,14 @@ export function logLoss(probabilities: Float64Array, classes: number, labels: Ar
   return sum / labels.length;
 }
 
+/** Between these a temperature is looked for. */
+const TEMPERATURES = [1e-3, 1e3] as const;
+
+/** Whether a fitted temperature is but the end of where it was looked for: all held-out labels right, or hopeless. */
+export function isAtBound(temperature: number): boolean {
+  return temperature < TEMPERATURES[0] * 1.01 || temperature > TEMPERATURES[1] / 1.01;
+}
+
 /** Golden ratio's inverse. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
@@ -42,7 +50,7 @@ export function fitTemperature(mean: Float64Array, classes: number, labels: Arra
   if (labels.length === 0 || mean.length !== labels.length * classes)
     throw new WidefieldError("E_SHAPE", `${mean.length} means and ${labels.length} labels of ${classes} classes`);
   const loss = (logTemperature: number) => logLoss(scores(mean, classes, Math.exp(logTemperature)), classes, labels);
-  let [low, high] = [Math.log(1e-3), Math.log(1e3)];
+  let [low, high] = [Math.log(TEMPERATURES[0]), Math.log(TEMPERATURES[1])];
   let [a, b] = [high - GOLDEN * (high - low), low + GOLDEN * (high - low)];
   let [lossA, lossB] = [loss(a), loss(b)];
   while (high - low > 1e-6) {

@@ -114,7 +114,7 @@ export class Posterior {
    * Means at new inputs from their kernel with the training inputs, [new, n]; variances too where `diagonal`, K(x, x)
    * in full (not divided by the power of two), is given.
    */
-  async predict(kernelRows: KernelMatrix, diagonal?: Float64Array): Promise<Prediction> {
+  async predict(kernelRows: KernelMatrix, diagonal?: Float64Array, signal?: AbortSignal): Promise<Prediction> {
     const { classes, n } = this;
     if (kernelRows.columns !== n) {
       throw new WidefieldError(
@@ -127,6 +127,8 @@ export class Posterior {
     // Both kernels may have had powers of two taken out: the means need their ratio.
     const scale = 2 ** (kernelRows.exponent - this.exponent);
     for (let begin = 0; begin < kernelRows.rows; begin += PREDICT_ROWS) {
+      if (signal?.aborted === true)
+        throw new WidefieldError("E_ABORTED", `stopped after ${begin} of ${kernelRows.rows} predictions`);
       const end = Math.min(begin + PREDICT_ROWS, kernelRows.rows);
       const block = await kernelRows.read({ begin, end }, { begin: 0, end: n });
       for (let row = begin; row < end; row++) {

@@ -2,6 +2,7 @@
  * The grid of tiles that a matrix is cut into: which tiles are stored, where their edges are, in which order a job
  * goes through them, and which shard each belongs to. Pure arithmetic.
  */
+import { WidefieldError } from "../../errors.ts";
 
 /** Half-open: [begin, end). */
 export interface Range {
@@ -50,15 +51,31 @@ export function columnRange(grid: Grid, j: number): Range {
   return { begin: j * grid.tile, end: Math.min(grid.columns, (j + 1) * grid.tile) };
 }
 
+/** Stored tiles: of a symmetric matrix those at and below the diagonal. */
+export function tileCount(grid: Grid): number {
+  const [down, across] = [tileRows(grid), tileColumns(grid)];
+  return grid.symmetric ? (down * (down + 1)) / 2 : down * across;
+}
+
+/** More tiles than this are no use to anybody, and a list of them fills the memory. */
+const MOST_TILES = 1e7;
+
 /**
  * All stored tiles in snake order: along one row of the grid from left to right, along the next from right to left, so
- * that a tile shares its row block or its column block with the one before it.
+ * that a tile shares its row block or its column block with the one before it. Throws E_CONFIG for more than 10^7.
  */
 export function snakeOrder(grid: Grid): Tile[] {
+  const count = tileCount(grid);
+  if (count > MOST_TILES) {
+    throw new WidefieldError(
+      "E_CONFIG",
+      `tiles of ${grid.tile} x ${grid.tile} would be ${count} in number, and ${MOST_TILES} are the most: take larger ones`,
+    );
+  }
   const tiles: Tile[] = [];
   for (let i = 0; i < tileRows(grid); i++) {
-    const count = grid.symmetric ? i + 1 : tileColumns(grid);
-    for (let at = 0; at < count; at++) tiles.push({ i, j: i % 2 === 0 ? at : count - 1 - at });
+    const width = grid.symmetric ? i + 1 : tileColumns(grid);
+    for (let at = 0; at < width; at++) tiles.push({ i, j: i % 2 === 0 ? at : width - 1 - at });
   }
   return tiles;
 }
