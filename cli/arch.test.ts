@@ -9,7 +9,7 @@ const folder = workspace();
 interface Shown {
   readonly name: string;
   readonly input: number[];
-  readonly layers: readonly { readonly depth: number; readonly title: string; readonly shape: number[] }[];
+  readonly layers: readonly { readonly depth: number; readonly title: string; readonly shape: (number | "any")[] }[];
   readonly steps: readonly unknown[];
   readonly liveMaps: number;
   readonly cost: { readonly operations: number; readonly nonlinearities: number; readonly mapBytes: number };
@@ -30,6 +30,9 @@ describe("arch show", () => {
     const { stdout } = await widefield("arch", "show", "resnet32-gp", "--json");
     const shown = JSON.parse(stdout) as Shown & { arch: unknown };
     expect(shown).toMatchObject({ name: "resnet32-gp", input: [1, 28, 28], liveMaps: 2 });
+    for (const { shape } of shown.layers)
+      for (const size of shape) expect(size === "any" || size > 0, shape.join()).toBe(true);
+    expect(shown.layers[1]?.shape).toEqual(["any", 7, 7]);
     // Stages of 28, 14 and 7 pixels: relus before and within each block, and one behind the 7 x 7 convolution.
     expect(shown.cost.nonlinearities).toBe(10 * 784 + (784 + 9 * 196) + (196 + 9 * 49) + 1);
     await writeFile(folder.path("resnet.json"), JSON.stringify(shown.arch));
@@ -47,6 +50,24 @@ describe("arch show", () => {
     );
     const bad = await widefield("arch", "show", "convnet-gp", "--input", "28x28");
     expect(bad.stderr).toMatch(/--input 28x28: write CHANNELSxHEIGHTxWIDTH/);
+  });
+
+  it("shows variances, proportions and dilations", async () => {
+    const arch = {
+      type: "serial",
+      layers: [
+        { type: "conv", filter: 3, dilation: 2, weightVariance: 5, biasVariance: 0.1 },
+        { type: "mixture", proportions: [0.25, 0.75], layers: [{ type: "relu", sqrt2: true }, { type: "erf" }] },
+        { type: "flatten" },
+        { type: "dense", weightVariance: 2.5 },
+      ],
+    };
+    await writeFile(folder.path("settings.json"), JSON.stringify(arch));
+    const { stdout } = await widefield("arch", "show", folder.path("settings.json"));
+    expect(stdout).toMatch(/conv 3x3 dilation 2x2 same\s+any x 28 x 28\s+weights 5, biases 0\.1\n/);
+    expect(stdout).toMatch(/mixture of 2 branches\s+any x 28 x 28\s+proportions 0\.25, 0\.75\n/);
+    expect(stdout).toMatch(/relu times sqrt 2/);
+    expect(stdout).toMatch(/dense\s+any features\s+weights 2\.5\s/);
   });
 
   it("suggests the nearest preset", async () => {

@@ -1,6 +1,6 @@
 /** `widefield arch`: architectures, as they are compiled. */
 import { Command } from "commander";
-import { describeArch, type ArchDescription } from "../sdk/arch/describe.ts";
+import { describeArch, type ArchDescription, type LayerRow } from "../sdk/arch/describe.ts";
 import { formatShape, type Shape } from "../sdk/arch/layer.ts";
 import { presetEntry, presetNames } from "../sdk/arch/presets.ts";
 import { WidefieldError } from "../sdk/errors.ts";
@@ -74,7 +74,12 @@ function printDescription(
   print: (line: string) => void,
 ): void {
   print(`${name} on inputs of ${formatShape(input)}\n`);
-  print(table(layers.map(({ depth, title, shape }) => ["  ".repeat(depth) + title, formatShape(shape)])));
+  const rowOf = ({ depth, title, shape, settings }: LayerRow) => [
+    "  ".repeat(depth) + title,
+    shape.length === 3 ? shape.join(" x ") : `${shape.join("")} features`,
+    settings,
+  ];
+  print(table(layers.map(rowOf)));
   if (withSteps) {
     print("");
     const rows = steps.map(({ title, route, size, operations }) => [title, route, size.join(" x "), operations]);
@@ -84,7 +89,7 @@ function printDescription(
   print(
     table([
       ["live maps", `${liveMaps} of ${mapPixels} pixels at most, ${formatBytes(cost.mapBytes)} a pair`],
-      ["table", `${formatBytes(cost.tableBytes)} an image`],
+      ["standard deviations", `${formatBytes(cost.imageBytes)} an image, with its pixels`],
       [
         "operations",
         `${cost.operations.toLocaleString("en")} a pair, with ${cost.nonlinearities.toLocaleString("en")} nonlinearities`,

@@ -10,6 +10,7 @@ export type { ConvOptions, Padding } from "./arch/conv.ts";
 export type { DenseOptions } from "./arch/dense.ts";
 export type { LayerJson, Shape } from "./arch/layer.ts";
 export type { ReluOptions } from "./arch/relu.ts";
+export { describeArch, type ArchDescription, type LayerRow, type StepRow } from "./arch/describe.ts";
 export { preset, presetNames } from "./arch/presets.ts";
 export { kernel, kernelDiagonal, type ImageSet, type Kernel, type KernelOptions } from "./arch/kernel.ts";
 export { network, Network, type NetworkInputs, type NetworkOptions } from "./arch/network.ts";

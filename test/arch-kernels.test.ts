@@ -1,14 +1,14 @@
 /** Compiled programs on every backend against a float64 reference that works from the architecture's JSON. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { archFromJson } from "../sdk/arch/json.ts";
-import { conv, dense, flatten, relu, serial, type Arch } from "../sdk/arch/arch.ts";
+import { conv, dense, flatten, relu, serial, step, type Arch } from "../sdk/arch/arch.ts";
 import { kernel, type KernelOptions } from "../sdk/arch/kernel.ts";
 import type { Shape } from "../sdk/arch/layer.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
 import { gpuEngine, imageSet, wasmEngine, worstRelative } from "./engines.ts";
 import { referenceKernel } from "./reference/arch.ts";
 import { mulberry32 } from "./reference/programs.ts";
-import { randomCase, randomInputs } from "./reference/random-arch.ts";
+import { randomCase, randomInputs, randomSlopes } from "./reference/random-arch.ts";
 
 /** True values of a kernel, whatever its exponent. */
 async function values(
@@ -26,11 +26,18 @@ async function values(
  * The worst error over `count` random architectures. Images of one sign: relative to the kernel. Of both signs kernels
  * can cancel to nothing: relative to sqrt(K(x, x) K(y, y)), which no kernel exceeds.
  */
-async function worstOver(count: number, seed: number, engine: Engine, options: KernelOptions, signed: boolean) {
+async function worstOver(
+  count: number,
+  seed: number,
+  engine: Engine,
+  options: KernelOptions,
+  signed: boolean,
+  draw = randomCase,
+) {
   let largest = { error: 0, case: "" };
   for (let turn = 0; turn < count; turn++) {
     const random = mulberry32(seed + turn);
-    const { arch, shape } = randomCase(random);
+    const { arch, shape } = draw(random);
     const sets = [randomInputs(random, shape, 3, signed), randomInputs(random, shape, 6, signed)] as const;
     const expected = referenceKernel(arch, shape, ...sets);
     const actual = await values(engine, archFromJson(arch), shape, [...sets], options);
@@ -75,6 +82,27 @@ describe("random architectures agree with the reference", () => {
       expect(error, text).toBeLessThan(1e-6);
     });
   }
+});
+
+describe("leaky relus of positive slope, whose covariances can cancel", () => {
+  it("agree with the reference in float64 within 1e-12 of sqrt(K(x, x) K(y, y))", async () => {
+    const { error, case: text } = await worstOver(100, seed, wasm, { precision: "f64" }, true, randomSlopes);
+    expect(error, text).toBeLessThan(1e-12);
+  });
+});
+
+describe("steps in float64", () => {
+  it("are 1/2 to the last bits where images agree, and off by a rounding over the angle's sine elsewhere", async () => {
+    const shape = [1, 6, 5] as const;
+    const arch = serial(conv({ filter: 3, biasVariance: 0.2 }), step(), conv({ filter: 2 }), step(), flatten());
+    const xs = randomInputs(mulberry32(seed), shape, 5);
+    const expected = referenceKernel(arch.toJSON(), shape, xs, xs);
+    const actual = await values(wasm, arch, shape, [xs, xs], { precision: "f64" });
+    // kappa_0 turns an error e of a cosine into sqrt(2 e) / 2 pi at most, and the second one that into its root again:
+    // for e = 1e-15 7e-9, then 2e-5. Pairs of an image with itself have no error at all.
+    for (let i = 0; i < 5; i++) expect(Math.abs((actual[6 * i] ?? NaN) - 0.5)).toBeLessThan(1e-15);
+    expect(worstRelative(actual, expected)).toBeLessThan(2e-5);
+  });
 });
 
 describe("awkward architectures", () => {

@@ -12,8 +12,10 @@ export interface LayerRow {
   /** How many layers this one is inside of. */
   readonly depth: number;
   readonly title: string;
-  /** Shape of the output; of what is repeated, the first time. */
-  readonly shape: Shape;
+  /** Variances, proportions: what the title leaves out. "weights 2.79, biases 0.1", or empty. */
+  readonly settings: string;
+  /** Shape of the output; of what is repeated, the first time. "any": channels that only a finite network fixes. */
+  readonly shape: readonly (number | "any")[];
 }
 
 export interface StepRow {
@@ -54,12 +56,22 @@ export function describeArch(arch: Arch, input: Shape): ArchDescription {
 }
 
 function layerRows(layer: Layer, input: Shape, depth: number): LayerRow[] {
-  const own = { depth, title: layer.title, shape: layer.shape(input) };
+  const shape = layer.shape(input).map((size) => (Number.isFinite(size) ? size : "any"));
+  const own: LayerRow = { depth, title: layer.title, settings: settingsOf(layer), shape };
   if (layer instanceof Serial) return [own, ...chainRows(layer.layers, input, depth + 1)];
   if (layer instanceof Repeat) return [own, ...layerRows(layer.layer, input, depth + 1)];
   if (layer instanceof Sum || layer instanceof Mixture)
     return [own, ...layer.layers.flatMap((branch) => layerRows(branch, input, depth + 1))];
   return [own];
+}
+
+/** The numbers of a layer's JSON form that shape its kernel and are not in its title. */
+function settingsOf(layer: Layer): string {
+  const { weightVariance, biasVariance, proportions } = layer.toJSON();
+  const shares = layer instanceof Mixture && Array.isArray(proportions) ? `proportions ${proportions.join(", ")}` : "";
+  const weights = typeof weightVariance === "number" ? `weights ${weightVariance}` : "";
+  const biases = typeof biasVariance === "number" && biasVariance > 0 ? `biases ${biasVariance}` : "";
+  return [shares, weights, biases].filter((part) => part !== "").join(", ");
 }
 
 function chainRows(layers: readonly Layer[], input: Shape, depth: number): LayerRow[] {

@@ -11,12 +11,15 @@ export interface ProgramCost {
   readonly nonlinearities: number;
   /** Bytes of one pair's maps in float32: what has to fit into workgroup memory, and four times that into L1. */
   readonly mapBytes: number;
-  /** Bytes of one image and its standard deviations in float32. */
-  readonly tableBytes: number;
+  /** Bytes of one image and its standard deviations in float32, once. (The wasm tables hold both twice, with 1/s.) */
+  readonly imageBytes: number;
 }
 
-/** Operations at a pixel: see `assembly/covariance/kappa.ts` for the rectifier's seventeen. */
-const NONLINEARITY = { rectifier: 17, step: 18, erf: 26 } as const;
+/**
+ * Operations at a pixel, counted in `assembly/covariance/kappa.ts` (a relu) and `angles.ts`: sums, products, roots and a
+ * relu's maximum; no comparisons and no masks.
+ */
+const NONLINEARITY = { rectifier: 17, step: 22, erf: 36 } as const;
 
 export function programCost(program: Program): ProgramCost {
   const operationsOfSteps = program.steps.map(operationsOf);
@@ -26,7 +29,7 @@ export function programCost(program: Program): ProgramCost {
     operationsOfSteps,
     nonlinearities: program.steps.filter(isNonlinearity).reduce((sum, { height, width }) => sum + height * width, 0),
     mapBytes: 4 * (slots * mapPixels + sumPixels),
-    tableBytes: 4 * (program.imageFloats + program.tablePixels),
+    imageBytes: 4 * (program.imageFloats + program.tablePixels),
   };
 }
 
@@ -59,7 +62,12 @@ function windowOperations(step: ConvStep): number {
   return Math.round(step.outHeight * (step.inWidth * down + step.outWidth * along));
 }
 
-/** Windows that slide by one share sums: van Herk's cost w - 1, w - 2 and w - 1 additions for each w outputs. */
+/**
+ * Windows that slide by one share sums: pairs of 3 and of 4 taps, as in `assembly/covariance/windows.ts`, and from there
+ * on van Herk's, w - 1, w - 2 and w - 1 additions for each w outputs.
+ */
 function additionsPerWindow(taps: number, dense: boolean): number {
-  return dense && taps > 1 ? (3 * taps - 4) / taps : taps - 1;
+  if (!dense || taps < 3) return taps - 1;
+  if (taps === 3) return 1.5;
+  return (3 * taps - 4) / taps;
 }

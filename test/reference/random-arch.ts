@@ -104,6 +104,15 @@ export function randomCase(random: Random): RandomCase {
   return { arch: tamed, shape };
 }
 
+/** A case with slopes of either sign: its covariances may cancel, so compare them with sqrt(K(x, x) K(y, y)). */
+export function randomSlopes(random: Random): RandomCase {
+  const { arch, shape } = randomCase(random);
+  const turned = JSON.parse(JSON.stringify(arch), (key, value: unknown) =>
+    key === "slope" && typeof value === "number" && random() < 0.7 ? -value : value,
+  ) as LayerJson;
+  return { arch: turned, shape };
+}
+
 function anyCase(random: Random): RandomCase {
   const layers: LayerJson[] = random() < 0.2 ? [nonlinearity(random)] : [];
   if (random() < 0.2) {
