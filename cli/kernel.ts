@@ -38,17 +38,17 @@ export function kernelCommand(): Command {
     .action(compute);
   addKernelStoreCommands(command, (sub, run) => {
     const options = sub.optsWithGlobals<CommonOptions>();
-    return withSession(options, async ({ signal, progress, print, json }) =>
+    return withSession(options, async (session) =>
       run({
         files: await nodeFiles(),
         memoryBytes:
           options.memory === undefined
             ? Math.floor((platform().memoryBytes ?? 2 ** 32) / 2)
             : parseBytes(options.memory),
-        signal,
-        json,
-        print,
-        progress: (label, done, total) => progress.update(label, done, total),
+        signal: session.signal,
+        json: session.json,
+        print: (line) => session.print(line),
+        progress: (label, done, total) => session.progress.update(label, done, total),
         setExitCode: (code) => {
           process.exitCode = code;
         },
