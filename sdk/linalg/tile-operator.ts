@@ -1,0 +1,380 @@
+/**
+ * Matrices in float32 tiles as operators: a symmetric kernel matrix, in memory or on disk, of which the lower triangle is
+ * read, and features Phi, which stand for Phi Phi'. Tiles are widened exactly, all arithmetic is float64 (the kernels are
+ * in `assembly/linalg/tileProduct.ts`). As many tiles as a budget allows stay in the engine's memory; the others are
+ * read again for each product, the next one while the last is multiplied.
+ */
+import type { KernelMatrix } from "../covariance/matrix.ts";
+import { columnRange, rowRange, snakeOrder, type Range } from "../covariance/store/grid.ts";
+import { KernelStore } from "../covariance/store/store.ts";
+import type { Backend, Slot } from "../engine/backend.ts";
+import { tileFold, tileProduct } from "../engine/kernels/index.ts";
+import { partDoubles, ProductDirection, productParts } from "../engine/kernels/krylov.ts";
+import { WidefieldError } from "../errors.ts";
+import type { LinalgTarget } from "./cholesky.ts";
+import { throwIfAborted } from "./krylov.ts";
+import { operatorRows, requireFiniteRow, type LinearOperator } from "./operator.ts";
+import type { Values } from "./source.ts";
+
+export interface TileOperatorOptions {
+  /** Bytes of tiles that stay in the engine's memory; default half of what the engine may take. */
+  readonly memoryBytes?: number | undefined;
+}
+
+export interface TileOperator extends LinearOperator, AsyncDisposable {
+  /** Bytes of tiles that are in the engine's memory, and of all tiles. */
+  readonly residentBytes: number;
+  readonly totalBytes: number;
+  /** Releases the engine's memory, once the product under way has ended. Idempotent. */
+  dispose(): Promise<void>;
+  readonly entries: (rows: Range, columns: Range) => Promise<Float64Array>;
+}
+
+/** Side of the tiles that a matrix without a grid of its own is read in: 4 MiB. */
+const TILE = 1024;
+
+interface Tile {
+  readonly rows: Range;
+  readonly columns: Range;
+  /** Row-major, without padding. */
+  load(): Promise<Values>;
+  /** On the diagonal of a symmetric matrix: its lower triangle is mirrored. */
+  readonly diagonal: boolean;
+}
+
+/**
+ * A symmetric kernel matrix; a store's tiles are read as they are, of any other matrix blocks of 1024. A store is streamed
+ * at most once a product: products of several vectors share the pass.
+ *
+ * Throws E_SHAPE for a matrix that is not square, E_CONFIG for one that is not symmetric, or without the wasm backend.
+ * Products throw what reading throws, E_DATA for an entry that is not finite (named, when its tile is first read) or
+ * that float32 does not hold, E_MEMORY, E_ABORTED and, after `dispose`, E_CLOSED.
+ */
+export async function tileOperator(
+  target: LinalgTarget,
+  matrix: KernelMatrix | KernelStore,
+  options: TileOperatorOptions = {},
+): Promise<TileOperator> {
+  const facts = matrix instanceof KernelStore ? { ...matrix.grid, exponent: matrix.manifest.exponent } : pick(matrix);
+  const { rows: n, columns, symmetric, exponent } = facts;
+  if (n !== columns)
+    throw new WidefieldError("E_SHAPE", `a matrix of ${n} x ${columns} cannot be solved with: it must be square`);
+  operatorRows({ n, apply: (x) => x });
+  if (!symmetric)
+    throw new WidefieldError("E_CONFIG", "conjugate gradients need a symmetric matrix, and this one is not marked so");
+  const tiles = matrix instanceof KernelStore ? storeTiles(matrix) : matrixTiles(matrix);
+  const products = new TileProducts(await wasmOf(target), tiles, options);
+  const read = (rows: Range, part: Range): Promise<Values> =>
+    matrix instanceof KernelStore ? matrix.readBlock(rows, part, "f32") : matrix.read(rows, part);
+  return {
+    n,
+    exponent,
+    get residentBytes() {
+      return products.residentBytes;
+    },
+    totalBytes: products.totalBytes,
+    apply: (x, vectors, signal) => products.exclusively(() => products.symmetric(n, x, vectors, signal)),
+    entries: async (rows, part) => Float64Array.from(await read(rows, part)),
+    dispose: () => products.dispose(),
+    [Symbol.asyncDispose]: () => products.dispose(),
+  };
+}
+
+export interface FeatureSource {
+  /** Rows of Phi: data points. */
+  readonly n: number;
+  /** Columns of Phi. */
+  readonly features: number;
+  /** Rows [begin, end), row-major. Asked for again in each product where memory does not hold them all. */
+  rows(begin: number, end: number): Values | Promise<Values>;
+}
+
+/**
+ * Phi Phi' without forming it: two passes over Phi for a product. Errors as in `tileOperator`.
+ */
+export async function featureOperator(
+  target: LinalgTarget,
+  source: FeatureSource,
+  options: TileOperatorOptions = {},
+): Promise<TileOperator> {
+  const { n, features } = source;
+  operatorRows({ n, apply: (x) => x });
+  if (!Number.isSafeInteger(features) || features < 1)
+    throw new WidefieldError("E_SHAPE", `features must be a whole number of at least 1, not ${features}`);
+  const height = Math.max(1, Math.min(n, Math.floor((TILE * TILE) / features)));
+  const all = { begin: 0, end: features };
+  const tiles = ranges(n, height).map((rows): Tile => ({
+    rows,
+    columns: all,
+    diagonal: false,
+    load: async () => source.rows(rows.begin, rows.end),
+  }));
+  const products = new TileProducts(await wasmOf(target), tiles, options);
+  return {
+    n,
+    get residentBytes() {
+      return products.residentBytes;
+    },
+    totalBytes: products.totalBytes,
+    apply: (x, vectors, signal) => products.exclusively(() => products.gram(n, features, x, vectors, signal)),
+    async entries(rows, columns) {
+      const [left, right] = [await source.rows(rows.begin, rows.end), await source.rows(columns.begin, columns.end)];
+      const width = columns.end - columns.begin;
+      return new Float64Array((rows.end - rows.begin) * width).map((_, at) => {
+        const [i, j] = [Math.floor(at / width) * features, (at % width) * features];
+        let total = 0;
+        for (let k = 0; k < features; k++) total += (left[i + k] as number) * (right[j + k] as number);
+        return total;
+      });
+    },
+    dispose: () => products.dispose(),
+    [Symbol.asyncDispose]: () => products.dispose(),
+  };
+}
+
+function pick({ rows, columns, symmetric, exponent }: KernelMatrix) {
+  return { rows, columns, symmetric, exponent };
+}
+
+async function wasmOf(target: LinalgTarget): Promise<Backend> {
+  const backend = "cpu" in target ? await target.cpu() : target;
+  if (backend.info.backend === "wasm") return backend;
+  throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
+}
+
+function storeTiles(store: KernelStore): Tile[] {
+  return snakeOrder(store.grid).map((tile) => ({
+    rows: rowRange(store.grid, tile.i),
+    columns: columnRange(store.grid, tile.j),
+    diagonal: tile.i === tile.j,
+    load: () => store.readTile(tile),
+  }));
+}
+
+function matrixTiles(matrix: KernelMatrix): Tile[] {
+  const sides = ranges(matrix.rows, TILE);
+  return sides.flatMap((rows, i) =>
+    sides
+      .slice(0, i + 1)
+      .map((columns, j): Tile => ({ rows, columns, diagonal: i === j, load: () => matrix.read(rows, columns) })),
+  );
+}
+
+function ranges(n: number, size: number): Range[] {
+  return Array.from({ length: Math.ceil(n / size) }, (_, k) => ({ begin: k * size, end: Math.min(n, (k + 1) * size) }));
+}
+
+function cells({ rows, columns }: Tile): number {
+  return (rows.end - rows.begin) * (columns.end - columns.begin);
+}
+
+interface Buffer {
+  readonly slot: Slot;
+  readonly bytes: number;
+}
+
+/** The engine's memory and commands behind an operator of tiles. One product at a time. */
+class TileProducts {
+  readonly totalBytes: number;
+  residentBytes = 0;
+  private readonly backend: Backend;
+  private readonly tiles: readonly Tile[];
+  private readonly memoryBytes: number;
+  private readonly resident = new Map<Tile, Slot>();
+  private readonly checked = new Set<Tile>();
+  private readonly buffers = new Map<string, Buffer>();
+  private last: Promise<unknown> = Promise.resolve();
+  private disposed = false;
+
+  constructor(backend: Backend, tiles: readonly Tile[], { memoryBytes }: TileOperatorOptions) {
+    this.backend = backend;
+    this.tiles = tiles;
+    this.memoryBytes = memoryBytes ?? backend.info.maxBufferBytes / 2;
+    this.totalBytes = tiles.reduce((bytes, tile) => bytes + 4 * cells(tile), 0);
+  }
+
+  /** Runs one product after the other: they share buffers. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.last.then(() => {
+      if (this.disposed) throw new WidefieldError("E_CLOSED", "this operator has been disposed");
+      return work();
+    });
+    this.last = result.catch(() => undefined);
+    return result;
+  }
+
+  async dispose(): Promise<void> {
+    this.disposed = true;
+    await this.last;
+    for (const slot of this.resident.values()) this.backend.free(slot);
+    for (const { slot } of this.buffers.values()) this.backend.free(slot);
+    this.resident.clear();
+    this.buffers.clear();
+    this.residentBytes = 0;
+  }
+
+  /** A X from the tiles on and below the diagonal of A. */
+  async symmetric(n: number, x: Float64Array, vectors: number, signal: AbortSignal | undefined): Promise<Float64Array> {
+    const [from, to] = [this.filled("x", x), this.filled("y", new Float64Array(n * vectors))];
+    await this.each(signal, (tile, slot) => {
+      const { forward, transposed } = ProductDirection;
+      const directions = tile.diagonal ? forward : forward + transposed;
+      this.multiply(
+        tile,
+        slot,
+        { vectors, left: n, right: n, directions },
+        { right: from, out: to, left: from, fold: to },
+      );
+    });
+    return new Float64Array(await this.backend.read(to, 0, 8 * n * vectors));
+  }
+
+  /** Phi (Phi' X) from row blocks of Phi. */
+  async gram(
+    n: number,
+    features: number,
+    x: Float64Array,
+    vectors: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Float64Array> {
+    const from = this.filled("x", x);
+    const to = this.filled("y", new Float64Array(n * vectors));
+    const middle = this.filled("z", new Float64Array(features * vectors));
+    const { forward, transposed } = ProductDirection;
+    const slots = { right: middle, out: to, left: from, fold: middle };
+    for (const directions of [transposed, forward]) {
+      await this.each(signal, (tile, slot) => {
+        this.multiply(tile, slot, { vectors, left: n, right: features, directions }, slots);
+      });
+    }
+    return new Float64Array(await this.backend.read(to, 0, 8 * n * vectors));
+  }
+
+  private multiply(
+    tile: Tile,
+    slot: Slot,
+    shape: { readonly vectors: number; readonly left: number; readonly right: number; readonly directions: number },
+    slots: { readonly right: Slot; readonly out: Slot; readonly left: Slot; readonly fold: Slot },
+  ): void {
+    const { vectors, directions } = shape;
+    const rows = tile.rows.end - tile.rows.begin;
+    const columns = tile.columns.end - tile.columns.begin;
+    const column = tile.columns.begin;
+    const transposed = (directions & ProductDirection.transposed) !== 0;
+    const parts = this.buffer("parts", transposed ? 8 * partDoubles(rows, columns, vectors) : 8);
+    this.backend.dispatch(
+      tileProduct,
+      {
+        rows,
+        columns,
+        row: tile.rows.begin,
+        column,
+        vectors,
+        leftLength: shape.left,
+        rightLength: shape.right,
+        directions,
+      },
+      [slot, slots.right, slots.out, slots.left, parts],
+    );
+    if (!transposed) return;
+    const fold = { parts: productParts(rows), columns, column, vectors, rightLength: shape.right };
+    this.backend.dispatch(tileFold, fold, [parts, slots.fold]);
+  }
+
+  /** Appends work for every tile, in order. The next tile that is not in memory is read while the last is multiplied. */
+  private async each(signal: AbortSignal | undefined, work: (tile: Tile, slot: Slot) => void): Promise<void> {
+    const absent = this.tiles.filter((tile) => !this.resident.has(tile));
+    let next = 0;
+    const ahead = (): Promise<Values> | undefined => {
+      const loading = absent[next++]?.load();
+      loading?.catch(() => undefined); // seen when its turn comes, if it comes
+      return loading;
+    };
+    let loading = ahead();
+    for (const tile of this.tiles) {
+      throwIfAborted(signal, 0);
+      let slot = this.resident.get(tile);
+      if (slot === undefined) {
+        const values = this.check(tile, (await loading) ?? new Float32Array(0));
+        loading = ahead();
+        slot = this.place(tile, values.byteLength);
+        // Once nothing is under way, bytes are copied straight into their place, and not through another copy.
+        await this.backend.finish();
+        this.backend.write(slot, 0, values);
+      }
+      work(tile, slot);
+    }
+  }
+
+  /** Memory for a tile: its own while the budget lasts, else the one that all others share. */
+  private place(tile: Tile, bytes: number): Slot {
+    if (this.residentBytes + bytes <= this.memoryBytes) {
+      const slot = this.allocated(bytes);
+      if (slot !== undefined) {
+        this.resident.set(tile, slot);
+        this.residentBytes += bytes;
+        return slot;
+      }
+    }
+    return this.buffer("streamed tile", bytes);
+  }
+
+  /** Undefined where the engine's memory is full: the tile is then streamed. */
+  private allocated(bytes: number): Slot | undefined {
+    try {
+      return this.backend.allocate(bytes, "a tile of the matrix");
+    } catch (thrown) {
+      if (thrown instanceof WidefieldError && thrown.code === "E_MEMORY") return undefined;
+      throw thrown;
+    }
+  }
+
+  /** A tile's values, checked when they come for the first time; a diagonal tile's upper half is made from its lower. */
+  private check(tile: Tile, values: Values): Float32Array {
+    const { rows, columns, diagonal } = tile;
+    const width = columns.end - columns.begin;
+    if (values.length !== cells(tile)) {
+      throw new WidefieldError(
+        "E_SHAPE",
+        `rows ${rows.begin}:${rows.end} and columns ${columns.begin}:${columns.end} must have ${cells(tile)} entries, ` +
+          `and ${values.length} came`,
+      );
+    }
+    if (values instanceof Float64Array) {
+      throw new WidefieldError(
+        "E_CONFIG",
+        "tiles are float32, and this matrix is float64: round it, or use denseOperator",
+      );
+    }
+    if (!this.checked.has(tile)) {
+      for (let i = 0; i < rows.end - rows.begin; i++) {
+        const end = diagonal ? i + 1 : width;
+        requireFiniteRow(values.subarray(i * width, i * width + end), rows.begin + i, columns.begin);
+      }
+      this.checked.add(tile);
+    }
+    if (!diagonal) return values;
+    const mirrored = values.slice();
+    for (let i = 0; i < width; i++)
+      for (let j = 0; j < i; j++) mirrored[j * width + i] = mirrored[i * width + j] as number;
+    return mirrored;
+  }
+
+  private filled(name: string, values: Float64Array): Slot {
+    const slot = this.buffer(name, values.byteLength);
+    this.backend.write(slot, 0, values);
+    return slot;
+  }
+
+  private buffer(name: string, bytes: number): Slot {
+    const known = this.buffers.get(name);
+    if (known !== undefined && known.bytes >= bytes) return known.slot;
+    if (known !== undefined) {
+      this.buffers.delete(name);
+      this.backend.free(known.slot);
+    }
+    const slot = this.backend.allocate(bytes, name);
+    this.buffers.set(name, { slot, bytes });
+    return slot;
+  }
+}
