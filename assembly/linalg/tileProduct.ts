@@ -100,6 +100,12 @@ function widen(at: usize): v128 {
 
 // @ts-ignore: decorator
 @inline
+function widenNext(at: usize): v128 {
+  return f64x2.promote_low_f32x4(v128.load64_zero(at, 8));
+}
+
+// @ts-ignore: decorator
+@inline
 function sumOf(lanes: v128): f64 {
   return f64x2.extract_lane(lanes, 0) + f64x2.extract_lane(lanes, 1);
 }
@@ -142,7 +148,8 @@ function fourRows(
     y2 = v128.load64_splat(left, 16);
     y3 = v128.load64_splat(left, 24);
   }
-  const end = t0 + (<usize>(count & ~1) << 2);
+  // Two columns a vector, twice: unrolled once more, V8 runs out of registers.
+  const end = t0 + (<usize>(count & ~3) << 2);
   while (t0 < end) {
     const a0 = widen(t0);
     const a1 = widen(t1);
@@ -154,38 +161,54 @@ function fourRows(
       s1 = fma(a1, x, s1);
       s2 = fma(a2, x, s2);
       s3 = fma(a3, x, s3);
-      right += 16;
     }
     if (transposed) {
       const low = fma(a1, y1, f64x2.mul(a0, y0));
       const high = fma(a3, y3, f64x2.mul(a2, y2));
       v128.store(part, f64x2.add(v128.load(part), f64x2.add(low, high)));
-      part += 16;
     }
-    t0 += 8;
-    t1 += 8;
-    t2 += 8;
-    t3 += 8;
+    const b0 = widenNext(t0);
+    const b1 = widenNext(t1);
+    const b2 = widenNext(t2);
+    const b3 = widenNext(t3);
+    if (forward) {
+      const x = v128.load(right, 16);
+      s0 = fma(b0, x, s0);
+      s1 = fma(b1, x, s1);
+      s2 = fma(b2, x, s2);
+      s3 = fma(b3, x, s3);
+      right += 32;
+    }
+    if (transposed) {
+      const low = fma(b1, y1, f64x2.mul(b0, y0));
+      const high = fma(b3, y3, f64x2.mul(b2, y2));
+      v128.store(part, f64x2.add(v128.load(part, 16), f64x2.add(low, high)), 16);
+      part += 32;
+    }
+    t0 += 16;
+    t1 += 16;
+    t2 += 16;
+    t3 += 16;
   }
   let r0 = 0.0;
   let r1 = 0.0;
   let r2 = 0.0;
   let r3 = 0.0;
-  if (count & 1) {
-    const a0 = <f64>load<f32>(t0);
-    const a1 = <f64>load<f32>(t1);
-    const a2 = <f64>load<f32>(t2);
-    const a3 = <f64>load<f32>(t3);
+  for (let c: usize = 0; c < <usize>(count & 3); c++) {
+    const a0 = <f64>load<f32>(t0 + (c << 2));
+    const a1 = <f64>load<f32>(t1 + (c << 2));
+    const a2 = <f64>load<f32>(t2 + (c << 2));
+    const a3 = <f64>load<f32>(t3 + (c << 2));
     if (forward) {
-      const x = load<f64>(right);
-      r0 = a0 * x;
-      r1 = a1 * x;
-      r2 = a2 * x;
-      r3 = a3 * x;
+      const x = load<f64>(right + (c << 3));
+      r0 += a0 * x;
+      r1 += a1 * x;
+      r2 += a2 * x;
+      r3 += a3 * x;
     }
     if (transposed) {
       const low = a0 * load<f64>(left) + a1 * load<f64>(left, 8);
-      addTo(part, low + (a2 * load<f64>(left, 16) + a3 * load<f64>(left, 24)));
+      addTo(part + (c << 3), low + (a2 * load<f64>(left, 16) + a3 * load<f64>(left, 24)));
     }
   }
   if (forward) {

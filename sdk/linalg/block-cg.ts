@@ -9,7 +9,7 @@
  *
  *     Q = A P,   G = P' Q,   X += P G^-1 Delta,   W - Q G^-1 = W+ zeta,   Delta+ = zeta Delta,   P+ = M^-1 W+ + P zeta'
  */
-import { requirePreconditioner } from "./cg.ts";
+import { KEPT, requirePreconditioner } from "./cg.ts";
 import { requireNumber, System, type KrylovOptions, type KrylovStop } from "./krylov.ts";
 import type { LinearOperator } from "./operator.ts";
 import type { Preconditioner } from "./preconditioner.ts";
@@ -59,14 +59,14 @@ export async function blockCg(
   const targets = system.targets();
   const x = new Float64Array(system.rhs.length);
   const ranks: number[] = [];
-  let r = system.rhs.slice();
-  let norms = system.norms(r);
+  let r: Float64Array = system.rhs.slice();
+  let norms: Float64Array = system.norms(r);
   let before = Infinity;
-  let aims = targets;
+  let aims: Float64Array = targets;
   system.note(system.relative(norms));
   while (!within(norms, targets) && system.iteration < system.settings.maxIterations) {
     const now = system.relative(norms.map((norm, v) => (norm > (targets[v] as number) ? norm : 0)));
-    if (now > before / 2) {
+    if (now > KEPT * before) {
       const reached = Math.min(now, before);
       throw system.stagnation("starting again from the true residual gained nothing: it is rounding error", reached);
     }
@@ -111,8 +111,8 @@ async function cycle(
     if (length > 0) for (let i = v * n; i < (v + 1) * n; i++) r[i] = (r[i] as number) / length;
   });
   let basis = await orthonormalise(system, r, preconditioner);
-  let delta = basis.coefficients.map((value, at) => value * (lengths[at % m] as number));
-  let p = basis.z.slice();
+  let delta: Float64Array = basis.coefficients.map((value, at) => value * (lengths[at % m] as number));
+  let p: Float64Array = basis.z.slice();
   while (basis.rank > 0 && system.iteration < system.settings.maxIterations) {
     const k = basis.rank;
     ranks.push(k);
@@ -125,8 +125,9 @@ async function cycle(
     basis = await orthonormalise(system, c, preconditioner);
     const zeta = basis.coefficients;
     delta = product(zeta, delta, basis.rank, k, m);
-    const norms = system.norms(combine(basis.w, n, delta, m));
-    system.note(system.relative(norms));
+    const residuals = combine(basis.w, n, delta, m);
+    const norms = system.norms(residuals);
+    if (system.note(system.relative(norms))) await system.examine(x, lambda, residuals);
     if (within(norms, aims)) return;
     const turned = combine(p, n, transposed(zeta, basis.rank, k), basis.rank);
     axpy(1, basis.z, turned);

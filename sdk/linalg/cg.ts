@@ -83,6 +83,9 @@ function startOf(system: System, start: Values): Float64Array {
   return scaleByPower(Float64Array.from(start), (system.operator.exponent ?? 0) - system.rhsExponent);
 }
 
+/** A new start from the true residual that leaves more than this of it gains nothing: what is left is rounding error. */
+export const KEPT = 0.9;
+
 /** The iteration itself, in the system's units. The residual's norm is the true one. */
 export async function solveOne(
   system: System,
@@ -99,7 +102,7 @@ export async function solveOne(
   let aim = target;
   system.note(system.relative(Float64Array.of(trueNorm)));
   while (trueNorm > target && system.iteration < maxIterations) {
-    if (trueNorm > before / 2) {
+    if (trueNorm > KEPT * before) {
       const reached = system.relative(Float64Array.of(Math.min(before, trueNorm)));
       throw system.stagnation("starting again from the true residual gained nothing: it is rounding error", reached);
     }
@@ -136,7 +139,7 @@ async function cycle(
     axpy(alpha, p, x);
     axpy(-alpha, q, r);
     norm = Math.sqrt(dot(r, r));
-    system.note(system.relative(Float64Array.of(norm)));
+    if (system.note(system.relative(Float64Array.of(norm)))) await system.examine(x, lambda, r);
     if (norm === 0) return;
     z = await apply();
     const next = dot(r, z);

@@ -24,7 +24,10 @@ export interface KrylovOptions {
   readonly absoluteTolerance?: number | undefined;
   /** Products with the matrix at most, but for those that check an answer; default 10 n, between 100 and 10,000. */
   readonly maxIterations?: number | undefined;
-  /** Iterations without a new smallest residual that count as stagnation; default 5 n, between 100 and 1,000. */
+  /**
+   * Iterations without a new smallest residual after which the true one is computed, to see whether rounding has taken
+   * over; default 5 n, between 100 and 1,000.
+   */
   readonly stagnationWindow?: number | undefined;
   /** Called after each iteration. */
   readonly onProgress?: ((progress: KrylovProgress) => void) | undefined;
@@ -183,8 +186,8 @@ export class System {
     return product.map((value, i) => (this.rhs[i] as number) - value);
   }
 
-  /** Notes the largest relative residual of an iteration; throws E_NOT_CONVERGED where none was smaller for too long. */
-  note(residual: number): void {
+  /** Notes the largest relative residual after an iteration. True where none was smaller for a window: see `examine`. */
+  note(residual: number): boolean {
     this.history.push(residual);
     this.options.onProgress?.({
       iteration: this.iteration,
@@ -194,20 +197,35 @@ export class System {
     if (residual < this.best) {
       this.best = residual;
       this.bestIteration = this.iteration;
-    } else if (this.iteration - this.bestIteration >= this.settings.stagnationWindow) {
-      throw this.stagnation(`no residual was smaller for ${this.settings.stagnationWindow} iterations`, this.best);
     }
+    return this.iteration - this.bestIteration >= this.settings.stagnationWindow;
+  }
+
+  /**
+   * Tells stagnation from a long plateau, which ill-conditioned systems have, by what only rounding brings about: the
+   * residual of the recurrence, `r`, is no longer that of x. Throws E_NOT_CONVERGED then.
+   */
+  async examine(x: Float64Array, lambda: number, r: Float64Array): Promise<void> {
+    const actual = await this.residual(x, lambda);
+    const drift = this.norms(actual.map((value, i) => value - (r[i] as number)));
+    const expected = this.norms(r);
+    if (drift.some((norm, v) => !(norm <= (expected[v] as number) / 2))) {
+      const what = `no residual was smaller for ${this.settings.stagnationWindow} iterations, and rounding errors grow`;
+      throw this.stagnation(what, this.relative(this.norms(actual)));
+    }
+    this.bestIteration = this.iteration;
   }
 
   /** Restarts the count of iterations without progress. */
   forgetBest(): void {
     this.best = Infinity;
+    this.bestIteration = this.iteration;
   }
 
   stagnation(what: string, residual: number): WidefieldError {
     return new WidefieldError(
       "E_NOT_CONVERGED",
-      `conjugate gradients stagnated in iteration ${this.iteration}: ${what}; the smallest relative residual was ` +
+      `conjugate gradients stagnated in iteration ${this.iteration}: ${what}; the relative residual is ` +
         `${residual.toExponential(2)}, asked for was ${this.settings.tolerance.toExponential(2)}. Raise lambda or the ` +
         `tolerance, give a better preconditioner, or factorise the matrix (cholesky)`,
       { details: { iteration: this.iteration, residual, history: this.history } },
@@ -222,7 +240,7 @@ export class System {
     if (pp > 0) this.norm = Math.max(this.norm, Math.sqrt(qq / pp));
     if (curvature > 2 ** -53 * this.norm * pp) return;
     const value = scaleByPower(Float64Array.of(curvature / pp), this.operator.exponent ?? 0)[0] as number;
-    const singular = curvature > -(2 ** -46) * this.norm * pp;
+    const singular = curvature >= -(2 ** -46) * this.norm * pp;
     throw new WidefieldError(
       "E_NOT_POSITIVE_DEFINITE",
       `the ${this.n} x ${this.n} matrix is ${singular ? "singular to working precision" : "not positive definite"}: ` +

@@ -109,6 +109,7 @@ async function iterate(system: System, shifts: readonly Shift[], base: number): 
   const target = system.targets()[0] as number;
   const r = system.rhs.slice();
   const p = r.slice();
+  const smallest = shifts.find(({ sigma }) => sigma === 0);
   let rr = dot(r, r);
   let [alphaBefore, betaBefore] = [1, 0];
   system.note(system.relative(Float64Array.of(Math.sqrt(rr))));
@@ -134,7 +135,8 @@ async function iterate(system: System, shifts: readonly Shift[], base: number): 
     }
     for (let i = 0; i < p.length; i++) p[i] = (r[i] as number) + beta * (p[i] as number);
     [rr, alphaBefore, betaBefore] = [next, alpha, beta];
-    system.note(system.relative(Float64Array.of(Math.sqrt(rr))));
+    const late = system.note(system.relative(Float64Array.of(Math.sqrt(rr))));
+    if (late && smallest !== undefined) await system.examine(smallest.x, base, r);
   }
 }
 
