@@ -202,6 +202,16 @@ describe("cg", () => {
     expect(error.details["history"]).toBeInstanceOf(Array);
   });
 
+  it("looks at the true residual on a plateau, and goes on unchanged where it is as it should be", async () => {
+    const n = 60;
+    const operator = denseOperator(withSpectrum(graded(n, 6)), n);
+    const b = randoms(n);
+    const options = { tolerance: 1e-6 };
+    const { x, iterations } = await cg(operator, b, options);
+    const watched = await cg(operator, b, { ...options, stagnationWindow: 1 });
+    expect([watched.x, watched.iterations]).toEqual([x, iterations]);
+  });
+
   it("refuses what is not finite with its place, and sizes that do not fit", async () => {
     const operator = denseOperator(mild(5), 5);
     const bad = await refusal(cg(operator, Float64Array.of(1, 2, 3, NaN, 5)));

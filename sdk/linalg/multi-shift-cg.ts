@@ -153,7 +153,7 @@ async function check(system: System, shifts: readonly Shift[]): Promise<Float64A
   for (const { index, lambda, x } of shifts) {
     const r = rhs.map((value, i) => value - (product[index * n + i] as number) - lambda * (x[i] as number));
     norms[index] = Math.sqrt(dot(r, r));
-    if (!((norms[index] as number) > target) || system.iteration >= system.settings.maxIterations) continue;
+    if (!(norms[index] > target) || system.iteration >= system.settings.maxIterations) continue;
     system.forgetBest();
     norms[index] = (await solveOne(system, x, lambda, undefined)).residualNorm;
   }

@@ -140,12 +140,29 @@ describe.each(wasmConfigurations)("operators on wasm: $variant, $threads threads
     }
   });
 
+  it("makes room for more vectors by reading tiles again", async () => {
+    const n = 2048;
+    const a = Float32Array.from({ length: n * n }, (_, at) => 1 / (1 + Math.abs((at % n) - Math.floor(at / n))));
+    const small = await openWasm({ ...configuration, memoryBytes: (16 + 4 * configuration.threads) * 2 ** 20 });
+    const operator = await tileOperator(small, new MemoryMatrix(a, symmetric(n)), { memoryBytes: 2 ** 30 });
+    const x = randoms(n * 30);
+    const first = await operator.apply(x.subarray(0, n), 1);
+    const resident = operator.residentBytes;
+    expect(resident).toBeGreaterThan(0);
+    const all = await operator.apply(x, 30);
+    expect(all.subarray(0, n)).toEqual(first);
+    expect(operator.residentBytes).toBeLessThan(resident);
+    await operator.dispose();
+    expect(small.stats()).toMatchObject({ slots: 0, bytes: 0 });
+    await small.close();
+  });
+
   it("answers products asked for at once one after the other", async () => {
     const n = 33;
     const a = kernelMatrix(n);
     await using operator = await tileOperator(backend, new MemoryMatrix(a, symmetric(n)));
     const xs = Array.from({ length: 4 }, (_, k) => randoms(n * (k + 1)));
-    const ys = await Promise.all(xs.map((x, k) => operator.apply(x, k + 1)));
+    const ys = await Promise.all(xs.map(async (x, k) => operator.apply(x, k + 1)));
     ys.forEach((y, k) => {
       expect(norm(difference(y, product(a, n, xs[k] as Float64Array))) / norm(y)).toBeLessThan(1e-14);
     });

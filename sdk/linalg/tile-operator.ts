@@ -183,6 +183,8 @@ class TileProducts {
   private readonly resident = new Map<Tile, Slot>();
   private readonly checked = new Set<Tile>();
   private readonly buffers = new Map<string, Buffer>();
+  /** Whether memory has been too small for all tiles, or is bound to be. */
+  private streams: boolean;
   private last: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
@@ -191,6 +193,7 @@ class TileProducts {
     this.tiles = tiles;
     this.memoryBytes = memoryBytes ?? backend.info.maxBufferBytes / 2;
     this.totalBytes = tiles.reduce((bytes, tile) => bytes + 4 * cells(tile), 0);
+    this.streams = this.totalBytes > Math.min(this.memoryBytes, backend.info.maxBufferBytes / 2);
   }
 
   /** Runs one product after the other: they share buffers. */
@@ -216,6 +219,7 @@ class TileProducts {
   /** A X from the tiles on and below the diagonal of A. */
   async symmetric(n: number, x: Float64Array, vectors: number, signal: AbortSignal | undefined): Promise<Float64Array> {
     const [from, to] = [this.filled("x", x), this.filled("y", new Float64Array(n * vectors))];
+    this.reserve(vectors);
     await this.each(signal, (tile, slot) => {
       const { forward, transposed } = ProductDirection;
       const directions = tile.diagonal ? forward : forward + transposed;
@@ -240,6 +244,7 @@ class TileProducts {
     const from = this.filled("x", x);
     const to = this.filled("y", new Float64Array(n * vectors));
     const middle = this.filled("z", new Float64Array(features * vectors));
+    this.reserve(vectors);
     const { forward, transposed } = ProductDirection;
     const slots = { right: middle, out: to, left: from, fold: middle };
     for (const directions of [transposed, forward]) {
@@ -248,6 +253,21 @@ class TileProducts {
       });
     }
     return new Float64Array(await this.backend.read(to, 0, 8 * n * vectors));
+  }
+
+  /** The buffers of a product, before tiles take the memory that they need. */
+  private reserve(vectors: number): void {
+    const largest = (sizeOf: (tile: Tile) => number) =>
+      this.tiles.reduce((most, tile) => Math.max(most, sizeOf(tile)), 0);
+    const partBytes = largest(
+      ({ rows, columns }) => 8 * partDoubles(rows.end - rows.begin, columns.end - columns.begin, vectors),
+    );
+    this.buffer("parts", partBytes);
+    if (this.streams)
+      this.buffer(
+        "streamed tile",
+        largest((tile) => 4 * cells(tile)),
+      );
   }
 
   private multiply(
@@ -283,23 +303,23 @@ class TileProducts {
 
   /** Appends work for every tile, in order. The next tile that is not in memory is read while the last is multiplied. */
   private async each(signal: AbortSignal | undefined, work: (tile: Tile, slot: Slot) => void): Promise<void> {
-    const absent = this.tiles.filter((tile) => !this.resident.has(tile));
-    let next = 0;
-    const ahead = (): Promise<Values> | undefined => {
-      const loading = absent[next++]?.load();
-      loading?.catch(() => undefined); // seen when its turn comes, if it comes
-      return loading;
+    const ahead = (from: number): { readonly tile: Tile; readonly values: Promise<Values> } | undefined => {
+      const tile = this.tiles.slice(from).find((one) => !this.resident.has(one));
+      if (tile === undefined) return undefined;
+      const values = tile.load();
+      values.catch(() => undefined); // seen when its turn comes, if it comes
+      return { tile, values };
     };
-    let loading = ahead();
-    for (const tile of this.tiles) {
+    let next = ahead(0);
+    for (const [index, tile] of this.tiles.entries()) {
       throwIfAborted(signal, 0);
       let slot = this.resident.get(tile);
       if (slot === undefined) {
-        const values = this.check(tile, (await loading) ?? new Float32Array(0));
-        loading = ahead();
-        slot = this.place(tile, values.byteLength);
-        // Once nothing is under way, bytes are copied straight into their place, and not through another copy.
+        const values = this.check(tile, await (next?.tile === tile ? next.values : tile.load()));
+        next = ahead(index + 1);
+        // Once nothing is under way, memory is free as soon as it is freed, and bytes are copied straight to their place.
         await this.backend.finish();
+        slot = this.place(tile, values.byteLength);
         this.backend.write(slot, 0, values);
       }
       work(tile, slot);
@@ -373,8 +393,25 @@ class TileProducts {
       this.buffers.delete(name);
       this.backend.free(known.slot);
     }
-    const slot = this.backend.allocate(bytes, name);
-    this.buffers.set(name, { slot, bytes });
-    return slot;
+    for (;;) {
+      try {
+        const slot = this.backend.allocate(bytes, name);
+        this.buffers.set(name, { slot, bytes });
+        return slot;
+      } catch (thrown) {
+        if (!(thrown instanceof WidefieldError && thrown.code === "E_MEMORY" && this.evict())) throw thrown;
+      }
+    }
+  }
+
+  /** Gives up the tile that came last; false where none is left. Only while nothing is under way. */
+  private evict(): boolean {
+    const [tile, slot] = [...this.resident].at(-1) ?? [];
+    if (tile === undefined || slot === undefined) return false;
+    this.streams = true;
+    this.resident.delete(tile);
+    this.residentBytes -= 4 * cells(tile);
+    this.backend.free(slot);
+    return true;
   }
 }
