@@ -178,7 +178,12 @@ interface Basis {
   /** rank x k, row-major: C = W coefficients. */
   readonly coefficients: Float64Array;
   readonly rank: number;
+  /** Length of the shortest column when its turn came, over that of the longest. */
+  readonly independence: number;
 }
+
+/** Columns that lost less than this have z = M^-1 w to twelve digits, without another application of M. */
+const INDEPENDENT = 1e-4;
 
 /** C = W coefficients for a block C of k vectors, of any rank. Twice is enough: after the second pass W is orthonormal. */
 async function orthonormalise(
@@ -190,7 +195,8 @@ async function orthonormalise(
     preconditioner === undefined ? block : preconditioner.apply(block, block.length / system.n);
   const first = gramSchmidt(system, c, await apply(c));
   if (first.rank === 0) return first;
-  const second = gramSchmidt(system, first.w, await apply(first.w));
+  const again = preconditioner !== undefined && first.independence > INDEPENDENT ? first.z : await apply(first.w);
+  const second = gramSchmidt(system, first.w, again);
   const k = c.length / system.n;
   return { ...second, coefficients: product(second.coefficients, first.coefficients, second.rank, first.rank, k) };
 }
@@ -199,16 +205,17 @@ async function orthonormalise(
 function gramSchmidt(system: System, c: Float64Array, mc: Float64Array): Basis {
   const { n } = system;
   const k = c.length / n;
-  const left = Array.from({ length: k }, (_, index) => ({
-    index,
-    c: c.slice(index * n, (index + 1) * n),
-    mc: mc.slice(index * n, (index + 1) * n),
-  }));
+  const same = c === mc;
+  const left = Array.from({ length: k }, (_, index) => {
+    const own = c.slice(index * n, (index + 1) * n);
+    return { index, c: own, mc: same ? own : mc.slice(index * n, (index + 1) * n) };
+  });
   const w = new Float64Array(k * n);
   const z = new Float64Array(k * n);
   const coefficients = new Float64Array(k * k);
   let rank = 0;
   let largest = 0;
+  let smallest = Infinity;
   while (left.length > 0) {
     const squares = left.map((column) => dot(column.c, column.mc));
     const most = squares.reduce((best, square, at) => (square > (squares[best] as number) ? at : best), 0);
@@ -221,6 +228,7 @@ function gramSchmidt(system: System, c: Float64Array, mc: Float64Array): Basis {
     const [chosen] = left.splice(most, 1);
     if (chosen === undefined) break;
     const norm = Math.sqrt(square);
+    smallest = Math.min(smallest, square);
     const at = rank * n;
     w.set(
       chosen.c.map((value) => value / norm),
@@ -236,11 +244,17 @@ function gramSchmidt(system: System, c: Float64Array, mc: Float64Array): Basis {
       const along = dot(zr, column.c);
       coefficients[rank * k + column.index] = along;
       axpy(-along, wr, column.c);
-      axpy(-along, zr, column.mc);
+      if (!same) axpy(-along, zr, column.mc);
     }
     rank++;
   }
-  return { w: w.slice(0, rank * n), z: z.slice(0, rank * n), coefficients: coefficients.slice(0, rank * k), rank };
+  return {
+    w: w.slice(0, rank * n),
+    z: z.slice(0, rank * n),
+    coefficients: coefficients.slice(0, rank * k),
+    rank,
+    independence: rank === 0 ? 1 : Math.sqrt(smallest / largest),
+  };
 }
 
 /** A B for small row-major matrices, rows x inner and inner x columns. */
