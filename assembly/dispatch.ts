@@ -14,6 +14,7 @@ import { elementwise } from "./elementwise";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate } from "./linalg/cholesky";
 import { tileDiagonal, tileLoad } from "./linalg/load";
 import { triangularSolve } from "./linalg/solve";
+import { tileFold, tileProduct } from "./linalg/tileProduct";
 import { matmul } from "./matmul";
 import { randomNormal } from "./randomNormal";
 import { reduce } from "./reduce";
@@ -67,6 +68,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.randomNormal:
       randomNormal(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tileProduct:
+      tileProduct(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tileFold:
+      tileFold(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -10,6 +10,7 @@ export type ErrorCode =
   | "E_DATA" // a data set that is missing, malformed or holds values that cannot be used
   | "E_RANGE" // an index range that is empty or out of bounds
   | "E_NOT_POSITIVE_DEFINITE"
+  | "E_NOT_CONVERGED" // an iteration that came to a halt above its tolerance
   | "E_NO_ADAPTER" // no usable GPU
   | "E_DEVICE" // a GPU or a worker that failed while working
   | "E_MEMORY" // a budget or an address space that is too small

@@ -23,6 +23,14 @@ export { errorPercent, gp, GaussianProcess, Posterior, type FitOptions, type Pre
 export { fitTemperature, logLoss, scores } from "./learn/calibration.ts";
 export { cholesky, type CholeskyOptions } from "./linalg/cholesky.ts";
 export { CholeskyFactor } from "./linalg/factor.ts";
+export { cg, type CgOptions, type CgResult } from "./linalg/cg.ts";
+export { blockCg, type BlockCgOptions, type BlockCgResult } from "./linalg/block-cg.ts";
+export { multiShiftCg, type MultiShiftResult, type MultiShiftSolution } from "./linalg/multi-shift-cg.ts";
+export type { KrylovOptions, KrylovProgress, KrylovStop } from "./linalg/krylov.ts";
+export { denseOperator, type LinearOperator } from "./linalg/operator.ts";
+export { featureOperator, tileOperator, type FeatureSource, type TileOperator } from "./linalg/tile-operator.ts";
+export { blockJacobi, jacobi, type Preconditioner } from "./linalg/preconditioner.ts";
+export { pivotedCholesky, type PivotedCholesky, type PivotedCholeskyOptions } from "./linalg/pivoted-cholesky.ts";
 export { denseSymmetric, type SymmetricSource } from "./linalg/source.ts";
 
 export { MemoryMatrix, storedMatrix, type KernelMatrix } from "./covariance/matrix.ts";

@@ -12,6 +12,7 @@ import { broadcastAddRow } from "./broadcast-add.ts";
 import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
 import { elementwiseRow } from "./elementwise.ts";
+import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
 import { randomNormalRow } from "./random-normal.ts";
@@ -30,6 +31,7 @@ export const rows: readonly Row[] = [
   conv2dRow,
   broadcastAddRow,
   randomNormalRow,
+  ...krylovRows,
 ];
 
 export interface ConformanceOptions {

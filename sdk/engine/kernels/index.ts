@@ -5,6 +5,7 @@ import { conv2d } from "./conv2d.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { elementwise } from "./elementwise.ts";
+import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { randomNormal } from "./random-normal.ts";
@@ -27,6 +28,8 @@ export const kernels: readonly KernelSchema[] = [
   conv2d,
   broadcastAdd,
   randomNormal,
+  tileProduct,
+  tileFold,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -41,7 +44,9 @@ export {
   randomNormal,
   reduce,
   tileDiagonal,
+  tileFold,
   tileLoad,
+  tileProduct,
   triangularSolve,
   variance,
 };
