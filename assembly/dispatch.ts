@@ -11,9 +11,12 @@ import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { variance } from "./variance";
 import { elementwise } from "./elementwise";
+import { eigenBack } from "./linalg/backtransform";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate } from "./linalg/cholesky";
 import { tileDiagonal, tileLoad } from "./linalg/load";
 import { triangularSolve } from "./linalg/solve";
+import { eigenSweeps } from "./linalg/sweeps";
+import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./linalg/tridiagonal";
 import { matmul } from "./matmul";
 import { randomNormal } from "./randomNormal";
 import { reduce } from "./reduce";
@@ -67,6 +70,21 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.randomNormal:
       randomNormal(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tridiagonalColumn:
+      tridiagonalColumn(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tridiagonalProduct:
+      tridiagonalProduct(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tridiagonalUpdate:
+      tridiagonalUpdate(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.eigenSweeps:
+      eigenSweeps(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.eigenBack:
+      eigenBack(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -4,6 +4,7 @@ import { broadcastAdd } from "./broadcast-add.ts";
 import { conv2d } from "./conv2d.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
+import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
@@ -27,6 +28,11 @@ export const kernels: readonly KernelSchema[] = [
   conv2d,
   broadcastAdd,
   randomNormal,
+  tridiagonalColumn,
+  tridiagonalProduct,
+  tridiagonalUpdate,
+  eigenSweeps,
+  eigenBack,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -36,6 +42,8 @@ export {
   choleskyUpdate,
   conv2d,
   covariance,
+  eigenBack,
+  eigenSweeps,
   elementwise,
   matmul,
   randomNormal,
@@ -43,5 +51,8 @@ export {
   tileDiagonal,
   tileLoad,
   triangularSolve,
+  tridiagonalColumn,
+  tridiagonalProduct,
+  tridiagonalUpdate,
   variance,
 };
