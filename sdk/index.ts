@@ -21,6 +21,7 @@ export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 export { errorPercent, gp, GaussianProcess, Posterior, type FitOptions, type Prediction } from "./learn/gp.ts";
 export { fitTemperature, logLoss, scores } from "./learn/calibration.ts";
 export { cholesky, type CholeskyOptions } from "./linalg/cholesky.ts";
+export { eigh, type Eigen, type EighOptions } from "./linalg/eigh.ts";
 export { CholeskyFactor } from "./linalg/factor.ts";
 export { denseSymmetric, type SymmetricSource } from "./linalg/source.ts";
 

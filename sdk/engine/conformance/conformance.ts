@@ -11,6 +11,7 @@ import { RandomStream } from "../rng.ts";
 import { broadcastAddRow } from "./broadcast-add.ts";
 import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
+import { eigenRows } from "./eigen.ts";
 import { elementwiseRow } from "./elementwise.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
@@ -30,6 +31,7 @@ export const rows: readonly Row[] = [
   randomNormalRow,
   ...covarianceRows,
   ...linalgRows,
+  ...eigenRows,
 ];
 
 export interface ConformanceOptions {
