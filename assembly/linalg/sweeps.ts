@@ -4,10 +4,10 @@
  * end is iterated on, and when an entry counts as zero, as in LAPACK's dsteqr, which keeps graded matrices accurate).
  *
  *     item 0         the next batch of up to 64 sweeps, n steps each, on the two diagonals alone
- *     other items    the batch before it, on four rows of Z: 6 n multiplications and additions a step, so nearly all work
+ *     other items    the batch before it, on four rows of Z: 6 n operations a step, which is nearly all work
  *
- * Rows of Z never meet, so a thread takes four of them (in L1 or L2) through a whole batch. Sweeps are applied in pairs:
- * the second follows the first by one column, and each column is loaded and stored once for both.
+ * Rows of Z never meet, so a thread takes four of them (in L1 or L2) through a whole batch. Sweeps go in pairs: the
+ * second follows the first by one column, and each column is loaded and stored once for both.
  *
  *     batch    count, then for each pair { begin, end, direction } of its steps; behind BATCH_HEAD, for each pair n
  *              slots { c1, s1, c2, s2 }: the rotations of columns k and k + 1. A step that only one of the two sweeps
@@ -34,7 +34,7 @@ const SMALLEST: f64 = 2.2250738585072014e-308;
   failed: i32;
   /** The first row behind the blocks that were begun. */
   next: i32;
-  /** The end of the present block that is iterated on, its other end, and the way from one to the other; 0: no block. */
+  /** The end of the present block that is iterated on, its other end, and the way between them; 0: no block. */
   active: i32;
   far: i32;
   direction: i32;
@@ -131,7 +131,7 @@ function negligible(d: usize, e: usize, k: i32): bool {
 
 /**
  * One sweep that drives the entry of e next to row l towards zero: QL from m down to l < m (way 1), or QR from m up to
- * l > m (way -1); the two differ in their sense of direction only. Rotations go to `slots`, two doubles in each 32 bytes.
+ * l > m (way -1); the two differ in their direction only. Rotations go to `slots`, two doubles in each 32 bytes.
  */
 function sweep(d: usize, e: usize, l: i32, m: i32, way: i32, slots: usize): void {
   const side = way > 0 ? 0 : -1; // e's entry between rows i and i + way is i + side

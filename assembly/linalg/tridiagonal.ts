@@ -8,11 +8,11 @@
  *     column     w = tau (y - V W'v - W V'v),  w -= tau (w'v) v / 2
  *     update     A -= V W' + W V', after the panel         the other half, in the micro-kernel
  *
- * V and W stand interleaved (v_0 w_0 v_1 w_1 ...) in strips of four rows as `left`, and in the order w_0 v_0 w_1 v_1 ...
- * as `right`: then both rank-32 updates are one micro-kernel call of depth 64, and a row of `right` is what multiplies
- * `left` in the column's update. The product reads the lower triangle only: a strip of it adds to its own four rows and,
- * transposed, to all above. Each item of 64 rows has its own vector of partial sums, added up in the order of the items,
- * so that results do not depend on the threads. Entries of A are at most 1 or so: the caller scales.
+ * V and W stand interleaved (v_0 w_0 v_1 w_1 ...) in strips of four rows as `left`, and as w_0 v_0 w_1 v_1 ... in
+ * `right`: then both rank-32 updates are one micro-kernel call of depth 64, and a row of `right` is what multiplies
+ * `left` in the column's update. The product reads the lower triangle only: a strip of it adds to its own four rows
+ * and, transposed, to all above. Each item of 64 rows has its own vector of partial sums, added up in their order, so
+ * that results do not depend on the threads. Entries of A are at most 1 or so: the caller scales.
  */
 import { buffer } from "../dispatch";
 import { TridiagonalColumnParams, TridiagonalProductParams, TridiagonalUpdateParams } from "../generated/kernels";
@@ -97,7 +97,7 @@ function sumPartials(padded: i32, top: i32, partials: usize, sum: usize): void {
   }
 }
 
-/** Brings column j up to date, makes its reflection, and the column of the block reflector's factor that goes with it. */
+/** Brings column j up to date, makes its reflection, and the column of the block reflector's factor for it. */
 function reflect(n: i32, panel: i32, j: i32, buffers: usize, x: usize): void {
   const padded = paddedRows(n);
   const vector = buffer(buffers, 1);
@@ -209,7 +209,7 @@ export function tridiagonalProduct(params: usize, buffers: usize, begin: i32, en
   }
 }
 
-/** y(row..row+3) += A(row..row+3, :) v and y(c) += A(row..row+3, c)' v(row..row+3) for columns c from `top` to `row`. */
+/** With R = row..row+3: y(R) += A(R, :) v, and y(c) += A(R, c)' v(R) for columns c from `top` to `row`. */
 function multiplyStrip(strip: usize, top: i32, row: i32, vector: usize, y: usize): void {
   const v0 = v128.load(vector + at(row));
   const v1 = v128.load(vector + at(row), 16);

@@ -20,7 +20,7 @@ import type { LinalgTarget } from "./cholesky.ts";
 import type { Values } from "./source.ts";
 
 export interface EighOptions {
-  /** Whether eigenvectors are computed; default true. Without them it takes about a third of the time. */
+  /** Whether eigenvectors are computed; default true. Without them it takes about a sixth of the time. */
   readonly vectors?: boolean | undefined;
   /** How many eigenpairs to return, from the largest eigenvalue down; default: all. */
   readonly largest?: number | undefined;
