@@ -11,10 +11,13 @@ import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { variance } from "./variance";
 import { elementwise } from "./elementwise";
+import { eigenBack } from "./linalg/backtransform";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate } from "./linalg/cholesky";
 import { tileDiagonal, tileLoad } from "./linalg/load";
 import { triangularSolve } from "./linalg/solve";
 import { tileFold, tileProduct } from "./linalg/tileProduct";
+import { eigenSweeps } from "./linalg/sweeps";
+import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./linalg/tridiagonal";
 import { matmul } from "./matmul";
 import { randomNormal } from "./randomNormal";
 import { reduce } from "./reduce";
@@ -74,6 +77,21 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.tileFold:
       tileFold(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tridiagonalColumn:
+      tridiagonalColumn(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tridiagonalProduct:
+      tridiagonalProduct(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.tridiagonalUpdate:
+      tridiagonalUpdate(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.eigenSweeps:
+      eigenSweeps(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.eigenBack:
+      eigenBack(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

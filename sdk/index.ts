@@ -22,6 +22,7 @@ export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 export { errorPercent, gp, GaussianProcess, Posterior, type FitOptions, type Prediction } from "./learn/gp.ts";
 export { fitTemperature, logLoss, scores } from "./learn/calibration.ts";
 export { cholesky, type CholeskyOptions } from "./linalg/cholesky.ts";
+export { eigh, type Eigen, type EighOptions } from "./linalg/eigh.ts";
 export { CholeskyFactor } from "./linalg/factor.ts";
 export { cg, type CgOptions, type CgResult } from "./linalg/cg.ts";
 export { blockCg, type BlockCgOptions, type BlockCgResult } from "./linalg/block-cg.ts";

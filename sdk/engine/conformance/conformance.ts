@@ -11,6 +11,7 @@ import { RandomStream } from "../rng.ts";
 import { broadcastAddRow } from "./broadcast-add.ts";
 import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
+import { eigenRows } from "./eigen.ts";
 import { elementwiseRow } from "./elementwise.ts";
 import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
@@ -32,6 +33,7 @@ export const rows: readonly Row[] = [
   broadcastAddRow,
   randomNormalRow,
   ...krylovRows,
+  ...eigenRows,
 ];
 
 export interface ConformanceOptions {

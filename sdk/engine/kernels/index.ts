@@ -4,6 +4,7 @@ import { broadcastAdd } from "./broadcast-add.ts";
 import { conv2d } from "./conv2d.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
+import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
@@ -30,6 +31,11 @@ export const kernels: readonly KernelSchema[] = [
   randomNormal,
   tileProduct,
   tileFold,
+  tridiagonalColumn,
+  tridiagonalProduct,
+  tridiagonalUpdate,
+  eigenSweeps,
+  eigenBack,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -39,6 +45,8 @@ export {
   choleskyUpdate,
   conv2d,
   covariance,
+  eigenBack,
+  eigenSweeps,
   elementwise,
   matmul,
   randomNormal,
@@ -48,5 +56,8 @@ export {
   tileLoad,
   tileProduct,
   triangularSolve,
+  tridiagonalColumn,
+  tridiagonalProduct,
+  tridiagonalUpdate,
   variance,
 };
