@@ -4,6 +4,7 @@ import { ProgressLine } from "./progress.ts";
 describe("progress where stderr is no terminal", () => {
   let text = "";
   let now = 0;
+  const terminal = Object.getOwnPropertyDescriptor(process.stderr, "isTTY");
   beforeEach(() => {
     text = "";
     now = 0;
@@ -14,7 +15,11 @@ describe("progress where stderr is no terminal", () => {
     });
     Object.defineProperty(process.stderr, "isTTY", { value: false, configurable: true });
   });
-  afterEach(() => vi.restoreAllMocks());
+  afterEach(() => {
+    vi.restoreAllMocks();
+    if (terminal === undefined) Reflect.deleteProperty(process.stderr, "isTTY");
+    else Object.defineProperty(process.stderr, "isTTY", terminal);
+  });
 
   it("is a plain line every fifteen seconds, and none for what is over before", () => {
     const progress = new ProgressLine(false);

@@ -114,7 +114,7 @@ function matrixOf(
   file: File,
   asked: string | undefined,
 ): { readonly matrix: MatrixFile; readonly name: string } {
-  const datasets = datasetsOf(file);
+  const datasets = asked === undefined ? datasetsOf(file) : named(file, asked.replace(/^\//, ""));
   const matrices = datasets.filter(({ dataset }) => matrixShape(dataset) !== undefined);
   const listed = matrices.length === 0 ? "none that is a matrix" : matrices.map(({ name }) => name).join(", ");
   if (asked === undefined && matrices.length > 1)
@@ -132,6 +132,14 @@ interface Named {
 
 /** Groups within groups are looked into so deep: links may make a circle. */
 const DEEPEST = 8;
+
+/** The dataset of a path, or, for the message that there is none, all there are. */
+function named(file: File, name: string): Named[] {
+  const entity = file.get(name);
+  return entity !== null && "type" in entity && (entity.type as string) === "Dataset"
+    ? [{ name, dataset: entity as Dataset }]
+    : datasetsOf(file);
+}
 
 /** All datasets, those in groups included, by their paths. */
 function datasetsOf(group: Group, prefix = "", depth = 0): Named[] {

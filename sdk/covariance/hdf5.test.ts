@@ -146,6 +146,13 @@ describe("Kxx of cnn-gp", () => {
 });
 
 describe("Kxvx and Kxtx of cnn-gp", () => {
+  it("square ones are never symmetric: what they lack on one side of the diagonal is refused, not mirrored", async () => {
+    const values = matrix(12, 12).map((value, at) => (at % 12 > Math.floor(at / 12) ? NaN : value));
+    await expect(imported(written({ Kxtx: { values, shape: [1, 12, 12] } }))).rejects.toThrow(
+      /66 entries are NaN, the first/,
+    );
+  });
+
   it("are turned, so that training images stand in the rows as in our own; other datasets are not", async () => {
     const [rows, columns] = [11, 23];
     const values = matrix(rows, columns);

@@ -46,13 +46,20 @@ describe("a folder of CIFAR batches", () => {
   });
 
   it("without its first batch, or without test images, is refused with what is missing", async () => {
-    await expect(loadDataset("cifar10", folder({ "data_batch_2.bin": two, "test_batch.bin": test }))).rejects.toThrow(
+    await expect(loadDataset("cifar10", folder({ "test_batch.bin": test }))).rejects.toThrow(
       /a file is missing in data; looked for data\/data_batch_1\.bin, data\/data_batch_1\.bin\.gz/,
     );
     await expect(loadDataset("cifar10", folder({ "data_batch_1.bin": one }))).rejects.toThrow(
       /looked for data\/test_batch/,
     );
     await expect(loadDataset("cifar10", {})).rejects.toThrow(/give the folder/);
+  });
+
+  it("with a batch lost between others is refused", async () => {
+    const gap = { ...files, "data_batch_4.bin": two };
+    await expect(loadDataset("cifar10", folder(gap))).rejects.toThrow(
+      /data_batch_3\.bin is missing in data, but data_batch_4\.bin is there/,
+    );
   });
 
   it("with a file that is cut short, or has a wrong label, is refused with the place", async () => {

@@ -38,6 +38,13 @@ export async function readCifarFolder(
     if (found === undefined) break;
     train.push(await unpack(found));
   }
+  for (const name of files.train.slice(train.length + 1)) {
+    if ((await findFile(dataDir, name, readFile)) === undefined) continue;
+    const lost = files.train[train.length] ?? "";
+    throw new WidefieldError("E_DATA", `${entry.name}: ${lost} is missing in ${dataDir}, but ${name} is there`, {
+      details: { dataDir, missing: [lost] },
+    });
+  }
   const found = await findFile(dataDir, files.test, readFile);
   const [first] = files.train;
   const missing = [...(train.length === 0 && first !== undefined ? [first] : []), ...(found ? [] : [files.test])];

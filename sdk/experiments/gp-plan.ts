@@ -12,7 +12,7 @@ import { indicesOf } from "../data/ranges.ts";
 import { WidefieldError } from "../errors.ts";
 import { PREDICT_ROWS, Posterior } from "../learn/gp.ts";
 import { platform } from "../platform/platform.ts";
-import type { GpExperiment } from "./gp.ts";
+import { type GpExperiment, refuseMixture } from "./gp.ts";
 import { gpMemory, type GpMemory, sizesOf, triangleBytes, WASM_BYTES } from "./gp-memory.ts";
 import { selectImages } from "./stored-kernel.ts";
 
@@ -93,6 +93,7 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
   }
   const { engine, dataset, arch, stores } = experiment;
   requireTile(experiment.tile ?? DEFAULT_TILE);
+  refuseMixture(experiment);
   const images = sizesOf(experiment);
   const { train: n } = images;
   const perPair = programCost(compile(arch, shapeOf(dataset.shape)));

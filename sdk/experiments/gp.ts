@@ -6,6 +6,7 @@ import type { Arch } from "../arch/arch.ts";
 import { kernelDiagonal } from "../arch/kernel.ts";
 import type { Files } from "../covariance/store/files.ts";
 import type { KernelStore } from "../covariance/store/store.ts";
+import type { KernelMatrix } from "../covariance/matrix.ts";
 import type { Precision } from "../covariance/tiles.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { countOf, formatRanges, overlap, type Ranges } from "../data/ranges.ts";
@@ -99,14 +100,16 @@ export async function runGp(experiment: GpExperiment): Promise<GpResult> {
   const held = await requireGpMemory(experiment);
   const clock = new KernelClock();
   const kept = new Map<CrossSet, HeldKernel>();
-  // Kernels on disk are all made before the factor takes its memory.
+  // Kernels on disk are all made before the factor takes its memory; Kxx first, so that a folder of another experiment
+  // is refused before anything is computed into it.
+  const stored = folder === undefined ? undefined : await trainingKernel(experiment, clock);
   if (folder !== undefined)
     for (const [name, ranges] of crossSets(experiment)) kept.set(name, await cross(name, ranges));
   // So are the variances of new images: their tables and the factor need not be there at once.
   const diagonals = new Map<CrossSet, Float64Array>();
   if (experiment.variance === true)
     for (const [name, ranges] of crossSets(experiment)) diagonals.set(name, await diagonalOf(experiment, ranges));
-  using posterior = await fitted(experiment, clock);
+  using posterior = await fitted(experiment, clock, stored);
   const predictions: Partial<Record<SetName, Prediction>> = { train: posterior.trainingPrediction() };
   const variance: Partial<Record<SetName, VarianceSummary>> = {};
   for (const [name, ranges] of crossSets(experiment)) {
@@ -129,9 +132,13 @@ export async function runGp(experiment: GpExperiment): Promise<GpResult> {
 }
 
 /** The posterior; the training kernel is let go when this returns. */
-async function fitted(experiment: GpExperiment, clock: KernelClock): Promise<Posterior> {
+async function fitted(
+  experiment: GpExperiment,
+  clock: KernelClock,
+  stored: KernelMatrix | undefined,
+): Promise<Posterior> {
   const { engine, dataset, train, jitter, signal, onProgress } = experiment;
-  const kxx = await trainingKernel(experiment, clock);
+  const kxx = stored ?? (await trainingKernel(experiment, clock));
   return Posterior.fit(engine, kxx, labelsOf(dataset, train), {
     jitter,
     classes: dataset.classes,
@@ -147,16 +154,16 @@ async function fitted(experiment: GpExperiment, clock: KernelClock): Promise<Pos
  * An imported kernel says nothing of its architecture: one that is computed here would silently be another's. Throws
  * E_CONFIG.
  */
-function refuseMixture(experiment: GpExperiment): void {
-  const { stores, train, variance } = experiment;
+export function refuseMixture(experiment: GpExperiment): void {
+  const { stores, variance } = experiment;
   const all = [stores?.kxx, ...crossSets(experiment).map(([name]) => (name === "test" ? stores?.kxt : stores?.kxv))];
   const imported = all.find((store) => store?.manifest.kind === "imported");
   if (imported === undefined) return;
-  if (all.includes(undefined)) {
+  if (all.some((store) => store?.manifest.kind !== "imported")) {
     throw new WidefieldError(
       "E_CONFIG",
       `${imported.path} was imported and is of an unknown architecture: kernels computed here would not belong to it; ` +
-        `give all of --kxx, --kxv and --kxt that the sets need (train: ${formatRanges(train)})`,
+        `give all of --kxx, --kxv and --kxt that the sets need as imported ones`,
     );
   }
   if (variance === true) {

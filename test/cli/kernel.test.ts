@@ -1,5 +1,5 @@
 /** `widefield kernel` and `widefield gp` as processes: what they print, resume, survive. */
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { contentOf } from "../kernel-job-fixtures.ts";
 import { start, wasm, widefield, workspace } from "./run.ts";
@@ -54,6 +54,23 @@ describe("widefield gp --json", () => {
     const part = ["--train", "0:40", "--test", "60000:60010"];
     const kept = ["--kxx", space.path("stores/kxx.zarr"), "--kxt", space.path("stores/kxt.zarr")];
     expect(await run(...part, ...kept)).toMatchObject({ error: (await run(...part)).error, kernel: { pairs: 0 } });
+    // Another architecture is refused before anything of it is computed into the folder.
+    await writeFile(space.path("other.json"), JSON.stringify({ type: "flatten" }));
+    await rm(space.path("stores/kxt.zarr"), { recursive: true });
+    const other = await widefield(...gp, ...stores, "--arch", space.path("other.json"));
+    expect(other.stderr).toMatch(/E_MISMATCH/);
+    await expect(stat(space.path("stores/kxt.zarr"))).rejects.toThrow(/ENOENT/);
+  });
+
+  it("does not mix an imported kernel, of an architecture that nobody knows, with kernels of its own", async () => {
+    const rows = ["--rows", "0:40", ...space.arch, ...wasm];
+    await widefield("kernel", ...rows, "--out", space.path("mine.zarr"));
+    await widefield("kernel", "export", space.path("mine.zarr"), space.path("mine.npy"));
+    await widefield("kernel", "import", space.path("mine.npy"), space.path("imported.zarr"));
+    const gp = ["gp", ...wasm, "--train", "0:40", "--test", "60000:60010", "--kxx", space.path("imported.zarr")];
+    const { code, stderr } = await widefield(...gp);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/imported\.zarr was imported and is of an unknown architecture/);
   });
 
   it("warns of images that are in two sets, on stderr, and goes on", async () => {
