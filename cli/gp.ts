@@ -118,7 +118,10 @@ async function run(options: GpOptions): Promise<void> {
         progress.update(label, done, total, formatRate(rate, phase === "kernel" ? "pairs/s" : "GFLOP/s")),
     };
     const { backend, adapter, threads } = engine.info;
-    const facts = { backend, adapter, threads, precision: options.precision, store: options.store ?? null };
+    const { train, validation = null, test = null } = options;
+    const data = { name: dataset.name, sha256: await dataset.sha256() };
+    const asked = { arch: options.arch, data, train, validation, test };
+    const facts = { ...asked, backend, adapter, threads, precision: options.precision, store: options.store ?? null };
     const where = `${backend} (${adapter}), ${threads} threads, ${options.precision}`;
     if (options.plan === true) {
       const plan = await planGp(experiment, {

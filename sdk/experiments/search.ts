@@ -76,7 +76,7 @@ export async function runSearch(experiment: SearchExperiment): Promise<SearchFol
     experiment.onSeeds?.(undefined, done, seeds.length);
     for (const seed of waiting) {
       const row = await runSeed(experiment, seed).catch((error: unknown) => {
-        throw stopped(error, path, done, seeds.length);
+        throw stopped(error, seed, path, done, seeds.length);
       });
       await folder.add(row);
       done++;
@@ -112,8 +112,10 @@ function refuseOverlap(train: Ranges, sets: Readonly<Record<string, Ranges>>): v
   );
 }
 
-function stopped(error: unknown, path: string, done: number, total: number): unknown {
-  if (!(error instanceof WidefieldError) || error.code !== "E_ABORTED") return error;
+function stopped(error: unknown, seed: number, path: string, done: number, total: number): unknown {
+  if (!(error instanceof WidefieldError)) return error;
+  if (error.code !== "E_ABORTED")
+    return new WidefieldError(error.code, `seed ${seed}: ${error.message}`, { cause: error, details: error.details });
   const message = `${path}: stopped with ${done} of ${total} seeds finished; the same command goes on`;
   return new WidefieldError("E_ABORTED", message, { cause: error });
 }

@@ -23,11 +23,12 @@ describe("widefield gp --json", () => {
     expect(stdout).toMatch(/^\{.*\}\n$/);
     const result = JSON.parse(stdout) as Record<string, Record<string, number>>;
     expect(Object.keys(result).sort()).toEqual(
-      ["adapter", "backend", "calibration", "error", "kernel", "logMarginalLikelihood", "precision"]
-        .concat(["solve", "store", "temperature", "threads", "variance"])
+      ["adapter", "arch", "backend", "calibration", "data", "error", "kernel", "logMarginalLikelihood", "precision"]
+        .concat(["solve", "store", "temperature", "test", "threads", "train", "validation", "variance"])
         .sort(),
     );
     expect(result).toMatchObject({ backend: "wasm", threads: 2, precision: "f32", store: null });
+    expect(result).toMatchObject({ train: "0:60", test: "61000:61025", data: { name: "digits" } });
     expect(Object.keys(result["error"] ?? {})).toEqual(["train", "validation", "test"]);
     expect((result["error"]?.["test"] ?? NaN) % 4).toBe(0);
     expect(Object.keys(result["kernel"] ?? {})).toEqual(["seconds", "pairs", "pairsPerSecond"]);
