@@ -15,7 +15,12 @@ describe("widefield selftest", () => {
 
   it("prints a line for every kernel with its error and rate, and exits with 0", () => {
     expect(table.code).toBe(0);
-    for (const { name } of kernels) expect(table.stdout).toMatch(new RegExp(`^${name} .*\\d e?-?.*/s.* ok$`, "m"));
+    // A launch of these consumes its input and cannot be repeated for a rate: `bench/eigh.ts` times them together.
+    const unrated = /^(tridiagonal|eigen)/;
+    for (const { name } of kernels) {
+      const rate = unrated.test(name) ? "" : ".*/s";
+      expect(table.stdout).toMatch(new RegExp(`^${name} .*\\de[+-]\\d+${rate} .*ok$`, "m"));
+    }
     expect(table.stdout).toContain(`all ${kernels.length} kernels agree with float64`);
   });
 
