@@ -55,7 +55,8 @@ async function worstOver(
   return largest;
 }
 
-const seed = Date.now() % 2 ** 31;
+/** Fixed, so that a failure can be looked at again. */
+const seed = 18080;
 let wasm: Engine;
 let single: Engine;
 let gpu: Engine;

@@ -28,7 +28,7 @@ function convnet(layers: number): Arch {
 const trueValues = ({ values, exponent }: Kernel) => Float64Array.from(values, (value) => value * 2 ** exponent);
 
 const shape = [1, 14, 14] as const;
-const random = mulberry32(Date.now());
+const random = mulberry32(18080);
 const images = Array.from({ length: 5 }, () => digitLike(random, 14, 14));
 const X = imageSet(images, shape);
 const reference = (arch: Arch) => referenceKernel(arch.toJSON(), shape, images, images);
