@@ -1,8 +1,8 @@
 /** `widefield converge`: how near finite networks of growing width come to the Gaussian process. */
 import { basename } from "node:path";
 import { Command } from "commander";
-import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
-import { replaceFile } from "../sdk/covariance/store/files.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
+import { replaceFile } from "../sdk/platform/files.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { convergeCsv, convergeJson, outputsCsv } from "../sdk/experiments/converge-files.ts";
 import { runConverge, type ConvergeResult } from "../sdk/experiments/converge.ts";

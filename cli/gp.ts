@@ -2,8 +2,8 @@
 import { writeFile } from "node:fs/promises";
 import { Command, Option } from "commander";
 import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
-import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
-import { ioError } from "../sdk/covariance/store/files.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
+import { ioError } from "../sdk/platform/files.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";
 import type { Dataset } from "../sdk/data/dataset.ts";
 import type { Ranges } from "../sdk/data/ranges.ts";

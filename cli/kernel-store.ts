@@ -4,7 +4,7 @@
  */
 import type { Command } from "commander";
 import { exportNpy } from "../sdk/covariance/export.ts";
-import type { Files } from "../sdk/covariance/store/files.ts";
+import type { Files } from "../sdk/platform/files.ts";
 import { type Hdf5Result, importHdf5, isHdf5 } from "../sdk/covariance/hdf5.node.ts";
 import { type ImportOptions, type ImportResult, importNpy } from "../sdk/covariance/import.ts";
 import { rangesText } from "../sdk/covariance/store/manifest.ts";

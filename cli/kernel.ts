@@ -3,7 +3,7 @@ import { Command, Option } from "commander";
 import { DEFAULT_TILE, kernelDiagonal } from "../sdk/arch/kernel.ts";
 import { exportDiagonal } from "../sdk/covariance/export.ts";
 import type { MatrixProgress } from "../sdk/covariance/matrix.ts";
-import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { parseBytes } from "../sdk/engine/engine.ts";
 import { selectImages, storeKernel } from "../sdk/experiments/stored-kernel.ts";
 import { platform } from "../sdk/platform/platform.ts";

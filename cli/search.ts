@@ -2,7 +2,7 @@
 import { Command, Option } from "commander";
 import { archToJson } from "../sdk/arch/arch.ts";
 import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
-import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { findDataset } from "../sdk/data/registry.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { misfitOf, runSearch, seedsOfShard } from "../sdk/experiments/search.ts";

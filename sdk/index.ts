@@ -39,7 +39,7 @@ export { KernelStore } from "./covariance/store/store.ts";
 export { runKernelJob, type KernelJob, type KernelProgress, type TileSource } from "./covariance/job.ts";
 
 export { verify } from "./covariance/store/verify.ts";
-export type { Files } from "./covariance/store/files.ts";
+export type { Files } from "./platform/files.ts";
 export { exportDiagonal, exportNpy } from "./covariance/export.ts";
 export { importNpy } from "./covariance/import.ts";
 export type { Program } from "./covariance/program.ts";

@@ -1,6 +1,6 @@
 /** The process that the SIGKILL test kills: works on a shard of a store, slowly. Arguments: a JSON object. */
 import { runKernelJob } from "../sdk/covariance/job.ts";
-import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";
 import { hashSource, specOf } from "./kernel-job-source.ts";
 

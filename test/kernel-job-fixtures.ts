@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { TileSource } from "../sdk/covariance/job.ts";
-import { type Files, type WritableFile, ioError } from "../sdk/covariance/store/files.ts";
+import { type Files, type WritableFile, ioError } from "../sdk/platform/files.ts";
 import type { KernelSpec } from "../sdk/covariance/store/manifest.ts";
 import { hashSource, specOf } from "./kernel-job-source.ts";
 

@@ -3,8 +3,8 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type KernelProgress, planMemory, runKernelJob } from "../sdk/covariance/job.ts";
-import type { Files } from "../sdk/covariance/store/files.ts";
-import { nodeFiles } from "../sdk/covariance/store/files.node.ts";
+import type { Files } from "../sdk/platform/files.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";
 import { verify } from "../sdk/covariance/store/verify.ts";
 import {

@@ -1,6 +1,6 @@
 /** Kernels as .npy files: a store's whole matrix, true values, row block by row block, or a diagonal. */
 import { WidefieldError } from "../errors.ts";
-import { discard, type Files, isAbandoned, isTemporary, replaceFile, temporaryName } from "./store/files.ts";
+import { discard, type Files, isAbandoned, isTemporary, replaceFile, temporaryName } from "../platform/files.ts";
 import { rowRange, tileRows } from "./store/grid.ts";
 import { npyHeader } from "./store/npy.ts";
 import type { KernelStore } from "./store/store.ts";

@@ -10,7 +10,7 @@ import type { Dataset, File, Group } from "h5wasm/node";
 import { messageOf, WidefieldError } from "../errors.ts";
 import { importMatrix, type ImportOptions, type ImportResult } from "./import.ts";
 import { digestOf, type MatrixFile, mergedFiles } from "./matrix-file.ts";
-import type { Files } from "./store/files.ts";
+import type { Files } from "../platform/files.ts";
 
 /** What this file uses of the library. */
 interface Library {

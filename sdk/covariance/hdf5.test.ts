@@ -7,8 +7,8 @@ import h5wasm from "h5wasm/node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { importHdf5, isHdf5 } from "./hdf5.node.ts";
 import { importNpy } from "./import.ts";
-import { nodeFiles } from "./store/files.node.ts";
-import type { Files } from "./store/files.ts";
+import { nodeFiles } from "../platform/files.node.ts";
+import type { Files } from "../platform/files.ts";
 import { npyHeader } from "./store/npy.ts";
 import { KernelStore } from "./store/store.ts";
 

@@ -6,7 +6,7 @@
  */
 import { type KernelJobResult, type KernelProgress, type TileSource, runKernelJob } from "./job.ts";
 import { fillGaps, type MatrixFile, npyMatrix, transposedBlock, transposedFile } from "./matrix-file.ts";
-import type { Files } from "./store/files.ts";
+import type { Files } from "../platform/files.ts";
 import type { KernelSpec } from "./store/manifest.ts";
 import { readNpyHeader } from "./store/npy.ts";
 import { KernelStore } from "./store/store.ts";

@@ -8,7 +8,7 @@
 import { WidefieldError } from "../errors.ts";
 import { smallestBudget } from "./memory.ts";
 import { chunkBytes } from "./store/chunk.ts";
-import { isTemporary, isAbandoned } from "./store/files.ts";
+import { isTemporary, isAbandoned } from "../platform/files.ts";
 import { type Grid, type Shard, type Tile, columnRange, pairsOf, rowRange, shardTiles } from "./store/grid.ts";
 import { type Lock, lockShard } from "./store/lock.ts";
 import type { KernelStore } from "./store/store.ts";

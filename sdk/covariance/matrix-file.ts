@@ -4,7 +4,7 @@
  */
 import { WidefieldError } from "../errors.ts";
 import { forEachAtOnce } from "./store/at-once.ts";
-import type { Files, ReadableFile } from "./store/files.ts";
+import type { Files, ReadableFile } from "../platform/files.ts";
 import type { NpyHeader } from "./store/npy.ts";
 
 export interface MatrixFile {

@@ -5,8 +5,8 @@ import { contentOf, failing, freshFolder, hashSource, specOf } from "../../test/
 import { hashValue } from "../../test/kernel-job-source.ts";
 import { runKernelJob } from "./job.ts";
 import { exportNpy } from "./export.ts";
-import type { Files } from "./store/files.ts";
-import { nodeFiles } from "./store/files.node.ts";
+import type { Files } from "../platform/files.ts";
+import { nodeFiles } from "../platform/files.node.ts";
 import { importNpy } from "./import.ts";
 import { npyHeader } from "./store/npy.ts";
 import { KernelStore } from "./store/store.ts";

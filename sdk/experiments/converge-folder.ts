@@ -7,8 +7,8 @@
  *     width-30.state     one line of JSON, then float64 sums of products, the sum of |f|^4, the float32 outputs shown
  */
 import * as z from "zod";
-import { crc32c } from "../covariance/store/crc32c.ts";
-import { createFile, isAbandoned, readSettled, replaceFile, type Files } from "../covariance/store/files.ts";
+import { crc32c } from "../platform/crc32c.ts";
+import { createFile, isAbandoned, readSettled, replaceFile, type Files } from "../platform/files.ts";
 import { lockShard, type Lock } from "../covariance/store/lock.ts";
 import { differences, type Json } from "../covariance/store/manifest.ts";
 import { messageOf, WidefieldError } from "../errors.ts";

@@ -10,7 +10,7 @@
  */
 import { archToJson, type Arch } from "../arch/arch.ts";
 import { kernel, type ImageSet } from "../arch/kernel.ts";
-import type { Files } from "../covariance/store/files.ts";
+import type { Files } from "../platform/files.ts";
 import type { Json } from "../covariance/store/manifest.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Engine } from "../engine/engine.ts";

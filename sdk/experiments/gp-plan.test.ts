@@ -5,7 +5,7 @@ import { freshFolder } from "../../test/kernel-job-fixtures.ts";
 import { openWasm } from "../../test/wasm.ts";
 import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import { preset } from "../arch/presets.ts";
-import { nodeFiles } from "../covariance/store/files.node.ts";
+import { nodeFiles } from "../platform/files.node.ts";
 import { digits } from "../data/digits.ts";
 import { parseRanges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";

@@ -6,8 +6,8 @@ import { contentOf, failing, freshFolder } from "../../test/kernel-job-fixtures.
 import { openWasm } from "../../test/wasm.ts";
 import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import { kernel } from "../arch/kernel.ts";
-import type { Files } from "../covariance/store/files.ts";
-import { nodeFiles } from "../covariance/store/files.node.ts";
+import type { Files } from "../platform/files.ts";
+import { nodeFiles } from "../platform/files.node.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import { digits } from "../data/digits.ts";
 import { parseRanges } from "../data/ranges.ts";

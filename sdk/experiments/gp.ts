@@ -4,7 +4,7 @@
  */
 import type { Arch } from "../arch/arch.ts";
 import { kernelDiagonal } from "../arch/kernel.ts";
-import type { Files } from "../covariance/store/files.ts";
+import type { Files } from "../platform/files.ts";
 import type { KernelStore } from "../covariance/store/store.ts";
 import type { KernelMatrix } from "../covariance/matrix.ts";
 import type { Precision } from "../covariance/tiles.ts";

@@ -1,7 +1,7 @@
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import type { Files } from "../covariance/store/files.ts";
-import { nodeFiles } from "../covariance/store/files.node.ts";
+import type { Files } from "../platform/files.ts";
+import { nodeFiles } from "../platform/files.node.ts";
 import { freshFolder } from "../../test/kernel-job-fixtures.ts";
 import { drawArchitecture } from "./search-draw.ts";
 import { SearchFolder, type SearchConfig } from "./search-folder.ts";

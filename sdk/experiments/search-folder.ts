@@ -8,14 +8,7 @@
  * The seeds' files are the record, the tables are made from them. Several processes may share the folder (shards).
  */
 import * as z from "zod";
-import {
-  createFile,
-  isAbandoned,
-  isTemporary,
-  readSettled,
-  replaceFile,
-  type Files,
-} from "../covariance/store/files.ts";
+import { createFile, isAbandoned, isTemporary, readSettled, replaceFile, type Files } from "../platform/files.ts";
 import { differences } from "../covariance/store/manifest.ts";
 import { messageOf, WidefieldError } from "../errors.ts";
 import { SKIP_RULES } from "./search-draw.ts";

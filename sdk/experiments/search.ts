@@ -4,7 +4,7 @@
  * at any moment goes on; it loses at most the seed that was running.
  */
 import { compile } from "../arch/arch.ts";
-import type { Files } from "../covariance/store/files.ts";
+import type { Files } from "../platform/files.ts";
 import type { Shard } from "../covariance/store/grid.ts";
 import { lockShard } from "../covariance/store/lock.ts";
 import type { ImageShape } from "../data/dataset.ts";

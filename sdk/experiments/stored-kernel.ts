@@ -3,7 +3,7 @@ import { archToJson, type Arch } from "../arch/arch.ts";
 import { DEFAULT_TILE, kernelTiles } from "../arch/kernel.ts";
 import { planMemory, runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
 import { requireTile } from "../covariance/matrix.ts";
-import type { Files } from "../covariance/store/files.ts";
+import type { Files } from "../platform/files.ts";
 import type { IndexRanges, Json } from "../covariance/store/manifest.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import type { Precision } from "../covariance/tiles.ts";

@@ -5,7 +5,7 @@ import { freshFolder, specOf } from "../../test/kernel-job-fixtures.ts";
 import { difference, norm, randoms, times } from "../../test/spectra.ts";
 import { openWasm, wasmConfigurations } from "../../test/wasm.ts";
 import { MemoryMatrix, storedMatrix } from "../covariance/matrix.ts";
-import { nodeFiles } from "../covariance/store/files.node.ts";
+import { nodeFiles } from "../platform/files.node.ts";
 import { columnRange, rowRange, snakeOrder } from "../covariance/store/grid.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import type { Backend } from "../engine/backend.ts";

@@ -7,8 +7,8 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type { Resvg } from "@resvg/resvg-wasm";
 import type { TopLevelSpec } from "vega-lite";
-import type { Files } from "../covariance/store/files.ts";
-import { replaceFile } from "../covariance/store/files.ts";
+import type { Files } from "../platform/files.ts";
+import { replaceFile } from "../platform/files.ts";
 import { messageOf, WidefieldError } from "../errors.ts";
 import { renderSvgFile } from "./figure.ts";
 

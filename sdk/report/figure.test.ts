@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TopLevelSpec } from "vega-lite";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { nodeFiles } from "../covariance/store/files.node.ts";
+import { nodeFiles } from "../platform/files.node.ts";
 import { renderFigure, saveFigure } from "./figure.node.ts";
 import { figureConfig } from "./figure.ts";
 

@@ -2,7 +2,7 @@
  * A tile as bytes: Zarr's codecs `bytes` (little-endian) and `crc32c`. A chunk always has the full tile's size; what
  * sticks out over the matrix's edge holds the fill value. The machine is taken to be little-endian, as WebAssembly is.
  */
-import { crc32c } from "./crc32c.ts";
+import { crc32c } from "../../platform/crc32c.ts";
 import { type Grid, type Tile, columnRange, length, rowRange } from "./grid.ts";
 
 const CHECKSUM_BYTES = 4;

@@ -1,8 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { beforeAll, describe, expect, it } from "vitest";
 import { freshFolder } from "../../../test/kernel-job-fixtures.ts";
-import type { Files } from "./files.ts";
-import { nodeFiles } from "./files.node.ts";
+import type { Files } from "../../platform/files.ts";
+import { nodeFiles } from "../../platform/files.node.ts";
 import { lockShard } from "./lock.ts";
 
 let files: Files;

@@ -9,7 +9,7 @@
  */
 import * as z from "zod";
 import { WidefieldError } from "../../errors.ts";
-import { type Files, createFile, readSettled, replaceFile } from "./files.ts";
+import { type Files, createFile, readSettled, replaceFile } from "../../platform/files.ts";
 import type { Shard } from "./grid.ts";
 
 const contentSchema = z.object({

@@ -4,7 +4,7 @@
  */
 import * as z from "zod";
 import { WidefieldError } from "../../errors.ts";
-import { crc32c } from "./crc32c.ts";
+import { crc32c } from "../../platform/crc32c.ts";
 
 export const FORMAT = 1;
 

@@ -3,7 +3,7 @@
  * what a matrix needs: little-endian float32 or float64, C order, two dimensions, or one for a diagonal.
  */
 import { WidefieldError } from "../../errors.ts";
-import type { ReadableFile } from "./files.ts";
+import type { ReadableFile } from "../../platform/files.ts";
 
 export interface NpyHeader {
   readonly dtype: "float32" | "float64";

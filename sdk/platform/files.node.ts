@@ -1,6 +1,5 @@
 /**
- * Kernel stores' file access on Node and Deno. The only file of this floor that imports `node:*`; entry points for
- * those runtimes pass `nodeFiles()` in.
+ * File access on Node and Deno, with `node:*` modules; entry points for those runtimes pass `nodeFiles()` in.
  */
 import { createHash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
@@ -13,16 +12,19 @@ import {
   readFile,
   readdir,
   rename,
+  rmdir,
   stat,
+  statfs,
   unlink,
 } from "node:fs/promises";
 import { hostname } from "node:os";
-import { WidefieldError } from "../../errors.ts";
+import { WidefieldError } from "../errors.ts";
 import {
   type Files,
   type Liveness,
   type Owner,
   type ReadableFile,
+  type ScratchFile,
   type WritableFile,
   ioError,
   systemCode,
@@ -45,6 +47,7 @@ export async function nodeFiles(): Promise<Files> {
     read: (path) => unlessMissing("read", path, () => readWhole(path)),
     open: (path) => attempt("read", path, () => openReadable(path)),
     create: (path) => attempt("create", path, async () => writable(await open(path, "wx"), path)),
+    openScratch: (path) => attempt("open", path, () => openScratch(path)),
     size: (path) => unlessMissing("look up", path, async () => (await stat(path)).size),
     list: async (folder) => (await unlessMissing("list the folder", folder, () => readdir(folder))) ?? [],
     makeFolder: (path) =>
@@ -53,6 +56,13 @@ export async function nodeFiles(): Promise<Files> {
           if (systemCode(error) !== "EEXIST") throw error;
         });
       }),
+    removeFolder: async (path) => {
+      await unlessMissing("remove", path, () => rmdir(path));
+    },
+    freeBytes: async (folder) => {
+      const found = await statfs(folder).catch(() => undefined);
+      return found === undefined ? undefined : found.bavail * found.bsize;
+    },
     rename: (from, to) => attempt("write", to, () => rename(from, to)),
     link: (from, to) => attempt("create", to, () => linkOrCopy(from, to)),
     remove: async (path) => {
@@ -102,6 +112,16 @@ async function openReadable(path: string): Promise<ReadableFile> {
   }
 }
 
+async function openScratch(path: string): Promise<ScratchFile> {
+  const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o644);
+  return {
+    read: (into, position) => attempt("read", path, () => readFully(handle, path, into, position)),
+    write: (bytes, position) => attempt("write", path, () => writeFully(handle, bytes, position)),
+    sync: () => attempt("write", path, () => handle.datasync()),
+    close: () => attempt("write", path, () => handle.close()),
+  };
+}
+
 async function readFully(handle: FileHandle, path: string, into: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < into.length;) {
     const { bytesRead } = await handle.read(into, done, into.length - done, position + done);
@@ -119,16 +139,19 @@ async function readFully(handle: FileHandle, path: string, into: Uint8Array, pos
 
 function writable(handle: FileHandle, path: string): WritableFile {
   return {
-    write: (bytes) =>
-      attempt("write", path, async () => {
-        // A disk that is nearly full takes a part first and refuses the rest.
-        for (let done = 0; done < bytes.length;) {
-          done += (await handle.write(bytes, done, bytes.length - done)).bytesWritten;
-        }
-      }),
+    write: (bytes) => attempt("write", path, () => writeFully(handle, bytes)),
     sync: () => attempt("write", path, () => handle.sync()),
     close: () => attempt("write", path, () => handle.close()),
   };
+}
+
+/** At `position`, or where the last write ended. */
+async function writeFully(handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
+  // A disk that is nearly full takes a part first and refuses the rest.
+  for (let done = 0; done < bytes.length;) {
+    const at = position === undefined ? null : position + done;
+    done += (await handle.write(bytes, done, bytes.length - done, at)).bytesWritten;
+  }
 }
 
 async function linkOrCopy(from: string, to: string): Promise<boolean> {

@@ -1,11 +1,11 @@
 /**
- * What kernel stores ask of a file system: one narrow interface, so that nothing on this floor imports `node:*`
+ * What kernel stores and factors ask of a file system: one narrow interface, so that nothing above imports `node:*`
  * statically (it is bundled for browsers too) and so that tests can let any operation fail. `files.node.ts` implements
  * it; every failure that a user can meet is a WidefieldError made by `ioError`.
  *
  * Paths use "/" and are taken as the runtime takes them. No method creates parent folders.
  */
-import { WidefieldError, messageOf } from "../../errors.ts";
+import { WidefieldError, messageOf } from "../errors.ts";
 
 /** Who made a lock or a temporary file. `startTime` and `bootId` tell a process from a later one with the same pid. */
 export interface Owner {
@@ -36,18 +36,35 @@ export interface WritableFile {
   close(): Promise<void>;
 }
 
+/** A file being read and written at arbitrary places. */
+export interface ScratchFile {
+  /** Fills `into` from `position` on; E_DATA if the file ends before. */
+  read(into: Uint8Array, position: number): Promise<void>;
+  /** Bytes between the file's end and `position` are zero. */
+  write(bytes: Uint8Array, position: number): Promise<void>;
+  /** Returns when the bytes are on the device, not only in the page cache. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
 export interface Files {
   /** The whole file, or undefined where there is none. */
   read(path: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
   open(path: string): Promise<ReadableFile>;
   /** Creates a file that does not exist yet (O_EXCL). */
   create(path: string): Promise<WritableFile>;
+  /** Opens a file for reading and writing, with what it holds; one that is not there is created. */
+  openScratch(path: string): Promise<ScratchFile>;
   /** Bytes of a file, or undefined where there is none. */
   size(path: string): Promise<number | undefined>;
   /** The names in a folder; none where there is no such folder. */
   list(folder: string): Promise<string[]>;
   /** Creates one folder; one that is already there is fine. */
   makeFolder(path: string): Promise<void>;
+  /** Removes an empty folder; one that is not there is fine. */
+  removeFolder(path: string): Promise<void>;
+  /** Bytes that this user may still write to a folder's file system; undefined where that cannot be told. */
+  freeBytes(folder: string): Promise<number | undefined>;
   /** Replaces `to` by `from`, atomically. */
   rename(from: string, to: string): Promise<void>;
   /** Gives the file `from` the second name `to`, atomically; false where `to` exists already. */
