@@ -12,7 +12,7 @@ import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { variance } from "./variance";
 import { elementwise } from "./elementwise";
 import { eigenBack } from "./linalg/backtransform";
-import { choleskyDiagonal, choleskyPanel, choleskyUpdate } from "./linalg/cholesky";
+import { choleskyFactor, choleskyUpdate } from "./linalg/cholesky";
 import { tileDiagonal, tileLoad } from "./linalg/load";
 import { triangularSolve } from "./linalg/solve";
 import { tileFold, tileProduct } from "./linalg/tileProduct";
@@ -51,11 +51,8 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
     case Opcode.tileDiagonal:
       tileDiagonal(params, buffers, begin, end, scratch);
       break;
-    case Opcode.choleskyDiagonal:
-      choleskyDiagonal(params, buffers, begin, end, scratch);
-      break;
-    case Opcode.choleskyPanel:
-      choleskyPanel(params, buffers, begin, end, scratch);
+    case Opcode.choleskyFactor:
+      choleskyFactor(params, buffers, begin, end, scratch);
       break;
     case Opcode.choleskyUpdate:
       choleskyUpdate(params, buffers, begin, end, scratch);

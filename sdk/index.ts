@@ -21,7 +21,9 @@ export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 
 export { errorPercent, gp, GaussianProcess, Posterior, type FitOptions, type Prediction } from "./learn/gp.ts";
 export { fitTemperature, logLoss, scores } from "./learn/calibration.ts";
-export { cholesky, type CholeskyOptions } from "./linalg/cholesky.ts";
+export { cholesky, openFactor, type CholeskyOptions, type CholeskyProgress } from "./linalg/cholesky.ts";
+export type { Scratch } from "./linalg/cholesky.ts";
+export { choleskyPlan, type CholeskyPlan, type PlanOptions } from "./linalg/plan.ts";
 export { eigh, type Eigen, type EighOptions } from "./linalg/eigh.ts";
 export { CholeskyFactor } from "./linalg/factor.ts";
 export { cg, type CgOptions, type CgResult } from "./linalg/cg.ts";

@@ -1,86 +1,146 @@
 /**
- * Cholesky factorisation A = L L' of a tiled lower triangle, in place, right-looking (schemas:
- * `sdk/engine/kernels/linalg.ts`; layout: `tiles.ts`). For each step k:
+ * Cholesky factorisation A = L L' of a tiled lower triangle, in place, left-looking, a window of columns at a time
+ * (schemas: `sdk/engine/kernels/linalg.ts`; layout: `tiles.ts`):
  *
- *     diagonal   L(k,k) = potrf(A(k,k))                                    one item
- *     panel      L(i,k) = A(i,k) L(k,k)^-T                   i > k         items: 32 rows
- *     update     A(i,j) -= L(i,k) L(j,k)'                    i >= j > k    items: tiles
+ *     A(i,j) -= sum over k < j of L(i,k) L(j,k)'       choleskyUpdate: columns k of other windows
+ *                                                      choleskyFactor: columns k of this window, and then
+ *     L(j,j) = potrf(A(j,j)),  L(i,j) = A(i,j) L(j,j)^-T
  *
- * The update's first tile is the next diagonal tile, factorised by the same item while other threads update the rest.
+ * A tile is brought up to date in one go, so it stays in a core's cache (128 KiB) while the tiles of L stream by, and a
+ * window's columns may begin before the last column of the one before is through: choleskyFactor is a task graph in a
+ * single command. Its items are the tiles, column after column; a thread takes the next one and sleeps only where a tile
+ * that it reads is still in another thread's hands. Such a tile was taken earlier, so the earliest unfinished one never
+ * waits: there is no deadlock, whatever the number of threads.
+ *
  * Each entry's sum runs over the tiles k in order, inside a tile over the columns in order: results depend on the tile
- * size and not on the threads. Cost: n^3 / 3 multiplications and additions, of which all but the 4 x 4 blocks on
- * tiles' diagonals go through the micro-kernel.
+ * size, and neither on the threads nor on the windows. Cost: n^3 / 3 multiplications and additions, of which all but
+ * the 4 x 4 blocks on tiles' diagonals go through the micro-kernel.
  */
 import { buffer } from "../dispatch";
-import { CholeskyDiagonalParams, CholeskyPanelParams, CholeskyUpdateParams } from "../generated/kernels";
+import { CholeskyFactorParams, CholeskyUpdateParams } from "../generated/kernels";
+import { SPINS } from "../generated/layout";
 import { micro64 } from "../gemm/micro64";
 import { invertDiagonal, solveFour, solveStrip, updateStrip } from "./strips";
 import { extent, stepAt, stripAt, tileAt, tileCount } from "./tiles";
 
-/** The same number as in the schema. */
-const PANEL_ITEM_ROWS: i32 = 32;
-
-export function choleskyDiagonal(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
-  const p = changetype<CholeskyDiagonalParams>(params);
-  if (failed(buffer(buffers, 3))) return;
-  factorDiagonal(<i32>p.n, <i32>p.tile, <i32>p.step, buffers, scratch);
-}
-
-export function choleskyPanel(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
-  const p = changetype<CholeskyPanelParams>(params);
-  if (failed(buffer(buffers, 2))) return;
-  const n = <i32>p.n;
-  const tile = <i32>p.tile;
-  const k = <i32>p.step;
-  const table = buffer(buffers, 0);
-  const tiles = buffer(buffers, 1);
-  const l = tileAt(table, tiles, k, k);
-  invertDiagonal(l, tile, scratch);
-  const first = (k + 1) * tile;
-  const last = min(first + end * PANEL_ITEM_ROWS, n);
-  for (let row = first + begin * PANEL_ITEM_ROWS; row < last; row += 4) {
-    const i = row / tile;
-    solveStrip(l, scratch, tile, tileAt(table, tiles, i, k) + stripAt(row - i * tile, tile));
-  }
-}
+/** Nanoseconds after which a waiting thread looks whether a pivot has failed. */
+const PATIENCE: i64 = 1_000_000;
 
 export function choleskyUpdate(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   const p = changetype<CholeskyUpdateParams>(params);
-  if (failed(buffer(buffers, 3))) return;
   const n = <i32>p.n;
   const tile = <i32>p.tile;
-  const k = <i32>p.step;
+  const leftTable = buffer(buffers, 2);
+  const left = buffer(buffers, 3);
   for (let item = begin; item < end; item++) {
-    // Items run down the columns of the trailing triangle, so that neighbours share L(j,k).
-    let j = k + 1;
-    let below = tileCount(n, tile) - j;
-    let index = item;
-    while (index >= below) {
-      index -= below--;
-      j++;
+    const place = tileOfItem(item, <i32>p.first, <i32>p.rowBegin, tileCount(n, tile));
+    const i = row(place);
+    const j = column(place);
+    const to = tileAt(buffer(buffers, 0), buffer(buffers, 1), tile, i, j);
+    for (let k = <i32>p.leftBegin; k < <i32>p.leftEnd; k++) {
+      updateTile(n, tile, i, j, tileAt(leftTable, left, tile, i, k), tileAt(leftTable, left, tile, j, k), to);
     }
-    updateTile(n, tile, k, j + index, j, buffers);
-    if (item == 0) factorDiagonal(n, tile, k + 1, buffers, scratch);
   }
 }
 
-function updateTile(n: i32, tile: i32, k: i32, i: i32, j: i32, buffers: usize): void {
+export function choleskyFactor(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
+  const p = changetype<CholeskyFactorParams>(params);
+  const n = <i32>p.n;
+  const tile = <i32>p.tile;
   const table = buffer(buffers, 0);
   const tiles = buffer(buffers, 1);
-  const rows = extent(n, tile, i);
-  const columns = extent(n, tile, j);
-  const left = tileAt(table, tiles, i, k);
-  const right = tileAt(table, tiles, j, k);
-  const to = tileAt(table, tiles, i, j);
-  for (let row = 0; row < rows; row += 4) {
-    const wanted = i == j ? row + 4 : columns;
-    updateStrip(left + stripAt(row, tile), right, to + stripAt(row, columns), wanted, tile);
+  const status = buffer(buffers, 3);
+  const finished = buffer(buffers, 4);
+  for (let item = begin; item < end; item++) {
+    const place = tileOfItem(item, <i32>p.first, <i32>p.rowBegin, tileCount(n, tile));
+    const i = row(place);
+    const j = column(place);
+    const to = tileAt(table, tiles, tile, i, j);
+    for (let k = <i32>p.windowBegin; k < j; k++) {
+      if (!awaitTile(finished, i, k, status)) return;
+      if (!awaitTile(finished, j, k, status)) return;
+      updateTile(n, tile, i, j, tileAt(table, tiles, tile, i, k), tileAt(table, tiles, tile, j, k), to);
+    }
+    if (i == j) {
+      if (!factorDiagonal(n, tile, j, to, buffer(buffers, 2), status, scratch)) return;
+    } else {
+      if (!awaitTile(finished, j, j, status)) return;
+      const l = tileAt(table, tiles, tile, j, j);
+      invertDiagonal(l, tile, scratch);
+      const rows = extent(n, tile, i);
+      for (let r = 0; r < rows; r += 4) solveStrip(l, scratch, tile, to + stripAt(r, tile));
+    }
+    publish(finished, i, j);
   }
 }
 
-/** Left-looking inside the tile: columns of 4, each brought up to date by the micro-kernel and then solved. */
-function factorDiagonal(n: i32, tile: i32, k: i32, buffers: usize, inverse: usize): void {
-  const l = tileAt(buffer(buffers, 0), buffer(buffers, 1), k, k);
+/** Items run down the columns from `first` on; a tile's place in one number. */
+function tileOfItem(item: i32, first: i32, rowBegin: i32, count: i32): i32 {
+  let j = first;
+  let below = count - max(j, rowBegin);
+  while (item >= below) {
+    item -= below;
+    j++;
+    below = count - max(j, rowBegin);
+  }
+  return ((max(j, rowBegin) + item) << 16) | j;
+}
+
+// @ts-ignore: decorator
+@inline
+function row(place: i32): i32 {
+  return place >> 16;
+}
+
+// @ts-ignore: decorator
+@inline
+function column(place: i32): i32 {
+  return place & 0xffff;
+}
+
+/** Returns when column j of tile row i is finished; false if a pivot has failed, after which it may never be. */
+function awaitTile(finished: usize, i: i32, j: i32, status: usize): bool {
+  const at = finished + (<usize>i << 2);
+  if (!ASC_FEATURE_THREADS) return load<u32>(status) == 0;
+  let spin = 0;
+  while (true) {
+    const columns = atomic.load<u32>(at);
+    if (columns > <u32>j) return true;
+    if (atomic.load<u32>(status) != 0) return false;
+    if (spin++ > SPINS) atomic.wait<i32>(at, <i32>columns, PATIENCE);
+  }
+}
+
+function publish(finished: usize, i: i32, j: i32): void {
+  if (!ASC_FEATURE_THREADS) return;
+  const at = finished + (<usize>i << 2);
+  atomic.store<u32>(at, <u32>(j + 1));
+  atomic.notify(at, -1);
+}
+
+/** A(i,j) -= L(i,k) L(j,k)'; of a diagonal tile, the lower triangle and a little more. */
+function updateTile(n: i32, tile: i32, i: i32, j: i32, left: usize, right: usize, to: usize): void {
+  const rows = extent(n, tile, i);
+  const columns = extent(n, tile, j);
+  for (let r = 0; r < rows; r += 4) {
+    const wanted = i == j ? r + 4 : columns;
+    updateStrip(left + stripAt(r, tile), right, to + stripAt(r, columns), wanted, tile);
+  }
+}
+
+/**
+ * Left-looking inside the tile, too: columns of 4, each brought up to date by the micro-kernel and then solved. False if
+ * a pivot is not positive.
+ */
+function factorDiagonal(
+  n: i32,
+  tile: i32,
+  k: i32,
+  l: usize,
+  pivots: usize,
+  status: usize,
+  inverse: usize,
+): bool {
   const rows = extent(n, tile, k);
   for (let column = 0; column < rows; column += 4) {
     const strip = l + stripAt(column, rows);
@@ -90,18 +150,19 @@ function factorDiagonal(n: i32, tile: i32, k: i32, buffers: usize, inverse: usiz
     }
     const block = strip + stepAt(column);
     const first = k * tile + column;
-    const done = factorFour(block, buffer(buffers, 2) + (<usize>first << 3));
+    const done = factorFour(block, pivots + (<usize>first << 3));
     if (done < 4) {
-      const status = buffer(buffers, 3);
       store<u32>(status, <u32>(first + done), 4);
-      store<u32>(status, 1);
-      return;
+      if (ASC_FEATURE_THREADS) atomic.store<u32>(status, 1);
+      else store<u32>(status, 1);
+      return false;
     }
     for (let c: usize = 0; c < 4; c++) store<f64>(inverse + (c << 3), 1 / load<f64>(block + c * 40));
     for (let row = column + 4; row < rows; row += 4) {
       solveFour(l + stripAt(row, rows) + stepAt(column), block, inverse);
     }
   }
+  return true;
 }
 
 /** Factorises a 4 x 4 block ([column][row]). Returns how many pivots were positive and finite. */
@@ -127,10 +188,4 @@ function factorFour(block: usize, pivots: usize): i32 {
     }
   }
   return 4;
-}
-
-// @ts-ignore: decorator
-@inline
-function failed(status: usize): bool {
-  return load<u32>(status) != 0;
 }

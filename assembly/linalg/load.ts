@@ -4,7 +4,7 @@
  */
 import { buffer } from "../dispatch";
 import { TileDiagonalParams, TileLoadParams } from "../generated/kernels";
-import { entryAt, extent, tileAt } from "./tiles";
+import { entryAt, extent, paddedRows, tileAt } from "./tiles";
 
 /** Items: rows of the block. */
 export function tileLoad(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
@@ -23,7 +23,7 @@ export function tileLoad(params: usize, buffers: usize, begin: i32, end: i32, sc
     while (column < last) {
       const j = column / tile;
       const border = min(last, (j + 1) * tile);
-      let to = tileAt(table, tiles, i, j) + entryAt(row - i * tile, column - j * tile, extent(n, tile, j));
+      let to = tileAt(table, tiles, tile, i, j) + entryAt(row - i * tile, column - j * tile, extent(n, tile, j));
       for (; column < border; column++) {
         store<f64>(to, width == 8 ? load<f64>(from) : <f64>load<f32>(from));
         from += width;
@@ -33,7 +33,7 @@ export function tileLoad(params: usize, buffers: usize, begin: i32, end: i32, sc
   }
 }
 
-/** Items: fours of rows. The last one also clears the padding left of the diagonal. */
+/** Items: fours of rows from p.begin on. The first one also clears the padding below these columns. */
 export function tileDiagonal(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   const p = changetype<TileDiagonalParams>(params);
   const n = <i32>p.n;
@@ -41,17 +41,28 @@ export function tileDiagonal(params: usize, buffers: usize, begin: i32, end: i32
   const diagonal = buffer(buffers, 0);
   const table = buffer(buffers, 1);
   const tiles = buffer(buffers, 2);
-  for (let row = begin << 2; row < end << 2; row++) {
+  if (begin == 0) clearPadding(n, tile, <i32>p.begin, min(<i32>p.end, n), table, tiles);
+  const last = min(<i32>p.begin + (end << 2), <i32>p.end);
+  for (let row = <i32>p.begin + (begin << 2); row < last; row++) {
     const i = row / tile;
-    if (row >= n) {
-      for (let column = 0; column < row; column++) {
-        const j = column / tile;
-        const at = entryAt(row - i * tile, column - j * tile, extent(n, tile, j));
-        store<f64>(tileAt(table, tiles, i, j) + at, 0);
-      }
-    }
     const within = row - i * tile;
     const value = row < n ? load<f64>(diagonal + (<usize>row << 3)) : 1;
-    store<f64>(tileAt(table, tiles, i, i) + entryAt(within, within, extent(n, tile, i)), value);
+    store<f64>(tileAt(table, tiles, tile, i, i) + entryAt(within, within, extent(n, tile, i)), value);
+    // Of padding rows, the entries between the matrix and the diagonal.
+    for (let column = n; column < row; column++) {
+      store<f64>(tileAt(table, tiles, tile, i, i) + entryAt(within, column - i * tile, extent(n, tile, i)), 0);
+    }
+  }
+}
+
+/** The rows behind n, in the columns [begin, end) before it. */
+function clearPadding(n: i32, tile: i32, begin: i32, end: i32, table: usize, tiles: usize): void {
+  for (let row = n; row < paddedRows(n); row++) {
+    const i = row / tile;
+    for (let column = begin; column < end; column++) {
+      const j = column / tile;
+      const at = entryAt(row - i * tile, column - j * tile, extent(n, tile, j));
+      store<f64>(tileAt(table, tiles, tile, i, j) + at, 0);
+    }
   }
 }

@@ -1,9 +1,8 @@
 /**
- * L X = B and L' X = B for many right-hand sides, in place, on a tiled triangle (schema: `triangularSolve` in
- * `sdk/engine/kernels/linalg.ts`; layout: `tiles.ts`).
+ * L X = B and L' X = B for many right-hand sides, in place, on a window of a tiled triangle (schema: `triangularSolve`
+ * in `sdk/engine/kernels/linalg.ts`; layout: `tiles.ts`):
  *
- *     step 0      X(0) = L(0,0)^-1 B(0)
- *     step s      B(i) -= L(i,s-1) X(s-1) for i >= s, and X(s) = L(s,s)^-1 B(s) by the item that updated B(s)
+ *     B(i) -= L(i,b-1) X(b-1) for i >= b, and X(b) = L(b,b)^-1 B(b) by the item that updated B(b)
  *
  * Transposed, the blocks are taken from the last to the first. One step reads one column (transposed: one row) of tiles,
  * each tile once for 32 right-hand sides. A work item is one block i and 8 strips of right-hand sides.
@@ -11,7 +10,7 @@
 import { buffer } from "../dispatch";
 import { TriangularSolveParams } from "../generated/kernels";
 import { invertDiagonal, solveStrip, solveStripTransposed, transposeTile, updateStrip } from "./strips";
-import { extent, paddedRows, stepAt, stripAt, tileAt, tileCount } from "./tiles";
+import { extent, paddedRows, stepAt, stripAt, tileAt } from "./tiles";
 
 /** The same number as in the schema. */
 const SOLVE_ITEM_STRIPS: i32 = 8;
@@ -21,9 +20,7 @@ export function triangularSolve(params: usize, buffers: usize, begin: i32, end: 
   const n = <i32>p.n;
   const tile = <i32>p.tile;
   const strips = <i32>p.strips;
-  const step = <i32>p.step;
   const groups = (strips + SOLVE_ITEM_STRIPS - 1) / SOLVE_ITEM_STRIPS;
-  const last = tileCount(n, tile) - 1;
   for (let item = begin; item < end; item++) {
     // Neighbouring items share the tile and differ in the right-hand sides.
     const distance = item / groups;
@@ -31,12 +28,13 @@ export function triangularSolve(params: usize, buffers: usize, begin: i32, end: 
     const count = min(SOLVE_ITEM_STRIPS, strips - first);
     const rhs = buffer(buffers, 2) + stripAt(first << 2, paddedRows(n));
     const transpose = p.transpose != 0;
-    const target = transpose ? last - step - distance : step + distance;
-    if (step > 0) {
-      const source = transpose ? last - step + 1 : step - 1;
+    const block = <i32>p.block;
+    const target = transpose ? block - distance : block + distance;
+    if (p.update != 0) {
+      const source = transpose ? block + 1 : block - 1;
       updateBlock(n, tile, target, source, buffers, rhs, count, scratch);
     }
-    if (distance == 0) solveBlock(n, tile, target, transpose, buffers, rhs, count, scratch);
+    if (distance == 0 && p.solve != 0) solveBlock(n, tile, target, transpose, buffers, rhs, count, scratch);
   }
 }
 
@@ -53,7 +51,7 @@ function updateBlock(
 ): void {
   const rows = extent(n, tile, target);
   const depth = extent(n, tile, source);
-  let l = tileAt(buffer(buffers, 0), buffer(buffers, 1), max(target, source), min(target, source));
+  let l = tileAt(buffer(buffers, 0), buffer(buffers, 1), tile, max(target, source), min(target, source));
   if (target < source) {
     transposeTile(l, depth, rows, scratch);
     l = scratch;
@@ -76,7 +74,7 @@ function solveBlock(
   scratch: usize,
 ): void {
   const rows = extent(n, tile, i);
-  const l = tileAt(buffer(buffers, 0), buffer(buffers, 1), i, i);
+  const l = tileAt(buffer(buffers, 0), buffer(buffers, 1), tile, i, i);
   const inverse = scratch;
   const transposed = scratch + (<usize>rows << 3);
   invertDiagonal(l, rows, inverse);

@@ -11,7 +11,7 @@
  * This is the layout that a BLIS-style micro-kernel packs its operands into, and here the matrix simply stays in it: a
  * solved panel is both operands of the update without a copy, the 4 x 4 block that a micro-kernel call changes is 128
  * contiguous bytes, and solving X L' = A for four rows of a panel is the same operation as solving L X = B for four
- * right-hand sides. It costs no memory beyond the triangle.
+ * right-hand sides. It costs no memory beyond the triangle, and tiles go to a file and come back as they are.
  *
  * Rows are padded to a multiple of 4 with the identity. Above the diagonal, diagonal tiles hold nothing.
  */
@@ -37,11 +37,11 @@ export function extent(n: i32, tile: i32, i: i32): i32 {
   return min(tile, paddedRows(n) - i * tile);
 }
 
-/** The address of tile (i, j), i >= j. */
+/** The address of tile (i, j), i >= j, in a window: table[j] may be negative, modulo 2^32, as addresses are. */
 // @ts-ignore: decorator
 @inline
-export function tileAt(table: usize, tiles: usize, i: i32, j: i32): usize {
-  return tiles + <usize>load<u32>(table + (<usize>((i * (i + 1)) / 2 + j) << 2));
+export function tileAt(table: usize, tiles: usize, tile: i32, i: i32, j: i32): usize {
+  return tiles + <usize>load<u32>(table + (<usize>j << 2)) + <usize>(i - j) * <usize>(tile * tile) * 8;
 }
 
 /** The byte offset of strip `row` / 4 (a multiple of 4) in a tile, or in a set of right-hand sides, of depth `depth`. */

@@ -10,7 +10,8 @@ import { smallestBudget } from "./memory.ts";
 import { chunkBytes } from "./store/chunk.ts";
 import { isTemporary, isAbandoned } from "../platform/files.ts";
 import { type Grid, type Shard, type Tile, columnRange, pairsOf, rowRange, shardTiles } from "./store/grid.ts";
-import { type Lock, lockShard } from "./store/lock.ts";
+import type { Lock } from "../platform/lock.ts";
+import { lockShard } from "./store/lock.ts";
 import type { KernelStore } from "./store/store.ts";
 import { type VerifyResult, verifyTiles } from "./store/verify.ts";
 

@@ -27,6 +27,12 @@ export interface BackendInfo {
 
 export interface Backend {
   readonly info: BackendInfo;
+  /**
+   * The bytes of a slot themselves, where the calling thread can reach them (wasm); valid until the next `await`. Not
+   * ordered with anything: the caller sees to it that no command under way writes what is read here, or touches what is
+   * written. For streams of data that would not bear a copy, or waiting for the queue.
+   */
+  view?(slot: Slot, byteOffset: number, bytes: number): Uint8Array;
   allocate(bytes: number, label: string): Slot;
   free(slot: Slot): void;
   /** Ordered with the dispatches: a dispatch appended before it still sees the old bytes. */

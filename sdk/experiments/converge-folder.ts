@@ -9,7 +9,8 @@
 import * as z from "zod";
 import { crc32c } from "../platform/crc32c.ts";
 import { createFile, isAbandoned, readSettled, replaceFile, type Files } from "../platform/files.ts";
-import { lockShard, type Lock } from "../covariance/store/lock.ts";
+import { lockShard } from "../covariance/store/lock.ts";
+import type { Lock } from "../platform/lock.ts";
 import { differences, type Json } from "../covariance/store/manifest.ts";
 import { messageOf, WidefieldError } from "../errors.ts";
 import type { CovarianceSums } from "../learn/empirical-covariance.ts";

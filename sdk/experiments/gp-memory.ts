@@ -13,7 +13,7 @@ import { countOf } from "../data/ranges.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
 import { WidefieldError } from "../errors.ts";
 import { PREDICT_ROWS } from "../learn/gp.ts";
-import { tileSize } from "../linalg/triangle.ts";
+import { tileSize } from "../linalg/tiling.ts";
 import type { GpExperiment } from "./gp.ts";
 import { CROSS } from "./gp-kernels.ts";
 

@@ -2,7 +2,9 @@
  * How much jitter a matrix needs. Jitter is relative to the mean diagonal, so it means the same for a matrix of any
  * scale; it is tried in decades, because only its order of magnitude matters.
  */
-import type { Triangle, PivotFailure } from "./triangle.ts";
+import { WidefieldError } from "../errors.ts";
+import type { PivotFailure } from "./factorisation.ts";
+import type { FactorTiles } from "./factor-tiles.ts";
 
 const SMALLEST_EXPONENT = -10;
 /** A matrix that needs as much as its own mean diagonal is not a covariance: nothing larger is tried. */
@@ -34,22 +36,23 @@ export function noisePivot(pivots: Float64Array, diagonal: Float64Array): PivotF
  * L11 the factor up to there and l its next row, v = (-L11^-T l, 1) has v^T A v = value, so the smallest eigenvalue is
  * at most value / v^T v. Costs one pass over the first `index` rows of the factor, which the failure has left intact.
  */
-export async function shiftLowerBound(triangle: Triangle, { index, value }: PivotFailure): Promise<number> {
-  const { tile } = triangle;
+export async function shiftLowerBound(tiles: FactorTiles, { index, value }: PivotFailure): Promise<number> {
+  const { tiling } = tiles;
+  const { tile } = tiling;
   const last = Math.floor(index / tile);
   const w = new Float64Array(index);
   for (let j = 0; j <= last; j++) {
-    const l = await triangle.readTile(last, j);
-    const columns = triangle.extent(j);
+    const l = await tiles.readTile(last, j);
+    const columns = tiling.extent(j);
     for (let c = 0; c < columns && j * tile + c < index; c++)
       w[j * tile + c] = entry(l, columns, index - last * tile, c);
   }
   for (let i = last; i >= 0; i--) {
-    const rows = Math.min(triangle.extent(i), index - i * tile);
+    const rows = Math.min(tiling.extent(i), index - i * tile);
     const x = w.subarray(i * tile, i * tile + rows);
-    solveTransposed(await triangle.readTile(i, i), triangle.extent(i), x);
+    solveTransposed(await tiles.readTile(i, i), tiling.extent(i), x);
     for (let j = 0; j < i; j++)
-      subtractTransposed(await triangle.readTile(i, j), tile, x, w.subarray(j * tile, (j + 1) * tile));
+      subtractTransposed(await tiles.readTile(i, j), tile, x, w.subarray(j * tile, (j + 1) * tile));
   }
   return -value / w.reduce((sum, x) => sum + x * x, 1);
 }
@@ -74,4 +77,53 @@ function subtractTransposed(l: Float64Array, columns: number, x: Float64Array, t
     for (let column = 0; column < columns; column++)
       to[column] = (to[column] ?? Number.NaN) - entry(l, columns, row, column) * value;
   });
+}
+
+/** A failed factorisation, with what is known about the jitter it would have taken. */
+export interface Failure extends PivotFailure {
+  readonly n: number;
+  /** What was added to the diagonal, relative to its mean, which is `meanDiagonal`. */
+  readonly jitter: number;
+  readonly meanDiagonal: number;
+  readonly smallestBefore: PivotFailure | undefined;
+  /** No smaller jitter can pass: relative to the mean diagonal. */
+  readonly bound: number;
+}
+
+/** `needed`: the first decade of jitter that passed; undefined where none did, "unknown" where none was tried. */
+export function notPositiveDefinite(
+  { n, index, value, jitter, meanDiagonal, smallestBefore }: Failure,
+  bound: number,
+  needed: number | undefined | "unknown",
+): WidefieldError {
+  const before =
+    smallestBefore === undefined
+      ? ""
+      : ` (the smallest before it was ${smallestBefore.value.toExponential(3)}, at ${smallestBefore.index})`;
+  const advice =
+    needed === "unknown"
+      ? Number.isFinite(bound)
+        ? `it needs a jitter of at least ${bound.toExponential(1)} times the mean diagonal, or a lambda of ` +
+          (bound * meanDiagonal).toExponential(1)
+        : "its mean diagonal is not positive"
+      : needed === undefined
+        ? "no jitter up to the mean diagonal itself makes it so: this is not the covariance of anything"
+        : `a jitter of ${needed.toExponential(0)} times the mean diagonal would have passed`;
+  return new WidefieldError(
+    "E_NOT_POSITIVE_DEFINITE",
+    `the ${n} x ${n} matrix with jitter ${jitter} is not positive definite: pivot ${index} came out as ` +
+      `${value.toExponential(3)}${before}; ${advice}`,
+    {
+      details: {
+        pivot: index,
+        value,
+        smallestBefore: smallestBefore?.value,
+        smallestBeforeIndex: smallestBefore?.index,
+        jitter,
+        jitterBound: bound,
+        shiftBound: bound * meanDiagonal,
+        jitterNeeded: needed === "unknown" ? undefined : needed,
+      },
+    },
+  );
 }

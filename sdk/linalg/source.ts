@@ -3,6 +3,7 @@
  * memory, a kernel store on disk and a formula look the same to a factorisation. Blocks are checked here, once.
  */
 import { WidefieldError } from "../errors.ts";
+import type { Range } from "./range.ts";
 
 export type Values = Float32Array | Float64Array;
 
@@ -11,6 +12,13 @@ export interface SymmetricSource {
   readonly n: number;
   /** Side of the square blocks in which it is best read (a store: its chunk); default 512. */
   readonly blockSize?: number | undefined;
+  /**
+   * What tells this matrix from any other (a digest): a factorisation that was killed goes on only with the same one, and
+   * a factor is taken from a folder only for the same one.
+   */
+  readonly identity?: string | undefined;
+  /** The matrix is 2^exponent times what `block` gives; `solve` minds it, a factorisation is of what `block` gives. Default 0. */
+  readonly exponent?: number | undefined;
   /**
    * Rows [rowBegin, rowEnd) and columns [columnBegin, columnEnd), row-major. Asked for blocks that touch the lower
    * triangle only, and only their entries on and below the matrix's diagonal are read. A factorisation that has to raise
@@ -59,28 +67,58 @@ export function sourceRows(source: SymmetricSource): number {
   });
 }
 
-/** How many blocks `lowerBlocks` gives. */
-export function lowerBlockCount(source: SymmetricSource): number {
-  const across = Math.ceil(source.n / (source.blockSize ?? DEFAULT_BLOCK));
-  return (across * (across + 1)) / 2;
+/** Side of the blocks, checked. Throws E_CONFIG. */
+function blockSide(source: SymmetricSource): number {
+  const size = source.blockSize ?? DEFAULT_BLOCK;
+  if (Number.isSafeInteger(size) && size > 0) return size;
+  throw new WidefieldError("E_CONFIG", `blockSize must be a positive whole number, not ${size}`);
 }
 
-/** All blocks that touch the lower triangle, row by row. Throws E_SHAPE and E_DATA for blocks that cannot be used. */
-export async function* lowerBlocks(source: SymmetricSource): AsyncGenerator<Block> {
-  const { n } = source;
-  const size = source.blockSize ?? DEFAULT_BLOCK;
-  if (!Number.isSafeInteger(size) || size <= 0)
-    throw new WidefieldError("E_CONFIG", `blockSize must be a positive whole number, not ${size}`);
-  for (let row = 0; row < n; row += size) {
-    const rows = Math.min(size, n - row);
-    for (let column = 0; column < row + rows; column += size) {
-      const columns = Math.min(size, n - column);
-      const values = await source.block(row, row + rows, column, column + columns);
-      const block = { row, column, rows, columns, values };
-      checkBlock(block);
-      yield block;
-    }
+type Place = Omit<Block, "values">;
+
+/** The source's blocks, cut where they leave the given rows and columns, as far as they touch the lower triangle. */
+function* places(source: SymmetricSource, rows: Range, columns: Range): Generator<Place> {
+  const size = blockSide(source);
+  for (const { begin: row, end: rowEnd } of aligned(rows, size))
+    for (const { begin: column, end: columnEnd } of aligned({ ...columns, end: Math.min(columns.end, rowEnd) }, size))
+      yield { row, column, rows: rowEnd - row, columns: columnEnd - column };
+}
+
+/** A range, cut at the multiples of `size`. */
+function* aligned({ begin, end }: Range, size: number): Generator<Range> {
+  for (let at = begin; at < end; at = Math.min(end, (Math.floor(at / size) + 1) * size))
+    yield { begin: at, end: Math.min(end, (Math.floor(at / size) + 1) * size) };
+}
+
+/** How many entries `lowerBlocks` gives. */
+export function lowerEntries(source: SymmetricSource, rows: Range, columns: Range): number {
+  let entries = 0;
+  for (const place of places(source, rows, columns)) entries += place.rows * place.columns;
+  return entries;
+}
+
+/**
+ * All blocks that touch the lower triangle in some rows and columns, row by row. Throws E_SHAPE and E_DATA for blocks that
+ * cannot be used.
+ */
+export async function* lowerBlocks(source: SymmetricSource, rows: Range, columns: Range): AsyncGenerator<Block> {
+  for (const place of places(source, rows, columns)) {
+    const { row, column } = place;
+    const values = await source.block(row, row + place.rows, column, column + place.columns);
+    const block = { ...place, values };
+    checkBlock(block);
+    yield block;
   }
+}
+
+/** The diagonal, read by itself. Errors as in `lowerBlocks`. */
+export async function readDiagonal(source: SymmetricSource): Promise<Float64Array> {
+  const diagonal = new Float64Array(source.n);
+  for (const rows of aligned({ begin: 0, end: source.n }, blockSide(source))) {
+    for await (const { row, column, columns, values } of lowerBlocks(source, rows, rows))
+      for (let i = 0; i < columns; i++) diagonal[column + i] = values[(column + i - row) * columns + i] ?? Number.NaN;
+  }
+  return diagonal;
 }
 
 function checkBlock({ row, column, rows, columns, values }: Block): void {

@@ -3,8 +3,7 @@
  * and is judged by its residual: what it computed, multiplied back.
  */
 import {
-  choleskyDiagonal,
-  choleskyPanel,
+  choleskyFactor,
   choleskyUpdate,
   tileDiagonal,
   tileLoad,
@@ -30,12 +29,16 @@ const SIZES = [
   [190, 64],
 ] as const;
 
-/** Where things lie; written anew from the description in `assembly/linalg/tiles.ts`, which it checks. */
+/**
+ * Where things lie in a window that holds everything; written anew from the descriptions in `kernels/linalg.ts` and
+ * `assembly/linalg/tiles.ts`, which it checks.
+ */
 class Layout {
   readonly n: number;
   readonly tile: number;
   readonly blocks: number;
   readonly padded: number;
+  /** Byte offset of the first tile of each column. */
   readonly offsets: Uint32Array<ArrayBuffer>;
   readonly bytes: number;
 
@@ -46,11 +49,9 @@ class Layout {
     this.padded = Math.ceil(n / 4) * 4;
     const offsets: number[] = [];
     let bytes = 0;
-    for (let i = 0; i < this.blocks; i++) {
-      for (let j = 0; j <= i; j++) {
-        offsets.push(bytes);
-        bytes += this.extent(i) * this.extent(j) * 8;
-      }
+    for (let j = 0; j < this.blocks; j++) {
+      offsets.push(bytes);
+      for (let i = j; i < this.blocks; i++) bytes += this.extent(i) * this.extent(j) * 8;
     }
     this.offsets = Uint32Array.from(offsets);
     this.bytes = bytes;
@@ -64,7 +65,7 @@ class Layout {
   at(row: number, column: number): number {
     const [i, j] = [Math.floor(row / this.tile), Math.floor(column / this.tile)];
     const [r, c] = [row - i * this.tile, column - j * this.tile];
-    const tile = (this.offsets[(i * (i + 1)) / 2 + j] ?? NaN) / 8;
+    const tile = (this.offsets[j] ?? NaN) / 8 + (i - j) * this.tile ** 2;
     return tile + ((r >> 2) * this.extent(j) + c) * 4 + (r & 3);
   }
 }
@@ -84,18 +85,18 @@ function diagonalOf(a: Float64Array, n: number): Float64Array<ArrayBuffer> {
 }
 
 /** Loads the matrix `a` and its diagonal, as a factorisation does. */
-function loadLaunches({ n, tile }: Layout): Launch[] {
+function loadLaunches({ n, tile, padded }: Layout): Launch[] {
   const whole = { tile, n, row: 0, column: 0, rows: n, columns: n, wide: 1 };
   return [
     launch(tileLoad, whole, ["a", "table", "tiles"]),
-    launch(tileDiagonal, { tile, n }, ["diagonal", "table", "tiles"]),
+    launch(tileDiagonal, { tile, n, begin: 0, end: padded }, ["diagonal", "table", "tiles"]),
   ];
 }
 
 interface Matrix {
   readonly layout: Layout;
   readonly a: Float64Array<ArrayBuffer>;
-  readonly buffers: Readonly<Record<string, Data | number>>;
+  readonly buffers: Record<string, Data | number>;
 }
 
 function matrix(random: RandomStream, n: number, tile: number): Matrix {
@@ -113,22 +114,15 @@ function matrix(random: RandomStream, n: number, tile: number): Matrix {
 }
 
 /**
- * The largest |A - L L'| over rows and columns < `columns`, over `upTo` (the columns of L that are done), in units of
- * sqrt(a_ii a_jj). A correct factorisation stays below (n + 1) 2^-53 of it (Higham 2002, theorem 10.3).
+ * The largest |A - L L'| in units of sqrt(a_ii a_jj). A correct factorisation stays below (n + 1) 2^-53 of it (Higham 2002, theorem 10.3).
  */
-function residual(
-  { layout, a }: Matrix,
-  places: readonly number[],
-  tiles: Float64Array,
-  status: Uint32Array,
-  columns: number,
-): number {
+function residual({ layout, a }: Matrix, places: readonly number[], tiles: Float64Array, status: Uint32Array): number {
   if (status[0] !== 0) return Infinity;
   const { n } = layout;
   return worst(places.length, (index) => {
     const place = places[index] ?? 0;
     const [i, j] = [Math.floor(place / n), place % n];
-    if (j > i || j >= columns) return 0;
+    if (j > i) return 0;
     let sum = 0;
     for (let p = 0; p <= j; p++) sum += (tiles[layout.at(i, p)] ?? NaN) * (tiles[layout.at(j, p)] ?? NaN);
     const scale = Math.sqrt((a[i * n + i] ?? NaN) * (a[j * n + j] ?? NaN));
@@ -136,37 +130,49 @@ function residual(
   });
 }
 
-type Stage = "diagonal" | "panel" | "update";
-
-/** The factorisation up to a stage: the first diagonal tile, the first column of tiles, or everything. */
-function factorCase(random: RandomStream, stage: Stage, n: number, tile: number): Case {
+/**
+ * A factorisation in windows of random widths, which here are all one buffer: for each, choleskyUpdate with the columns
+ * before it, in one command or several, and choleskyFactor, likewise.
+ */
+function factorCase(random: RandomStream, n: number, tile: number, widest: number): Case {
   const whole = matrix(random, n, tile);
+  const { blocks } = whole.layout;
   const launches = loadLaunches(whole.layout);
-  const factor = ["table", "tiles", "pivots", "status"];
-  launches.push(launch(choleskyDiagonal, { tile, n, step: 0 }, factor));
-  for (let step = 0; step < (stage === "update" ? whole.layout.blocks : 1); step++) {
-    if (stage !== "diagonal") launches.push(launch(choleskyPanel, { tile, n, step }, ["table", "tiles", "status"]));
-    if (stage === "update") launches.push(launch(choleskyUpdate, { tile, n, step }, factor));
+  const left = ["table", "tiles", "table", "tiles"];
+  const factor = ["table", "tiles", "pivots", "status", "finished"];
+  const names: string[] = [];
+  for (let begin = 0; begin < blocks;) {
+    const end = Math.min(blocks, begin + 1 + random.below(widest));
+    names.push(String(end - begin));
+    const panel = { tile, n, rowBegin: 0 };
+    for (let leftBegin = 0; leftBegin < begin;) {
+      const leftEnd = Math.min(begin, leftBegin + 1 + random.below(begin));
+      launches.push(launch(choleskyUpdate, { ...panel, first: begin, end, leftBegin, leftEnd }, left));
+      leftBegin = leftEnd;
+    }
+    // As if the columns before had been finished elsewhere.
+    const finished = `finished${begin}`;
+    for (let first = begin; first < end;) {
+      const last = Math.min(end, first + 1 + random.below(end - first));
+      const params = { ...panel, first, end: last, windowBegin: begin };
+      launches.push(launch(choleskyFactor, params, [...factor.slice(0, 4), finished]));
+      first = last;
+    }
+    whole.buffers[finished] = new Uint32Array(blocks).fill(begin);
+    begin = end;
   }
-  const columns = stage === "update" ? n : Math.min(tile, n);
-  const rows = stage === "diagonal" ? columns : n;
-  const places = sample(random, rows * n, n > 256 ? CHECKED : Infinity);
+  const places = sample(random, n * n, n > 256 ? CHECKED : Infinity);
   return {
-    name: `n=${n}, tiles of ${tile}`,
+    name: `n=${n}, tiles of ${tile}, windows of ${names.join(", ")} columns`,
     buffers: whole.buffers,
     launches,
     outputs: ["tiles", "status"],
     loose: true, // above the diagonal, diagonal tiles hold nothing
-    check: (output) =>
-      residual(whole, places, new Float64Array(output("tiles")), new Uint32Array(output("status")), columns),
+    check: (output) => residual(whole, places, new Float64Array(output("tiles")), new Uint32Array(output("status"))),
   };
 }
 
-function factorRow(kernel: unknown, stage: Stage, flops: (n: number, tile: number) => number): Row {
-  const large = (n: number, tile: number, random: RandomStream): LargeCase => ({
-    ...factorCase(random, stage, n, tile),
-    work: flops(n, tile) / 1e9,
-  });
+function factorRow(kernel: unknown, widest: number): Row {
   return {
     kernel: kernel as KernelSchema,
     measure: "sqrt(a_ii a_jj), of A - L L'",
@@ -175,12 +181,11 @@ function factorRow(kernel: unknown, stage: Stage, flops: (n: number, tile: numbe
       "(n + 1) 2^-53 is guaranteed (Higham 2002, theorem 10.3), 2e-14 for n = 190; roundings of either sign leave under a tenth.",
     unit: "GFLOP/s",
     *cases(random) {
-      for (const [n, tile] of SIZES) yield factorCase(random, stage, n, tile);
+      for (const [n, tile] of SIZES) for (const most of [1, widest]) yield factorCase(random, n, tile, most);
     },
-    large(level, random) {
-      if (stage === "diagonal") return level > 0 ? undefined : large(128, 128, random);
+    large(level, random): LargeCase | undefined {
       const n = 512 * 2 ** level;
-      return n > 1024 ? undefined : large(n, 128, random);
+      return n > 1024 ? undefined : { ...factorCase(random, n, 128, widest), work: n ** 3 / 3e9 };
     },
   };
 }
@@ -216,16 +221,22 @@ function diagonalCase(random: RandomStream, n: number, tile: number): Case {
   const layout = new Layout(n, tile);
   const diagonal = random.fillNormal(new Float64Array(n));
   const before = random.fillNormal(new Float64Array(layout.bytes / 8));
+  const first = random.below(layout.blocks);
+  const [begin, end] = [
+    first * tile,
+    Math.min(layout.padded, (first + 1 + random.below(layout.blocks - first)) * tile),
+  ];
   return {
-    name: `n=${n}, tiles of ${tile}`,
+    name: `n=${n}, tiles of ${tile}, rows ${begin} to ${end}`,
     buffers: { diagonal, table: layout.offsets, tiles: before },
-    launches: [launch(tileDiagonal, { tile, n }, ["diagonal", "table", "tiles"])],
+    launches: [launch(tileDiagonal, { tile, n, begin, end }, ["diagonal", "table", "tiles"])],
     outputs: ["tiles"],
     check: (output) => {
       const expected = before.slice();
-      for (let row = 0; row < layout.padded; row++) {
-        if (row >= n) for (let column = 0; column < row; column++) expected[layout.at(row, column)] = 0;
-        expected[layout.at(row, row)] = row < n ? (diagonal[row] ?? NaN) : 1;
+      for (let row = begin; row < layout.padded; row++) {
+        if (row >= n)
+          for (let column = begin; column < Math.min(end, row); column++) expected[layout.at(row, column)] = 0;
+        if (row < end) expected[layout.at(row, row)] = row < n ? (diagonal[row] ?? NaN) : 1;
       }
       const actual = new Float64Array(output("tiles"));
       return worst(expected.length, (index) => errorOf(actual[index], expected[index] ?? NaN, 0));
@@ -249,9 +260,19 @@ function solveCase(random: RandomStream, n: number, tile: number, strips: number
   const layout = new Layout(n, tile);
   const tiles = triangle(random, layout);
   const rhs = random.fillNormal(new Float64Array(strips * layout.padded * 4));
-  const launches = Array.from({ length: layout.blocks }, (_, step) =>
-    launch(triangularSolve, { tile, n, step, transpose, strips }, ["table", "tiles", "rhs"]),
-  );
+  const launches: Launch[] = [];
+  const step = (block: number, update: 0 | 1, solve: 0 | 1): void => {
+    launches.push(
+      launch(triangularSolve, { tile, n, block, transpose, update, solve, strips }, ["table", "tiles", "rhs"]),
+    );
+  };
+  for (let turn = 0; turn < layout.blocks; turn++) {
+    const block = transpose === 1 ? layout.blocks - 1 - turn : turn;
+    // In one command, or in two, as between two windows.
+    const apart = random.below(2) === 1;
+    if (turn > 0 && apart) step(block, 1, 0);
+    step(block, turn > 0 && !apart ? 1 : 0, 1);
+  }
   const places = sample(random, strips * n * 4, CHECKED);
   return {
     name: `n=${n}, tiles of ${tile}, ${4 * strips} right-hand sides${transpose === 1 ? ", transposed" : ""}`,
@@ -350,8 +371,7 @@ const triangularSolveRow: Row = {
 export const linalgRows: readonly Row[] = [
   tileLoadRow,
   tileDiagonalRow,
-  factorRow(choleskyDiagonal, "diagonal", (n) => n ** 3 / 3),
-  factorRow(choleskyPanel, "panel", (n, tile) => tile ** 3 / 3 + (n - tile) * tile * tile),
-  factorRow(choleskyUpdate, "update", (n) => n ** 3 / 3),
+  factorRow(choleskyFactor, 1000),
+  factorRow(choleskyUpdate, 3),
   triangularSolveRow,
 ];

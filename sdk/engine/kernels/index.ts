@@ -7,7 +7,7 @@ import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
-import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
+import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { randomNormal } from "./random-normal.ts";
 import { reduce } from "./reduce.ts";
@@ -22,8 +22,7 @@ export const kernels: readonly KernelSchema[] = [
   covarianceF64,
   tileLoad,
   tileDiagonal,
-  choleskyDiagonal,
-  choleskyPanel,
+  choleskyFactor,
   choleskyUpdate,
   triangularSolve,
   conv2d,
@@ -40,8 +39,7 @@ export const kernels: readonly KernelSchema[] = [
 
 export {
   broadcastAdd,
-  choleskyDiagonal,
-  choleskyPanel,
+  choleskyFactor,
   choleskyUpdate,
   conv2d,
   covariance,

@@ -199,6 +199,11 @@ export class WasmBackend implements Backend {
     }
   }
 
+  view(slot: Slot, byteOffset: number, bytes: number): Uint8Array {
+    this.assertUsable();
+    return new Uint8Array(this.memory.buffer, slot + byteOffset, bytes);
+  }
+
   dispatch<F extends Fields>(kernel: KernelSchema<F>, params: ParamsOf<F>, buffers: readonly Slot[]): void {
     this.assertUsable();
     const opcode = opcodes.get(kernel.name);

@@ -1,0 +1,297 @@
+/**
+ * One factorisation with a given shift of the diagonal: where its tiles go, its files, its progress. Which shifts are
+ * tried, and what is said when one fails, is in `cholesky.ts`.
+ */
+import type { Backend } from "../engine/backend.ts";
+import { fixedBytes } from "../engine/wasm/layout.ts";
+import { WidefieldError } from "../errors.ts";
+import { crc32c } from "../platform/crc32c.ts";
+import type { Files } from "../platform/files.ts";
+import { Factorisation, type PivotFailure } from "./factorisation.ts";
+import { FactorFolder, type MatrixIdentity } from "./factor-folder.ts";
+import { FactorTiles } from "./factor-tiles.ts";
+import { choleskyPlan, type CholeskyPlan, WASM_BYTES } from "./plan.ts";
+import { readDiagonal, type SymmetricSource } from "./source.ts";
+import { BufferStorage, type TileStorage } from "./tile-storage.ts";
+import { Tiling } from "./tiling.ts";
+
+export interface CholeskyProgress {
+  readonly phase: "read" | "factor";
+  /** Of all reading, or of all arithmetic, 0 to 1: out of core the two phases take turns. */
+  readonly fraction: number;
+  /** Spent in this phase, and until it ends at the present rate. */
+  readonly seconds: number;
+  readonly secondsLeft: number;
+  /** Rate so far; 0 while reading. */
+  readonly gflops: number;
+  /** What this attempt adds to the diagonal, relative to its mean. */
+  readonly jitter: number;
+}
+
+/** An engine, or its float64 backend. */
+export type LinalgTarget = Backend | { cpu(): Promise<Backend>; readonly memoryBytes?: number };
+
+export interface Scratch {
+  readonly files: Files;
+  /** Its parent must exist. */
+  readonly folder: string;
+  /** The finished factor stays there, for `openFactor`, and for the next run with a matrix of the same identity. */
+  readonly keep?: boolean | undefined;
+}
+
+export interface RunOptions {
+  /**
+   * Budget in bytes for all that the factorisation holds; default: what the engine may take. Tiles that it has no room
+   * for go to ordinary buffers (WebAssembly has 4 GiB, the machine may have more) or to scratch files.
+   */
+  readonly memoryBytes?: number | undefined;
+  readonly scratch?: Scratch | undefined;
+  readonly onProgress?: ((progress: CholeskyProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly log?: ((line: string) => void) | undefined;
+  /** For tests: tiles of another size than `tileSize`'s, and a plan of one's own. */
+  readonly tile?: number | undefined;
+  readonly plan?: CholeskyPlan | undefined;
+}
+
+/** Seconds of work that a SIGKILL may cost at most, beside the panel's columns that were under way. */
+const SAVE_SECONDS = 20;
+
+/** What all attempts on a matrix have in common. */
+export interface Setup extends Place {
+  readonly source: SymmetricSource;
+  /** The source's, n values, and its mean. */
+  readonly diagonal: Float64Array;
+  readonly meanDiagonal: number;
+  readonly matrix: MatrixIdentity;
+  readonly options: RunOptions;
+}
+
+/** The wasm backend of a target. Throws E_CONFIG. */
+export async function wasmOf(target: LinalgTarget): Promise<Backend> {
+  const backend = "cpu" in target ? await target.cpu() : target;
+  if (backend.info.backend === "wasm") return backend;
+  throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
+}
+
+/** Where a factorisation will take place. */
+export interface Place {
+  readonly backend: Backend;
+  readonly tiling: Tiling;
+  readonly plan: CholeskyPlan;
+}
+
+/** Throws E_MEMORY where not even one column of tiles fits, or where tiles have to leave memory and have nowhere to go. */
+export async function placeOf(
+  target: LinalgTarget,
+  { n, blockSize }: Pick<SymmetricSource, "n" | "blockSize">,
+  options: RunOptions,
+): Promise<Place> {
+  const backend = await wasmOf(target);
+  const { threads, maxBufferBytes } = backend.info;
+  const wasmBytes = Math.min(WASM_BYTES, fixedBytes(threads) + maxBufferBytes - backend.stats().bytes);
+  const memoryBytes = options.memoryBytes ?? ("cpu" in target ? target.memoryBytes : undefined) ?? wasmBytes;
+  const { tile } = options;
+  const plan = options.plan ?? choleskyPlan(n, { memoryBytes, threads, wasmBytes, blockSize, tile });
+  if (plan.where === "scratch" && options.scratch === undefined) {
+    throw new WidefieldError(
+      "E_MEMORY",
+      `the factor of a ${n} x ${n} matrix takes ${mib(plan.scratchBytes)}, more than the budget of ${mib(memoryBytes)} ` +
+        `holds: give it a scratch folder (scratch, --scratch DIR) on a disk with that much room, or a larger budget`,
+      { details: { n, neededBytes: plan.scratchBytes, memoryBytes } },
+    );
+  }
+  return { backend, tiling: new Tiling(n, tile), plan };
+}
+
+/** Decides on the place, and reads the diagonal. Throws what `placeOf` and `readDiagonal` throw. */
+export async function setup(target: LinalgTarget, source: SymmetricSource, options: RunOptions): Promise<Setup> {
+  const place = await placeOf(target, source, options);
+  const diagonal = await readDiagonal(source);
+  // Divided before they are added: a sum of entries near the end of the range may leave it.
+  const meanDiagonal = diagonal.reduce((sum, value) => sum + value / source.n, 0);
+  const bytes = new Uint8Array(diagonal.buffer, diagonal.byteOffset, diagonal.byteLength);
+  const matrix = { identity: source.identity, diagonal: crc32c(bytes) };
+  return { ...place, source, diagonal, meanDiagonal, matrix, options };
+}
+
+/** Fused products round differently, so builds with and without them compute different bits. */
+export function arithmeticOf(backend: Backend): string {
+  return backend.info.adapter === "relaxed" ? "fused" : "plain";
+}
+
+export interface Attempt {
+  /** The caller's to dispose. */
+  readonly tiles: FactorTiles;
+  readonly pivots: Float64Array;
+  /** Without reading the source. */
+  readonly seconds: number;
+  readonly gflops: number;
+  /** Undefined: `tiles` is the factor. Otherwise `tiles` holds the rows before the pivot's. */
+  readonly failure: PivotFailure | undefined;
+}
+
+/** What is added to the diagonal, absolutely and relative to its mean. */
+export interface Shift {
+  readonly absolute: number;
+  readonly relative: number;
+}
+
+/** `old`: rows of tiles that another factor, with the same shift, has finished. */
+export async function attempt(
+  facts: Setup,
+  { absolute: shift, relative }: Shift,
+  old?: { readonly rows: number; readonly tiles: FactorTiles; readonly pivots: Float64Array },
+): Promise<Attempt> {
+  const { backend, source, tiling, plan, meanDiagonal, options } = facts;
+  const { n } = tiling;
+  const folder = await openFolder(facts, shift);
+  const finishedColumns = folder?.state?.finishedColumns ?? 0;
+  const pivots = folder?.pivots ?? new Float64Array(n);
+  if (old !== undefined && finishedColumns === 0) pivots.set(old.pivots.subarray(0, old.rows * tiling.tile));
+  const storage: TileStorage | undefined =
+    folder?.storage ?? (plan.where === "buffers" ? new BufferStorage(tiling) : undefined);
+  const { streamBytes } = plan;
+  if (folder?.state?.complete === true) {
+    options.log?.(`the factor was found in ${options.scratch?.folder ?? "its folder"}`);
+    await folder.end(true);
+    const tiles = await resident(new FactorTiles(backend, tiling, { storage, streamBytes }), plan);
+    return { tiles, pivots, seconds: folder.state.seconds, gflops: 0, failure: undefined };
+  }
+  const flops = tiling.flops({ begin: finishedColumns, end: tiling.blocks }, old?.rows);
+  const clock = new Clock(flops, relative, options.onProgress);
+  const before = folder?.state?.seconds ?? 0;
+  let stored = finishedColumns;
+  let saved = performance.now();
+  const state = (complete: boolean) => ({
+    finishedColumns: stored,
+    complete,
+    meanDiagonal,
+    seconds: before + clock.seconds,
+  });
+  let run: Factorisation | undefined;
+  let failure: PivotFailure | undefined;
+  let finished = false;
+  try {
+    run = new Factorisation({
+      backend,
+      tiling,
+      source,
+      diagonal: facts.diagonal.map((value) => value + shift),
+      panelBytes: plan.panelBytes,
+      // One panel may have finished columns before it, too: of a run that was killed.
+      streamBytes: Math.max(streamBytes, tiling.columnBytes(0, { begin: 0, end: tiling.blocks })),
+      storage,
+      finishedColumns,
+      old: finishedColumns === 0 ? old : undefined,
+      pivots,
+      onRead: (fraction) => {
+        clock.read(fraction);
+      },
+      onFlops: (flops) => {
+        clock.factored(flops);
+      },
+      onStored: async (columns) => {
+        stored = columns;
+        if (performance.now() - saved < SAVE_SECONDS * 1000) return;
+        await folder?.save(state(false));
+        saved = performance.now();
+      },
+      check: () => {
+        if (options.signal?.aborted === true)
+          throw new WidefieldError("E_ABORTED", "the factorisation was stopped", { cause: options.signal.reason });
+      },
+    });
+    failure = await run.run();
+    if (failure === undefined) await folder?.save(state(true));
+    else await folder?.forget();
+    finished = true;
+  } catch (thrown) {
+    // What is finished is kept for the next run, unless the disk itself refuses.
+    if (stored > finishedColumns) await folder?.save(state(false)).catch(() => undefined);
+    run?.dispose();
+    throw thrown;
+  } finally {
+    await folder?.end(finished && failure === undefined);
+    if (!finished) await storage?.close();
+  }
+  const tiles = failure === undefined ? await resident(run.tiles, plan) : run.tiles;
+  return { tiles, pivots, seconds: clock.seconds, gflops: clock.gflops, failure };
+}
+
+async function openFolder(facts: Setup, shift: number): Promise<FactorFolder | undefined> {
+  const { backend, tiling, plan, options } = facts;
+  const { scratch } = options;
+  if (scratch === undefined || (plan.where !== "scratch" && scratch.keep !== true)) return undefined;
+  const { files, folder, keep = false } = scratch;
+  const { n, tile } = tiling;
+  const key = { ...facts.matrix, n, tile, shift, adapter: arithmeticOf(backend) };
+  const opened = await FactorFolder.open(files, folder, key, { keep, log: options.log });
+  const there = tiling.bytes({ begin: 0, end: opened.state?.finishedColumns ?? 0 });
+  const free = await files.freeBytes(folder);
+  const missing = tiling.totalBytes - there;
+  if (free !== undefined && free < missing) {
+    await opened.end(false);
+    await opened.storage.close();
+    throw new WidefieldError(
+      "E_IO",
+      `the disk of ${folder} has ${mib(free)} left, and the factor of a ${n} x ${n} matrix needs ${mib(missing)} more: ` +
+        `free some space, or choose another folder`,
+      { details: { folder, freeBytes: free, neededBytes: missing } },
+    );
+  }
+  return opened;
+}
+
+/** Brings a factor into the engine's memory where the plan has room for all of it: solves are many, reading is once. */
+export async function resident(tiles: FactorTiles, plan: CholeskyPlan): Promise<FactorTiles> {
+  return plan.where === "memory" ? tiles.loaded() : tiles;
+}
+
+/** Time and rates, of reading and of arithmetic apart. */
+class Clock {
+  seconds = 0;
+  private readSeconds = 0;
+  private flops = 0;
+  private mark = performance.now();
+  private readonly total: number;
+  private readonly jitter: number;
+  private readonly onProgress: RunOptions["onProgress"];
+
+  constructor(total: number, jitter: number, onProgress: RunOptions["onProgress"]) {
+    this.total = total;
+    this.jitter = jitter;
+    this.onProgress = onProgress;
+  }
+
+  get gflops(): number {
+    return this.flops / this.seconds / 1e9;
+  }
+
+  read(fraction: number): void {
+    this.readSeconds += this.lap();
+    this.report("read", fraction, this.readSeconds, 0);
+  }
+
+  factored(flops: number): void {
+    this.flops += flops;
+    this.seconds += this.lap();
+    this.report("factor", Math.min(1, this.flops / this.total), this.seconds, this.gflops);
+  }
+
+  private report(phase: CholeskyProgress["phase"], fraction: number, seconds: number, gflops: number): void {
+    const secondsLeft = (seconds * (1 - fraction)) / fraction;
+    this.onProgress?.({ phase, fraction, seconds, secondsLeft, gflops, jitter: this.jitter });
+  }
+
+  private lap(): number {
+    const now = performance.now();
+    const seconds = (now - this.mark) / 1000;
+    this.mark = now;
+    return seconds;
+  }
+}
+
+function mib(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
+}
