@@ -11,6 +11,7 @@ import { choleskyDiagonal, choleskyPanel, choleskyUpdate, tileDiagonal, tileLoad
 import { matmul } from "./matmul.ts";
 import { randomNormal } from "./random-normal.ts";
 import { reduce } from "./reduce.ts";
+import { simdPeak } from "./simd-peak.ts";
 
 export const kernels: readonly KernelSchema[] = [
   matmul,
@@ -36,6 +37,7 @@ export const kernels: readonly KernelSchema[] = [
   tridiagonalUpdate,
   eigenSweeps,
   eigenBack,
+  simdPeak,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -51,6 +53,7 @@ export {
   matmul,
   randomNormal,
   reduce,
+  simdPeak,
   tileDiagonal,
   tileFold,
   tileLoad,
