@@ -57,7 +57,8 @@ function measureInChild(request: RowRequest, { signal, onProgress }: RowHooks): 
       else reject(new WidefieldError(report.error.code, report.error.message));
     });
     child.on("error", reject);
-    child.on("exit", (code, killer) => {
+    // Not "exit": messages may still be under way then.
+    child.on("close", (code, killer) => {
       // Where a row or an error came before, this changes nothing.
       if (signal.aborted) reject(stopped());
       else reject(died(code, killer));
@@ -100,11 +101,16 @@ export function benchRowCommand(): Command {
     try {
       await report({ row: await measure(request, hooks, true) });
     } catch (thrown) {
-      const code = thrown instanceof WidefieldError ? thrown.code : undefined;
-      await report({ error: { message: messageOf(thrown), code } });
+      await report({ error: { message: messageOf(thrown), code: codeOf(thrown) } });
     }
     process.exit();
   });
+}
+
+/** Arrays that a runtime refuses are RangeErrors. */
+function codeOf(thrown: unknown): ErrorCode | undefined {
+  if (thrown instanceof WidefieldError) return thrown.code;
+  return thrown instanceof RangeError ? "E_MEMORY" : undefined;
 }
 
 /** Resolves when the parent has it. */

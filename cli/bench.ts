@@ -54,7 +54,7 @@ async function run(options: BenchOptions): Promise<void> {
       for (const [index, request] of requests.entries()) {
         if (session.signal.aborted) throw new WidefieldError("E_ABORTED", "the benchmark was stopped");
         const row = await rowOf(request, `${index + 1} of ${requests.length}`, session);
-        if (!session.json) printRow(row, rows, session);
+        if (!session.json) printRow(row, rows.length === 0, session);
         rows.push(row);
       }
     } finally {
@@ -63,7 +63,8 @@ async function run(options: BenchOptions): Promise<void> {
         session.print(JSON.stringify({ ...facts, complete: rows.length === requests.length, rows }));
       }
     }
-    if (rows.some((row) => "error" in row)) process.exitCode = 1;
+    if (!session.json) for (const text of yardstick(rows)) session.print(text);
+    if (!rows.every(isMeasured)) process.exitCode = 1;
   });
 }
 
@@ -164,14 +165,27 @@ function line(cells: readonly string[]): string {
   return padded.join("").trimEnd();
 }
 
-function printRow(row: Row, before: readonly Row[], session: Session): void {
-  const measured = (one: Row): one is MeasuredRow => !("error" in one);
-  if (before.length === 0) session.print(line(COLUMNS.map(([title]) => title)));
-  if (measured(row) && !before.some(measured)) {
-    const { adapter, threads, peakGflops } = row;
-    session.note(`wasm (${adapter}), ${threads} threads: ${peakGflops.toFixed(1)} GFLOP/s of float64 multiply-adds`);
-  }
-  session.print(measured(row) ? line(cellsOf(row)) : `${line([String(row.n), labelOf(row)])}: ${errorText(row)}`);
+function printRow(row: Row, first: boolean, session: Session): void {
+  if (first) session.print(line(COLUMNS.map(([title]) => title)));
+  session.print(isMeasured(row) ? line(cellsOf(row)) : `${line([String(row.n), labelOf(row)])}: ${errorText(row)}`);
+}
+
+function isMeasured(row: Row): row is MeasuredRow {
+  return !("error" in row);
+}
+
+/** What shares are of. */
+function yardstick(rows: readonly Row[]): string[] {
+  const [first, ...others] = rows.filter(isMeasured);
+  if (first === undefined) return [];
+  const peaks = [first, ...others].map(({ peakGflops }) => peakGflops);
+  const [least, most] = [Math.min(...peaks).toFixed(1), Math.max(...peaks).toFixed(1)];
+  const threads = `${first.threads} ${first.threads === 1 ? "thread" : "threads"}`;
+  return [
+    "",
+    `wasm (${first.adapter}), ${threads}; the peak of float64 multiply-adds, measured with each row: ` +
+      `${least === most ? most : `${least} to ${most}`} GFLOP/s`,
+  ];
 }
 
 function errorText({ error: { message, code } }: FailedRow): string {

@@ -19,12 +19,13 @@ import type { Backend } from "../engine/backend.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
 import { measurePeak } from "../engine/peak.ts";
 import { WidefieldError } from "../errors.ts";
-import { choleskyPlan } from "../linalg/plan.ts";
 import {
   type BenchMethod,
   type BenchSample,
+  factorPlace,
   type LinalgBench,
   openWorkload,
+  requireMemory,
   triangleBytes,
   type Workload,
 } from "./bench-workloads.ts";
@@ -84,6 +85,7 @@ export async function benchLinalg(
   const { method, n } = bench;
   const { signal, onProgress } = hooks;
   const backend = await float64Backend(engine);
+  await requireMemory(engine, bench);
   const before = await measurePeak(backend, "f64");
   const warm = await openWorkload(engine, { ...bench, n: Math.min(n, WARM_ROWS) }, { signal });
   try {
@@ -117,9 +119,7 @@ export async function benchLinalg(
     method,
     n,
     vectors: workload.vectors,
-    where: workload.factorised
-      ? choleskyPlan(n, { memoryBytes: engine.memoryBytes, threads: backend.info.threads }).where
-      : undefined,
+    where: workload.factorised ? await factorPlace(engine, n) : undefined,
     seconds,
     samples: samples.map((sample) => sample.seconds),
     operations,
@@ -129,7 +129,7 @@ export async function benchLinalg(
     gigabytesPerSecond: bytes === undefined ? undefined : bytes / seconds / 1e9,
     shareOfSum: shares.length === 0 ? undefined : median(shares),
     iterations,
-    engineBytes: held.most,
+    engineBytes: held.most - (workload.yardstickBytes ?? 0),
     triangleBytes: triangleBytes(method, n),
     adapter: backend.info.adapter,
     threads: backend.info.threads,

@@ -12,6 +12,7 @@ import { cg } from "../linalg/cg.ts";
 import { cholesky, type CholeskyOptions } from "../linalg/cholesky.ts";
 import { eigh } from "../linalg/eigh.ts";
 import type { CholeskyFactor } from "../linalg/factor.ts";
+import { choleskyPlan } from "../linalg/plan.ts";
 import type { SymmetricSource } from "../linalg/source.ts";
 import { tileOperator, type TileOperator } from "../linalg/tile-operator.ts";
 import type { Files } from "../platform/files.ts";
@@ -51,6 +52,8 @@ export interface Workload {
   readonly vectors: number | undefined;
   /** Whether it has a Cholesky factor. */
   readonly factorised: boolean;
+  /** Of the engine's memory, what is only there to compare with. */
+  readonly yardstickBytes?: number;
   run(onFraction: (fraction: number) => void): Promise<BenchSample>;
   /** Of a sample, once one has run. */
   facts(): { readonly operations: number; readonly bytes?: number; readonly iterations?: number };
@@ -81,7 +84,7 @@ function readsFloat32(method: BenchMethod): boolean {
 }
 
 /** Makes everything ready that is not timed. */
-export function openWorkload(engine: Engine, bench: LinalgBench, hooks: WorkloadHooks = {}): Promise<Workload> {
+export async function openWorkload(engine: Engine, bench: LinalgBench, hooks: WorkloadHooks = {}): Promise<Workload> {
   switch (bench.method) {
     case "cholesky":
     case "extend":
@@ -141,7 +144,6 @@ async function withFactor(
   { method, n, vectors = 1, scratch }: LinalgBench,
   { signal, onHeld }: WorkloadHooks,
 ): Promise<Workload> {
-  if (method === "solve") requireArrays(engine, 24 * n * vectors, `${vectors} right-hand sides of ${n} numbers`);
   const options = { ...(scratch === undefined ? {} : { scratch }), signal };
   const factor = await cholesky(engine, new LineKernel(n, engine.seed), options);
   onHeld?.();
@@ -174,8 +176,6 @@ function extending(factor: CholeskyFactor): ExtendingFactor {
 
 function eigenproblem(engine: Engine, { method, n }: LinalgBench, { onHeld }: WorkloadHooks): Workload {
   const vectors = method === "eigh";
-  // At once: the matrix, its copies in the engine, and with vectors Z, the vectors in strips and those that are returned.
-  requireArrays(engine, (vectors ? 48 : 24) * n * n, `the eigenproblem of a ${n} x ${n} matrix`);
   const a = new LineKernel(n, engine.seed).dense();
   onHeld?.();
   return {
@@ -193,7 +193,6 @@ async function withTiles(
   { signal, onHeld }: WorkloadHooks,
 ): Promise<Workload> {
   const backend = await float64Backend(engine);
-  requireTiles(backend, n);
   const operator = await tileOperator(engine, new LineKernel(n, engine.seed), {
     memoryBytes: backend.info.maxBufferBytes,
   });
@@ -207,6 +206,7 @@ async function withTiles(
   return {
     vectors,
     factorised: false,
+    yardstickBytes: sum.bytes,
     async run() {
       const seconds = await secondsOf(async () => operator.apply(block, vectors, signal));
       return { seconds, shareOfSum: (await secondsOf(() => sum.run())) / seconds };
@@ -250,6 +250,8 @@ function conjugateGradients(operator: TileOperator, b: Float64Array, signal: Abo
 
 /** A float32 sum over so many bytes on all threads: what memory gives to those who do nothing with it. */
 class PlainSum {
+  /** Of the engine's memory. */
+  readonly bytes: number;
   private readonly backend: Backend;
   private readonly tile: Slot;
   private readonly out: Slot;
@@ -262,6 +264,7 @@ class PlainSum {
     this.backend = backend;
     this.launches = Math.max(1, Math.round(bytes / (rows * rowBytes)));
     this.params = { rows, columns: FLOATS_A_ROW, operation: ReduceOperation.sum };
+    this.bytes = rows * (rowBytes + 4);
     this.tile = backend.allocate(rows * rowBytes, "numbers to sum");
     this.out = backend.allocate(4 * rows, "sums");
     backend.write(this.tile, 0, new Float32Array(rows * FLOATS_A_ROW).fill(1));
@@ -291,6 +294,39 @@ async function secondsOf(work: () => Promise<unknown>): Promise<number> {
 
 function requireArrays({ memoryBytes }: Engine, bytes: number, what: string): void {
   if (bytes > memoryBytes) throw tooLarge(what, bytes, memoryBytes);
+}
+
+/** Throws E_MEMORY for a workload that cannot fit; what only shows on the way is left to the method. */
+export async function requireMemory(engine: Engine, bench: LinalgBench): Promise<void> {
+  const { method, n, vectors = 1, scratch } = bench;
+  requireArrays(engine, 16 * n, `a kernel of ${n} points`);
+  switch (method) {
+    case "eigh":
+    case "eigenvalues":
+      // At once: the matrix, its copies in the engine, and with vectors Z, the vectors in strips, and those returned.
+      requireArrays(engine, (method === "eigh" ? 48 : 24) * n * n, `the eigenproblem of a ${n} x ${n} matrix`);
+      return;
+    case "cg":
+    case "product":
+      requireArrays(engine, 32 * n * vectors, `${vectors} vectors of ${n} numbers and their products`);
+      requireTiles(await float64Backend(engine), n);
+      return;
+    default:
+      requireArrays(engine, 24 * n * vectors, `${vectors} right-hand sides of ${n} numbers`);
+      if ((await factorPlace(engine, n)) === "scratch" && scratch === undefined)
+        throw tooLarge(
+          `a factor of ${n} rows, without a scratch folder,`,
+          triangleBytes("cholesky", n),
+          engine.memoryBytes,
+        );
+  }
+}
+
+/** Where a factorisation with this engine keeps its tiles. */
+export async function factorPlace(engine: Engine, n: number): Promise<ReturnType<typeof choleskyPlan>["where"]> {
+  const { memoryBytes } = engine;
+  const { threads } = (await engine.cpu()).info;
+  return choleskyPlan(n, { memoryBytes, threads }).where;
 }
 
 /** Tiles that do not stay in memory would be computed again in each product: that is not what is to be measured. */

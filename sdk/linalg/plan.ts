@@ -1,6 +1,6 @@
 /** Where a factorisation keeps its tiles. */
 
-export interface CholeskyPlan {
+interface CholeskyPlan {
   readonly where: "memory" | "buffers" | "scratch";
 }
 
