@@ -145,10 +145,10 @@ async function withFactor(
   { signal, onHeld }: WorkloadHooks,
 ): Promise<Workload> {
   const options = { ...(scratch === undefined ? {} : { scratch }), signal };
-  const factor = await cholesky(engine, new LineKernel(n, engine.seed), options);
-  onHeld?.();
   const rhs = new Float64Array(method === "solve" ? n * vectors : 0);
   new RandomStream(engine.seed, "right-hand sides").fillNormal(rhs);
+  const factor = await cholesky(engine, new LineKernel(n, engine.seed), options);
+  onHeld?.();
   return {
     vectors: method === "solve" ? vectors : undefined,
     factorised: true,
@@ -193,16 +193,25 @@ async function withTiles(
   { signal, onHeld }: WorkloadHooks,
 ): Promise<Workload> {
   const backend = await float64Backend(engine);
+  const columns = method === "product" ? vectors : 1;
+  const block = new RandomStream(engine.seed, "vectors").fillNormal(new Float64Array(n * columns));
   const operator = await tileOperator(engine, new LineKernel(n, engine.seed), {
     memoryBytes: backend.info.maxBufferBytes,
   });
-  const block = new RandomStream(engine.seed, "vectors").fillNormal(
-    new Float64Array(n * (method === "product" ? vectors : 1)),
-  );
-  await operator.apply(block, block.length / n, signal); // tiles are read in the first product
-  onHeld?.();
-  if (method === "cg") return conjugateGradients(operator, block, signal);
-  const sum = new PlainSum(backend, operator.totalBytes);
+  try {
+    await operator.apply(block, columns, signal); // tiles are read in the first product
+    onHeld?.();
+    if (method === "cg") return conjugateGradients(operator, block, signal);
+    return products(operator, block, new PlainSum(backend, operator.totalBytes), signal);
+  } catch (thrown) {
+    await operator.dispose();
+    throw thrown;
+  }
+}
+
+function products(operator: TileOperator, block: Float64Array, sum: PlainSum, signal?: AbortSignal): Workload {
+  const { n } = operator;
+  const vectors = block.length / n;
   return {
     vectors,
     factorised: false,
@@ -265,9 +274,15 @@ class PlainSum {
     this.launches = Math.max(1, Math.round(bytes / (rows * rowBytes)));
     this.params = { rows, columns: FLOATS_A_ROW, operation: ReduceOperation.sum };
     this.bytes = rows * (rowBytes + 4);
-    this.tile = backend.allocate(rows * rowBytes, "numbers to sum");
+    const ones = new Float32Array(rows * FLOATS_A_ROW).fill(1);
     this.out = backend.allocate(4 * rows, "sums");
-    backend.write(this.tile, 0, new Float32Array(rows * FLOATS_A_ROW).fill(1));
+    try {
+      this.tile = backend.allocate(ones.byteLength, "numbers to sum");
+    } catch (thrown) {
+      backend.free(this.out);
+      throw thrown;
+    }
+    backend.write(this.tile, 0, ones);
   }
 
   run(): Promise<void> {
