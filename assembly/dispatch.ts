@@ -21,6 +21,7 @@ import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./lina
 import { matmul } from "./matmul";
 import { randomNormal } from "./randomNormal";
 import { reduce } from "./reduce";
+import { simdPeak } from "./simdPeak";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
@@ -89,6 +90,9 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.eigenBack:
       eigenBack(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.simdPeak:
+      simdPeak(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -5,8 +5,8 @@
  *     npm run bench -- covariance [--presets convnet-gp,resnet32-gp] [--images 512] [--threads 1,2] [--rounds 5]
  *
  * "per CPU second" divides by the time that the threads got, and so tells little of what else runs on the machine. Of
- * the SIMD peak: the program's operations (`sdk/covariance/cost.ts`) in a CPU second, against what a loop of nothing but
- * products and sums reaches on one thread in the same minute (`simd-peak.ts`). A program is made of about 17 operations
+ * the SIMD peak: the program's operations (`sdk/covariance/cost.ts`) a second, against what a loop of nothing but
+ * multiply-adds reaches on the same threads right after (`sdk/engine/peak.ts`). A program is made of about 17 operations
  * for a relu, one of them a square root that takes the time of several, and loads and stores that count nothing.
  */
 import { mkdtemp, rm } from "node:fs/promises";
@@ -17,10 +17,10 @@ import { compile, digits, fromArrays, kernel, nodeFiles, open, preset, presetNam
 import type { Dataset, Engine } from "../sdk/index.node.ts";
 import { presetEntry } from "../sdk/arch/presets.ts";
 import { programCost } from "../sdk/covariance/cost.ts";
+import { measurePeak } from "../sdk/engine/peak.ts";
 import { RandomStream } from "../sdk/engine/rng.ts";
 import { storeKernel } from "../sdk/experiments/stored-kernel.ts";
 import { table } from "../cli/format.ts";
-import { simdPeak } from "./simd-peak.ts";
 
 const { values } = parseArgs({
   options: {
@@ -90,7 +90,7 @@ for (const name of values.presets.split(",")) {
       const { perSecond, perCpuSecond } = await rateOf(() => kernel(engine, arch, selection));
       memory.push(perSecond);
       cpu.push(perCpuSecond);
-      shares.push((perCpuSecond * operations) / simdPeak());
+      shares.push((perSecond * operations) / (await measurePeak(engine.backend, "f32")));
     }
     const counts = [stored, memory, cpu].map((rates) => Math.round(median(rates)).toLocaleString("en"));
     const gflops = ((median(cpu) * operations) / 1e9).toFixed(1);

@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { version, WidefieldError } from "../sdk/index.node.ts";
 import { messageOf } from "../sdk/errors.ts";
 import { archCommand } from "./arch.ts";
+import { benchCommand } from "./bench.ts";
 import { convergeCommand } from "./converge.ts";
 import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
@@ -29,6 +30,7 @@ const program = new Command("widefield")
   .addCommand(convergeCommand())
   .addCommand(dataCommand())
   .addCommand(infoCommand())
+  .addCommand(benchCommand())
   .addCommand(selftestCommand())
   .showHelpAfterError("(add --help for what there is)")
   .exitOverride();

@@ -61,6 +61,8 @@ export { gpMemory, type GpMemory, type MemoryPhase } from "./experiments/gp-memo
 export { runConverge, type ConvergeExperiment, type ConvergeResult } from "./experiments/converge.ts";
 export type { ConvergeProgress, PriorSampler, WidthResult } from "./experiments/converge.ts";
 export { convergeCsv, convergeJson, outputsCsv, type ConvergeFacts } from "./experiments/converge-files.ts";
+export { benchLinalg, type LinalgBenchHooks, type LinalgBenchRow } from "./experiments/bench-linalg.ts";
+export { BENCH_METHODS, type BenchMethod, type LinalgBench } from "./experiments/bench-workloads.ts";
 export { priorSampler } from "./experiments/prior-sampler.ts";
 
 export { convergeSpec } from "./report/converge-figure.ts";

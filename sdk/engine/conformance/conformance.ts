@@ -19,6 +19,7 @@ import { matmulRow } from "./matmul.ts";
 import { randomNormalRow } from "./random-normal.ts";
 import { reduceRow } from "./reduce.ts";
 import { FNV_START, runCase, type Row } from "./row.ts";
+import { simdPeakRow } from "./simd-peak.ts";
 
 export { hasRelaxedSimd } from "../wasm/variants.ts";
 
@@ -34,6 +35,7 @@ export const rows: readonly Row[] = [
   randomNormalRow,
   ...krylovRows,
   ...eigenRows,
+  simdPeakRow,
 ];
 
 export interface ConformanceOptions {

@@ -11,6 +11,7 @@ import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve
 import { matmul } from "./matmul.ts";
 import { randomNormal } from "./random-normal.ts";
 import { reduce } from "./reduce.ts";
+import { simdPeak } from "./simd-peak.ts";
 
 export const kernels: readonly KernelSchema[] = [
   matmul,
@@ -35,6 +36,7 @@ export const kernels: readonly KernelSchema[] = [
   tridiagonalUpdate,
   eigenSweeps,
   eigenBack,
+  simdPeak,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -49,6 +51,7 @@ export {
   matmul,
   randomNormal,
   reduce,
+  simdPeak,
   tileDiagonal,
   tileFold,
   tileLoad,
