@@ -5,6 +5,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import h5wasm from "h5wasm/node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { mulberry32 } from "../../test/reference/programs.ts";
+import { freshSeed } from "../../test/seed.ts";
 import { importHdf5, isHdf5 } from "./hdf5.node.ts";
 import { importNpy } from "./import.ts";
 import { nodeFiles } from "../platform/files.node.ts";
@@ -45,8 +47,8 @@ function written(datasets: Readonly<Record<string, Written>>): string {
   return path;
 }
 
-const random = () => Math.fround(Math.random() + 0.5);
-const matrix = (rows: number, columns: number) => Float32Array.from({ length: rows * columns }, random);
+const random = mulberry32(freshSeed());
+const matrix = (rows: number, columns: number) => Float32Array.from({ length: rows * columns }, () => random() + 0.5);
 
 function symmetric(n: number): Float32Array {
   const values = matrix(n, n);

@@ -2,10 +2,11 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { mulberry32 } from "../../test/reference/programs.ts";
+import { freshSeed } from "../../test/seed.ts";
 import { loadDataset } from "./registry.ts";
 import { verifyDataset } from "./verify.ts";
 
-const random = mulberry32(Date.now());
+const random = mulberry32(freshSeed());
 
 /** `count` records of random pixels, labelled 0, 1, .. 9, 0, .. */
 function batch(count: number): Uint8Array<ArrayBuffer> {
