@@ -7,8 +7,8 @@
  *
  * There is one square root, and nothing cancels near c = 1 or c = -1. P is a minimax polynomial of degree 5, error
  * 1.5e-8 of n, by Horner's scheme. Relus of the plain build, on which most programs spend their time and which have no
- * fused multiply-add, take one of degree 4. Its error, 1.3e-7 of n, is the same for all pixels of one angle and does not
- * average out; rectifiers with a slope on both sides would have up to twice as much of it.
+ * fused multiply-add, take one of degree 4. Its error, 1.3e-7 of n, is the same at every pixel of one angle: it does
+ * not average out, and rectifiers with a slope on both sides would have up to twice as much of it.
  *
  * A relu gives 2 positive n kappa_1. The kernel is homogeneous, so the factor goes into what it is taken of: with
  * s -> s sqrt(positive) in the tables and k -> k positive, what remains is 2 n kappa_1, whatever the factor (the
