@@ -30,9 +30,9 @@ export namespace Mode {
 
 /**
  * `lines` lines of `count` sums each. A line is read in one piece, `sourcePitch` behind the one before it, and written
- * across the lines of `target`, `pitch` apart, and of `through`, where a relu goes. `plan` is the convolution's, `after`
- * the relu's, whose table entries `x` and `y` point at. False: not one of these windows. Callers give every `mode` a
- * function of its own: in one, a compiler that is quadratic in a function's size takes a minute.
+ * across the lines of `target`, `pitch` apart, and of `through`, where a relu goes. `plan` is the convolution's and
+ * `after` the relu's, whose table entries `x` and `y` point at. False: not one of these windows. Callers give every
+ * `mode` a function of its own: in one, a compiler that is quadratic in a function's size takes a minute.
  */
 // @ts-ignore: decorator
 @inline
