@@ -46,6 +46,18 @@ describe("a folder of CIFAR batches", () => {
     ]);
   });
 
+  it("is not as published where a batch has more or fewer than its 10,000 records", async () => {
+    const blank = (count: number) => new Uint8Array(3073 * count);
+    const counts = { "data_batch_1.bin": 10_000, "data_batch_2.bin": 9_999, "test_batch.bin": 10_001 };
+    const whole = Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, blank(count)]));
+    const report = await verifyDataset("cifar10", folder(whole));
+    expect(report.files.map(({ published, records }) => [published, records])).toEqual([
+      ["unknown", { count: 10_000, published: 10_000 }],
+      ["different", { count: 9_999, published: 10_000 }],
+      ["different", { count: 10_001, published: 10_000 }],
+    ]);
+  });
+
   it("without its first batch, or without test images, is refused with what is missing", async () => {
     await expect(loadDataset("cifar10", folder({ "test_batch.bin": test }))).rejects.toThrow(
       /a file is missing in data; looked for data\/data_batch_1\.bin, data\/data_batch_1\.bin\.gz/,
