@@ -197,7 +197,7 @@ const FILTER_NAMES: Readonly<Record<number, string>> = {
 };
 
 /** Types of values that are read, and those of the other byte order. */
-const TYPES: Readonly<Record<string, string>> = { "<f": "float32", "<d": "float64" };
+const TYPES = new Set(["<f", "<d"]);
 const BIG_ENDIAN: Readonly<Record<string, string>> = { ">f": "<f4", ">d": "<f8" };
 
 /** Why a dataset's values cannot be read here, and what to do about it; undefined where they can. */
@@ -206,7 +206,7 @@ export function unreadable({ dtype, filters }: Pick<Dataset, "dtype" | "filters"
   const turned = BIG_ENDIAN[type];
   if (turned !== undefined)
     return `its values are big-endian, and not read here: write them as little-endian (in h5py, with dtype="${turned}")`;
-  if (TYPES[type] === undefined) return `its values are of type "${type}", not float32 or float64`;
+  if (!TYPES.has(type)) return `its values are of type "${type}", not float32 or float64`;
   const filter = filters.find(({ id }) => !FILTERS.has(id));
   if (filter === undefined) return undefined;
   const name = FILTER_NAMES[filter.id] ?? `filter ${filter.id}`;
