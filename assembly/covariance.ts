@@ -7,7 +7,7 @@
  * Every pair's arithmetic is the same sequence of lane-wise float32 operations wherever it stands in a tile, and every
  * product of the two images commutes: the value depends neither on tiling nor on the order of the pair.
  *
- * Cost per pixel and layer of [conv 7x7, relu]: about 33 instructions for four pairs (see `windows.ts`, `kappa.ts`).
+ * Cost per pixel and layer of [conv 7x7, relu]: about 33 instructions for four pairs (see `window.ts`, `kappa.ts`).
  */
 import { CovarianceParams, StepKind } from "./generated/kernels";
 import { buffer } from "./dispatch";
@@ -15,8 +15,7 @@ import { affineLine, boxLine, clearBorders, linearLine, nonlinearLine, scatterLi
 import { biasOf, Layout, Plan, planMaps, planOf, stepOf, weightOf } from "./covariance/plan";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
-import { slideColumns } from "./covariance/window-columns";
-import { slideRows } from "./covariance/window-rows";
+import { slideColumns, slideRows } from "./covariance/window-passes";
 import { memoryOf } from "./covariance/workspace";
 
 /** Rows of one work item; the schema's `split` counts with the same number. */

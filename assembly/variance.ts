@@ -8,7 +8,7 @@ import { VarianceParams, StepKind, STEP_BYTES } from "./generated/kernels";
 import { buffer } from "./dispatch";
 import { affineLine, conv64, input64, mean64, put64 } from "./covariance/map64";
 import { ownVariance64, spread64 } from "./covariance/nonlinear64";
-import { rectifierGain, kappaRootLambda } from "./covariance/kappa";
+import { rectifierGain, rectifierRootLambda } from "./covariance/kappa";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
 import { memoryOf } from "./covariance/workspace";
@@ -83,7 +83,7 @@ function nonlinear(step: Step, from: usize, to: usize, lanes: usize, splat: usiz
   const pixels = <usize>(step.inHeight * step.inWidth);
   const rectifier = step.kind == StepKind.rectifier;
   const gain = rectifier ? rectifierGain(step) : 1;
-  const numerator = rectifier ? kappaRootLambda() : 1;
+  const numerator = rectifier ? rectifierRootLambda(step) : 1;
   for (let p: usize = 0; p < pixels; p++) {
     const value = load<f64>(from + (p << 3));
     const s = gain * Math.sqrt(Math.max(spread64(step, value), 0));

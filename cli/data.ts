@@ -131,7 +131,8 @@ function partLines(name: string, start: number, { count, labels, pixels }: PartR
   ];
 }
 
-function fileLine({ path, bytes, sha256, published }: FileReport): string {
+function fileLine({ path, bytes, sha256, published, records }: FileReport): string {
   const verdict = { same: "as published", different: "NOT AS PUBLISHED", unknown: "no published digest known" };
-  return `file    ${path}: ${bytes} bytes unpacked, sha256 ${sha256}: ${verdict[published]}`;
+  const counted = records === undefined ? "" : `${records.count} of ${records.published} records, `;
+  return `file    ${path}: ${counted}${bytes} bytes unpacked, sha256 ${sha256}: ${verdict[published]}`;
 }

@@ -3,6 +3,7 @@
  * line now and then, so that short commands write none. Nothing with --quiet.
  */
 import { Presets, SingleBar } from "cli-progress";
+import { formatDuration } from "./format.ts";
 
 /** Milliseconds between plain lines, and before the first. */
 const LINE_INTERVAL = 15_000;
@@ -12,6 +13,8 @@ export class ProgressLine {
   private lastLine = performance.now();
   private bar: SingleBar | undefined;
   private label = "";
+  /** Of plain lines: what was done when the phase was first heard of. A job that goes on begins with more than nothing. */
+  private begun = { label: "", at: 0, done: 0 };
 
   constructor(quiet: boolean) {
     this.quiet = quiet;
@@ -51,10 +54,13 @@ export class ProgressLine {
 
   private plainLine(label: string, done: number, total: number, rate: string): void {
     const now = performance.now();
+    if (label !== this.begun.label || done < this.begun.done) this.begun = { label, at: now, done };
     if (now - this.lastLine < LINE_INTERVAL) return;
     this.lastLine = now;
     const share = total > 0 ? `${((100 * done) / total).toFixed(1)} %` : "";
-    process.stderr.write(`${[label, share, rate].filter((part) => part !== "").join("  ")}\n`);
+    const made = done - this.begun.done;
+    const eta = made > 0 ? `ETA ${formatDuration(((now - this.begun.at) / 1000) * ((total - done) / made))}` : "";
+    process.stderr.write(`${[label, share, rate, eta].filter((part) => part !== "").join("  ")}\n`);
   }
 
   /** A line above the bar. */

@@ -9,7 +9,7 @@
  *             [table pixel][s, r]         the pair's maps (6 KB a layer of 28 x 28; read out of lanes it would be 25)
  *
  * A table pixel is a pixel of a nonlinearity; s is the image's standard deviation before it (of erf, with its offset),
- * times a relu's gain, and r = 1 / s, or sqrt(lambda) / s for a rectifier (`kappa.ts`).
+ * times a relu's gain, and r = 1 / s, or sqrt(lambda) / s for a relu of the plain build (`kappa.ts`).
  * A standard deviation below S_MIN gets r = 0, so that 1/s of a denormal cannot overflow into inf * 0 = NaN: angles are
  * lost, and inputs should have amplitudes well above 1e-15, or biases. To step and erf it counts as zero.
  */

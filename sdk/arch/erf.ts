@@ -3,7 +3,9 @@
  *
  *     K' = 2/pi asin(2 K / sqrt((1 + 2 K(x, x)) (1 + 2 K(y, y))))
  *
- * (Williams 1997, "Computing with infinite networks", eq. 11).
+ * (Williams 1997, "Computing with infinite networks", eq. 11). Where it saturates, with variances far above 1, asin is
+ * read near 1, where it is steep: an error e of its argument c is one of e c / (sqrt(1 - c^2) asin c), so that float32
+ * kernels of such networks lose digits.
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";

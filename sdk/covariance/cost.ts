@@ -63,7 +63,7 @@ function windowOperations(step: ConvStep): number {
 }
 
 /**
- * Windows that slide by one share sums: pairs of 3 and of 4 taps, as in `assembly/covariance/windows.ts`, and from there
+ * Windows that slide by one share sums: pairs of 3 and of 4 taps, as in `assembly/covariance/window.ts`, and from there
  * on van Herk's, w - 1, w - 2 and w - 1 additions for each w outputs.
  */
 function additionsPerWindow(taps: number, dense: boolean): number {

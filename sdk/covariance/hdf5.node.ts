@@ -121,8 +121,25 @@ function matrixOf(
     throw new WidefieldError("E_CONFIG", `${path} holds several matrices: choose one with --dataset, of ${listed}`);
   const found = asked === undefined ? matrices[0] : datasets.find(({ name }) => name === asked.replace(/^\//, ""));
   if (found === undefined)
-    throw refused(path, asked === undefined ? "it holds no matrix" : `it has no dataset ${asked}; it has ${listed}`);
-  return { name: found.name, matrix: datasetMatrix(files, `${path}/${found.name}`, path, found) };
+    throw refused(
+      path,
+      asked === undefined ? `it holds no matrix; ${contents(file)}` : `it has no dataset ${asked}; it has ${listed}`,
+    );
+  const size = matrixShape(found.dataset);
+  const place = `${path}/${found.name}`;
+  if (size === undefined)
+    throw refused(place, `its shape is ${shapeOf(found.dataset)}, not (n, m) or (1, n, m); ${contents(file)}`);
+  return { name: found.name, matrix: datasetMatrix(files, place, path, found, size) };
+}
+
+/** What there is to choose from: "the file has Kv_diag (8), Kxx (1, 8, 8)". */
+function contents(file: File): string {
+  const all = datasetsOf(file).map(({ name, dataset }) => `${name} ${shapeOf(dataset)}`);
+  return all.length === 0 ? "the file has no datasets" : `the file has ${all.join(", ")}`;
+}
+
+function shapeOf({ shape }: Dataset): string {
+  return `(${(shape ?? []).join(", ")})`;
 }
 
 interface Named {
@@ -155,18 +172,53 @@ function datasetsOf(group: Group, prefix = "", depth = 0): Named[] {
   });
 }
 
+interface Size {
+  readonly rows: number;
+  readonly columns: number;
+}
+
 /** [n, m] and [1, n, m] are matrices. */
-function matrixShape({ shape }: Dataset): { readonly rows: number; readonly columns: number } | undefined {
+function matrixShape({ shape }: Dataset): Size | undefined {
   const [rows = 0, columns = 0, ...more] = shape?.length === 3 && shape[0] === 1 ? shape.slice(1) : (shape ?? []);
   return shape === null || more.length > 0 || rows === 0 || columns === 0 ? undefined : { rows, columns };
 }
 
-function datasetMatrix(files: Files, path: string, file: string, { name, dataset }: Named): MatrixFile {
-  const size = matrixShape(dataset);
-  if (size === undefined)
-    throw refused(path, `its shape is (${(dataset.shape ?? []).join(", ")}), not (n, m) or (1, n, m)`);
-  if (dataset.dtype !== "<f" && dataset.dtype !== "<d")
-    throw refused(path, `its values are of type ${JSON.stringify(dataset.dtype)}, not float32 or float64`);
+/** Filters of chunks that the library has: deflate (gzip), shuffle, Fletcher's checksum, n-bit, scale and offset. */
+const FILTERS = new Set([1, 2, 3, 5, 6]);
+
+/** Others that h5py and PyTables write, by their registered numbers. */
+const FILTER_NAMES: Readonly<Record<number, string>> = {
+  4: "szip",
+  32000: "lzf",
+  32001: "blosc",
+  32004: "lz4",
+  32008: "bitshuffle",
+  32015: "zstd",
+};
+
+/** Types of values that are read, and those of the other byte order. */
+const TYPES = new Set(["<f", "<d"]);
+const BIG_ENDIAN: Readonly<Record<string, string>> = { ">f": "<f4", ">d": "<f8" };
+
+/** Why a dataset's values cannot be read here, and what to do about it; undefined where they can. */
+export function unreadable({ dtype, filters }: Pick<Dataset, "dtype" | "filters">): string | undefined {
+  const type = typeof dtype === "string" ? dtype : JSON.stringify(dtype);
+  const turned = BIG_ENDIAN[type];
+  if (turned !== undefined)
+    return `its values are big-endian, and not read here: write them as little-endian (in h5py, with dtype="${turned}")`;
+  if (!TYPES.has(type)) return `its values are of type "${type}", not float32 or float64`;
+  const filter = filters.find(({ id }) => !FILTERS.has(id));
+  if (filter === undefined) return undefined;
+  const name = FILTER_NAMES[filter.id] ?? `filter ${filter.id}`;
+  return (
+    `its chunks are packed with ${name}, which is not read here: ` +
+    `write it with gzip or not packed at all (in h5py, with compression="gzip" or none)`
+  );
+}
+
+function datasetMatrix(files: Files, path: string, file: string, { name, dataset }: Named, size: Size): MatrixFile {
+  const reason = unreadable(dataset);
+  if (reason !== undefined) throw refused(path, reason);
   const dtype = dataset.dtype === "<f" ? "float32" : "float64";
   const leading: [number, number][] = dataset.shape?.length === 3 ? [[0, 1]] : [];
   const chunk = dataset.metadata.chunks?.at(-1) ?? 1024;

@@ -3,9 +3,11 @@ import { mkdtemp, open, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import h5wasm from "h5wasm/node";
+import h5wasm, { type Dataset } from "h5wasm/node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { importHdf5, isHdf5 } from "./hdf5.node.ts";
+import { mulberry32 } from "../../test/reference/programs.ts";
+import { freshSeed } from "../../test/seed.ts";
+import { importHdf5, isHdf5, unreadable } from "./hdf5.node.ts";
 import { importNpy } from "./import.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import type { Files } from "../platform/files.ts";
@@ -45,8 +47,18 @@ function written(datasets: Readonly<Record<string, Written>>): string {
   return path;
 }
 
-const random = () => Math.fround(Math.random() + 0.5);
-const matrix = (rows: number, columns: number) => Float32Array.from({ length: rows * columns }, random);
+/** What the library says of a matrix that it packed with gzip. */
+function packed(compression: number): Pick<Dataset, "dtype" | "filters"> {
+  const file = new h5wasm.File(`${folder}/${count++}.h5`, "w");
+  const data = Float32Array.of(1, 2, 2, 1);
+  const made = file.create_dataset({ name: "Kxx", data, shape: [2, 2], chunks: [2, 2], compression });
+  const { dtype, filters } = made;
+  file.close();
+  return { dtype, filters };
+}
+
+const random = mulberry32(freshSeed());
+const matrix = (rows: number, columns: number) => Float32Array.from({ length: rows * columns }, () => random() + 0.5);
 
 function symmetric(n: number): Float32Array {
   const values = matrix(n, n);
@@ -214,19 +226,36 @@ describe("an HDF5 file", () => {
 
   it("without a matrix, or with one of another shape or type, is refused with the reason", async () => {
     const line = written({ Kv_diag: { values: matrix(1, 8), shape: [8] } });
-    await expect(imported(line)).rejects.toMatchObject({ code: "E_DATA", message: saying(/it holds no matrix/) });
+    await expect(imported(line)).rejects.toMatchObject({
+      code: "E_DATA",
+      message: saying(/it holds no matrix; the file has Kv_diag \(8\)$/),
+    });
     await expect(imported(line, { dataset: "Kv_diag" })).rejects.toMatchObject({
       message: saying(/its shape is \(8\)/),
     });
-    const layers = written({ Kxx: { values: matrix(2, 16), shape: [2, 4, 4] } });
+    const diagonal = { values: matrix(1, 4), shape: [4] };
+    const layers = written({ Kxx: { values: matrix(2, 16), shape: [2, 4, 4] }, Kdiag: diagonal });
     await expect(imported(layers, { dataset: "Kxx" })).rejects.toMatchObject({
-      message: saying(/its shape is \(2, 4, 4\)/),
+      message: saying(/its shape is \(2, 4, 4\), not .*; the file has Kdiag \(4\), Kxx \(2, 4, 4\)$/),
     });
     const path = `${folder}/${count++}.h5`;
     const file = new h5wasm.File(path, "w");
     file.create_dataset({ name: "Kxx", data: Int32Array.of(1, 2, 2, 1), shape: [2, 2] });
     file.close();
     await expect(imported(path)).rejects.toMatchObject({ message: saying(/type "<i", not float32 or float64/) });
+  });
+
+  it("in a form that is not read here is refused with what to do; gzip and shuffled bytes are read", () => {
+    const filter = (id: number) => ({ id, name: "", cd_values: [] });
+    expect(unreadable({ dtype: "<f", filters: [] })).toBeUndefined();
+    expect(unreadable({ dtype: "<d", filters: [filter(2), filter(1), filter(3)] })).toBeUndefined();
+    expect(unreadable({ dtype: "<f", filters: [filter(2), filter(32000)] })).toMatch(/packed with lzf.*"gzip"/);
+    expect(unreadable({ dtype: "<f", filters: [filter(999)] })).toMatch(/packed with filter 999/);
+    expect(unreadable({ dtype: ">f", filters: [] })).toMatch(/big-endian.*little-endian .*"<f4"/);
+    expect(unreadable({ dtype: ">d", filters: [] })).toMatch(/little-endian .*"<f8"/);
+    const { dtype, filters } = packed(4);
+    expect(filters.map(({ id }) => id)).toEqual([1]);
+    expect(unreadable({ dtype, filters })).toBeUndefined();
   });
 
   it("with an infinite value is refused with its place", async () => {

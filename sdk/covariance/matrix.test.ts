@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { engineOf as engineAround, gpuEngine, imageSet, wasmEngine } from "../../test/engines.ts";
 import { referenceKernel } from "../../test/reference/arch.ts";
 import { digitLike, mulberry32 } from "../../test/reference/programs.ts";
+import { freshSeed } from "../../test/seed.ts";
 import { openWasm, wasmConfigurations } from "../../test/wasm.ts";
 import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import { kernel, kernelDiagonal, type ImageSet, type KernelOptions } from "../arch/kernel.ts";
@@ -21,7 +22,7 @@ const arch = serial(
 );
 const F64 = { precision: "f64" } as const;
 
-const random = mulberry32(Date.now());
+const random = mulberry32(freshSeed());
 const pictures = Array.from({ length: 137 }, () => digitLike(random, 12, 11));
 const X = imageSet(pictures, shape);
 

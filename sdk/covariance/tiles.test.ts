@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { imageSet } from "../../test/engines.ts";
 import { digitLike, mulberry32 } from "../../test/reference/programs.ts";
+import { freshSeed } from "../../test/seed.ts";
 import { openWasm } from "../../test/wasm.ts";
 import { compile, conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import { imageBlock } from "../arch/kernel.ts";
@@ -12,7 +13,7 @@ import { ProgramTiles, type ImageBlock, type Precision } from "./tiles.ts";
 
 const shape = [1, 10, 9] as const;
 const arch = serial(conv({ filter: 3, biasVariance: 1 }), relu(), conv({ filter: 3 }), relu(), flatten(), dense());
-const random = mulberry32(Date.now());
+const random = mulberry32(freshSeed());
 const set = imageSet(
   Array.from({ length: 60 }, () => digitLike(random, 10, 9)),
   shape,

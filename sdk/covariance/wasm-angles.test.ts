@@ -1,6 +1,7 @@
 /** The nonlinearities that give angles, in float32 on wasm, pixel by pixel: how accurate they are, and where exact. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { imageSet, wasmEngine } from "../../test/engines.ts";
+import { freshSeed } from "../../test/seed.ts";
 import { erf, flatten, serial, step, type Arch } from "../arch/arch.ts";
 import { kernel } from "../arch/kernel.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -12,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => wasm.close());
 
-const random = new RandomStream(Date.now() % 2 ** 31, "angles");
+const random = new RandomStream(freshSeed(), "angles");
 const shape = [2, 1, 1] as const;
 
 /** Vectors of random lengths at random angles, half of them within 2^-20 .. 1 of the first one's or its opposite's. */

@@ -2,10 +2,11 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { mulberry32 } from "../../test/reference/programs.ts";
+import { freshSeed } from "../../test/seed.ts";
 import { loadDataset } from "./registry.ts";
 import { verifyDataset } from "./verify.ts";
 
-const random = mulberry32(Date.now());
+const random = mulberry32(freshSeed());
 
 /** `count` records of random pixels, labelled 0, 1, .. 9, 0, .. */
 function batch(count: number): Uint8Array<ArrayBuffer> {
@@ -42,6 +43,18 @@ describe("a folder of CIFAR batches", () => {
       ["data_batch_1.bin", 13 * 3073],
       ["data_batch_2.bin", 5 * 3073],
       ["test_batch.bin", 7 * 3073],
+    ]);
+  });
+
+  it("is not as published where a batch has more or fewer than its 10,000 records", async () => {
+    const blank = (count: number) => new Uint8Array(3073 * count);
+    const counts = { "data_batch_1.bin": 10_000, "data_batch_2.bin": 9_999, "test_batch.bin": 10_001 };
+    const whole = Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, blank(count)]));
+    const report = await verifyDataset("cifar10", folder(whole));
+    expect(report.files.map(({ published, records }) => [published, records])).toEqual([
+      ["unknown", { count: 10_000, published: 10_000 }],
+      ["different", { count: 9_999, published: 10_000 }],
+      ["different", { count: 10_001, published: 10_000 }],
     ]);
   });
 

@@ -11,7 +11,8 @@ import type { NamedDataset } from "./registry.ts";
 
 const SHAPE = { channels: 3, height: 32, width: 32 } as const;
 const IMAGE_BYTES = 3 * 32 * 32;
-const RECORD_BYTES = 1 + IMAGE_BYTES;
+/** Of a label and its image. */
+export const RECORD_BYTES = 1 + IMAGE_BYTES;
 
 interface Records {
   readonly labels: Uint8Array;

@@ -47,6 +47,8 @@ interface CifarFiles extends Published {
   /** In their order; a folder may hold the first few only. */
   readonly train: readonly string[];
   readonly test: string;
+  /** Records of each file as published. */
+  readonly records: number;
 }
 
 const TRAIN: IdxPart = { images: "train-images-idx3-ubyte", labels: "train-labels-idx1-ubyte" };
@@ -95,6 +97,7 @@ export const DATASETS: readonly NamedDataset[] = [
       format: "cifar",
       train: [1, 2, 3, 4, 5].map((batch) => `data_batch_${batch}.bin`),
       test: "test_batch.bin",
+      records: 10_000,
       sha256: {},
     },
   },

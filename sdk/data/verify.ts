@@ -1,4 +1,5 @@
 /** Reading a dataset from end to end, and saying what is in it and whether it is what was published. */
+import { RECORD_BYTES } from "./cifar.ts";
 import type { Dataset, ImageShape } from "./dataset.ts";
 import { sha256 } from "./digest.ts";
 import type { DataFile } from "./folder.ts";
@@ -20,8 +21,10 @@ export interface FileReport {
   readonly bytes: number;
   /** Of the unpacked content. */
   readonly sha256: string;
-  /** "unknown": no digest of the published file is known here. */
+  /** "unknown": no digest of the published file is known here, and nothing else speaks against it. */
   readonly published: "same" | "different" | "unknown";
+  /** Of CIFAR's batches: how many records there are, and in the published file. */
+  readonly records?: { readonly count: number; readonly published: number };
 }
 
 export interface VerifyReport {
@@ -85,8 +88,14 @@ async function describeFiles(entry: NamedDataset, files: readonly DataFile[]): P
     files.map(async ({ name, path, content }) => {
       const digest = await sha256(content);
       const known = entry.files?.sha256[name];
-      const published = known === undefined ? "unknown" : known === digest ? "same" : "different";
-      return { name, path, bytes: content.length, sha256: digest, published } as const;
+      const records =
+        entry.files?.format === "cifar"
+          ? { count: content.length / RECORD_BYTES, published: entry.files.records }
+          : undefined;
+      const complete = records === undefined || records.count === records.published;
+      const same = known === undefined ? "unknown" : known === digest ? "same" : "different";
+      const published = complete ? same : "different";
+      return { name, path, bytes: content.length, sha256: digest, published, ...(records && { records }) } as const;
     }),
   );
 }

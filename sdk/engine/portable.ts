@@ -5,29 +5,39 @@
  * these; anything that need not be reproduced to the bit may use Math.
  */
 
-const scratch = new DataView(new ArrayBuffer(8));
+const bits = new DataView(new ArrayBuffer(8));
+
+/** The power of two of the number that `mantissaOf` saw. */
+export interface Octave {
+  exponent: number;
+}
+
+/** A positive, normal, finite x (not checked) is m 2^e with m in (sqrt(1/2), sqrt(2)]: m, and e into `out`. */
+export function mantissaOf(x: number, out: Octave): number {
+  bits.setFloat64(0, x);
+  const high = bits.getUint32(0);
+  bits.setUint32(0, (high & 0x000fffff) | 0x3ff00000);
+  const mantissa = bits.getFloat64(0);
+  const large = mantissa > Math.SQRT2;
+  out.exponent = (high >>> 20) - (large ? 1022 : 1023);
+  return large ? 0.5 * mantissa : mantissa;
+}
+
+const octave: Octave = { exponent: 0 };
 
 /**
  * Natural logarithm of a positive, normal, finite x (not checked), to about 2 ulp.
  *
- * x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 artanh(s) with s = (m - 1) / (m + 1), |s| < 0.1716. The
- * series is cut where its next term, s^23 / 23, is below 2^-62.
+ * With x = m 2^e, log m = 2 artanh(s) with s = (m - 1) / (m + 1), |s| < 0.1716. The series is cut where its next term,
+ * s^23 / 23, is below 2^-62.
  */
 export function portableLog(x: number): number {
-  scratch.setFloat64(0, x);
-  const high = scratch.getUint32(0);
-  let exponent = (high >>> 20) - 1023;
-  scratch.setUint32(0, (high & 0x000fffff) | 0x3ff00000);
-  let mantissa = scratch.getFloat64(0);
-  if (mantissa > Math.SQRT2) {
-    mantissa *= 0.5;
-    exponent += 1;
-  }
+  const mantissa = mantissaOf(x, octave);
   const s = (mantissa - 1) / (mantissa + 1);
   const z = s * s;
   let series = 1 / 21;
   for (let odd = 19; odd >= 1; odd -= 2) series = series * z + 1 / odd;
-  return exponent * Math.LN2 + 2 * s * series;
+  return octave.exponent * Math.LN2 + 2 * s * series;
 }
 
 export interface SinCos {

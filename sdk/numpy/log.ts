@@ -10,6 +10,8 @@
  * transformations of Dekker 1971 and Knuth.
  */
 
+import { mantissaOf, type Octave } from "../engine/portable.ts";
+
 interface Pair {
   readonly hi: number;
   readonly lo: number;
@@ -66,27 +68,19 @@ const ARTANH: readonly Pair[] = Array.from({ length: 16 }, (_, k) =>
   divide({ hi: 1, lo: 0 }, { hi: 2 * k + 1, lo: 0 }),
 );
 
-const scratch = new DataView(new ArrayBuffer(8));
+const octave: Octave = { exponent: 0 };
 
 /**
  * log x of a positive, normal, finite x (not checked).
  *
- * x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log x = e log 2 + 2 artanh s with s = (m - 1) / (m + 1).
+ * With x = m 2^e, log x = e log 2 + 2 artanh s with s = (m - 1) / (m + 1).
  */
 export function roundedLog(x: number): number {
-  scratch.setFloat64(0, x);
-  const high = scratch.getUint32(0);
-  let exponent = (high >>> 20) - 1023;
-  scratch.setUint32(0, (high & 0x000fffff) | 0x3ff00000);
-  let mantissa = scratch.getFloat64(0);
-  if (mantissa > Math.SQRT2) {
-    mantissa *= 0.5;
-    exponent += 1;
-  }
+  const mantissa = mantissaOf(x, octave);
   const s = divide({ hi: mantissa - 1, lo: 0 }, sum(mantissa, 1)); // m - 1 is exact
   const z = multiply(s, s);
   const series = ARTANH.reduceRight((tail, coefficient) => add(coefficient, multiply(z, tail)), { hi: 0, lo: 0 });
   const { hi, lo } = multiply(s, series);
-  const powers = multiply({ hi: exponent, lo: 0 }, LN_2);
+  const powers = multiply({ hi: octave.exponent, lo: 0 }, LN_2);
   return add(powers, { hi: 2 * hi, lo: 2 * lo }).hi;
 }

@@ -30,21 +30,31 @@ interface Maps extends Place {
   readonly yy: Float64Array;
 }
 
-/** All kernel values between two lists of images, row-major. */
+/**
+ * All kernel values between two lists of images, row-major. `erfInput` multiplies the covariances of x and y (not their
+ * variances) in front of every erf: what a kernel makes of errors there.
+ */
 export function referenceKernel(
   arch: LayerJson,
   shape: Shape,
   xs: readonly ArrayLike<number>[],
   ys: readonly ArrayLike<number>[],
+  erfInput = 1,
 ): Float64Array {
-  return Float64Array.from(xs.flatMap((x) => ys.map((y) => referencePair(arch, shape, x, y))));
+  return Float64Array.from(xs.flatMap((x) => ys.map((y) => referencePair(arch, shape, x, y, erfInput))));
 }
 
-export function referencePair(arch: LayerJson, shape: Shape, x: ArrayLike<number>, y: ArrayLike<number>): number {
+export function referencePair(
+  arch: LayerJson,
+  shape: Shape,
+  x: ArrayLike<number>,
+  y: ArrayLike<number>,
+  erfInput = 1,
+): number {
   const [channels = Number.NaN, height = 1, width = 1] = shape;
   const place = { channels, height, width };
   const start = { height, width, xy: product(place, x, y), xx: product(place, x, x), yy: product(place, y, y) };
-  const { xy } = apply(arch, start);
+  const { xy } = apply(arch, start, erfInput);
   if (xy.length !== 1) throw new Error(`the reference ends with ${xy.length} pixels`);
   return at(xy, 0);
 }
@@ -62,20 +72,20 @@ function product(
   return map;
 }
 
-function apply(layer: LayerJson, maps: Maps): Maps {
+function apply(layer: LayerJson, maps: Maps, erfInput: number): Maps {
   switch (layer.type) {
     case "serial":
-      return (layer["layers"] as LayerJson[]).reduce((state, each) => apply(each, state), maps);
+      return (layer["layers"] as LayerJson[]).reduce((state, each) => apply(each, state, erfInput), maps);
     case "repeat":
       return Array.from({ length: layer["times"] as number }).reduce<Maps>(
-        (state) => apply(layer["layer"] as LayerJson, state),
+        (state) => apply(layer["layer"] as LayerJson, state, erfInput),
         maps,
       );
     case "identity":
       return maps;
     case "sum":
     case "mixture": {
-      const branches = (layer["layers"] as LayerJson[]).map((each) => apply(each, maps));
+      const branches = (layer["layers"] as LayerJson[]).map((each) => apply(each, maps, erfInput));
       const proportions = (layer["proportions"] as number[] | undefined) ?? branches.map(() => 1);
       const total = (pick: (branch: Maps) => Float64Array) =>
         pick(branches[0] ?? maps).map((_, p) =>
@@ -115,7 +125,10 @@ function apply(layer: LayerJson, maps: Maps): Maps {
       });
     }
     case "erf":
-      return pointwise(maps, (k, a, b) => (2 / Math.PI) * Math.asin((2 * k) / Math.sqrt((1 + 2 * a) * (1 + 2 * b))));
+      return pointwise(
+        { ...maps, xy: maps.xy.map((k) => erfInput * k) },
+        (k, a, b) => (2 / Math.PI) * Math.asin((2 * k) / Math.sqrt((1 + 2 * a) * (1 + 2 * b))),
+      );
     case "flatten": {
       const one = (map: Float64Array) => Float64Array.of(map.reduce((sum, value) => sum + value, 0) / map.length);
       return { height: 1, width: 1, xy: one(maps.xy), xx: one(maps.xx), yy: one(maps.yy) };

@@ -1,19 +1,22 @@
 /**
- * Pass 2 of `lines.ts` for the windows of `window-columns.ts`, whose sums it shares in the same way, and what stands
- * behind a convolution done to a sum before it is stored: a map is touched once.
+ * Windows of 2, 3, 4, 5 and 7 that slide by one pixel, for both passes of `lines.ts`, with the sums in registers; and
+ * what is done with a sum before it is stored, so that a map is touched once.
+ *
+ * Additions per output, sums shared between neighbours: 1 for windows of 2, 1.5 for 3 (a + (b + c), (b + c) + d), 2 for
+ * 4 (of pairs) and 5 (an end and two pairs), 2.4 for 7 (suffix sums of one block and prefix sums of the next). Nothing
+ * is subtracted.
  *
  * The loop is written once, for all windows and all that may follow: `window` and `mode` are constants wherever these
  * functions are inlined, and the compiler keeps what they ask for.
  */
-import { StepKind } from "../generated/kernels";
 import { Form, rectify } from "./kappa";
 import { biasOf, constantsOf, Plan, weightOf } from "./plan";
-import { Step } from "./step";
 import { LANE_BYTES as L, LANES_PIXEL_BYTES as Y, SPLAT_PIXEL_BYTES as X } from "./table";
-import { seven } from "./window-columns";
 
 /** What is done with a sum k. */
 export namespace Mode {
+  /** The bare sum is stored, and that is all. */
+  export const SUM: u32 = 32;
   /** k is multiplied by the weight and added to the map that stands there. Otherwise the weight is 1. */
   export const ADD: u32 = 1;
   /** k is stored. */
@@ -25,93 +28,37 @@ export namespace Mode {
   export const ADD_RELU: u32 = 16;
 }
 
-/** Along the rows of V and through what follows, into the columns of M. False: not one of these windows and modes. */
-export function slideRows(
-  step: Step, plan: Plan, next: Step, after: Plan, rows: usize, x: usize, y: usize, maps: usize,
-): bool {
-  if (step.strideWidth != 1 || step.dilationWidth != 1) return false;
-  switch (modeOf(step, plan, next, after)) {
-    case Mode.RELU:
-      return relu(step, plan, after, rows, x, y, maps);
-    case Mode.RELU | Mode.PLAIN:
-      return plainRelu(step, plan, after, rows, x, y, maps);
-    case Mode.RELU | Mode.ADD_RELU:
-      return reluAdded(step, plan, after, rows, x, y, maps);
-    case Mode.KEEP:
-      return plain(step, plan, after, rows, x, y, maps);
-    case Mode.ADD | Mode.KEEP:
-      return added(step, plan, after, rows, x, y, maps);
-    case Mode.ADD | Mode.KEEP | Mode.RELU:
-      return addedThenRelu(step, plan, after, rows, x, y, maps);
-    case Mode.ADD | Mode.KEEP | Mode.RELU | Mode.PLAIN:
-      return addedThenPlainRelu(step, plan, after, rows, x, y, maps);
-    default:
-      return false;
-  }
-}
-
-function modeOf(step: Step, plan: Plan, next: Step, after: Plan): u32 {
-  let mode: u32 = 0;
-  if (step.accumulate) mode |= Mode.ADD;
-  else if (step.factor != 1) return 0;
-  if (plan.keep) mode |= Mode.KEEP;
-  if (!plan.fused) return mode;
-  if (next.kind != StepKind.rectifier || after.form == Form.GENERAL) return 0;
-  mode |= Mode.RELU;
-  if (after.form == Form.PLAIN && !next.accumulate) mode |= Mode.PLAIN;
-  if (next.accumulate) mode |= Mode.ADD_RELU;
-  return mode;
-}
-
-// Functions of their own: in one, a compiler that is quadratic in a function's size takes a minute.
-
-function relu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
-  return slideAny(Mode.RELU, step, plan, after, rows, x, y, maps);
-}
-
-function plainRelu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
-  return slideAny(Mode.RELU | Mode.PLAIN, step, plan, after, rows, x, y, maps);
-}
-
-function reluAdded(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
-  return slideAny(Mode.RELU | Mode.ADD_RELU, step, plan, after, rows, x, y, maps);
-}
-
-function plain(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
-  return slideAny(Mode.KEEP, step, plan, after, rows, x, y, maps);
-}
-
-function added(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
-  return slideAny(Mode.ADD | Mode.KEEP, step, plan, after, rows, x, y, maps);
-}
-
-function addedThenRelu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
-  return slideAny(Mode.ADD | Mode.KEEP | Mode.RELU, step, plan, after, rows, x, y, maps);
-}
-
-function addedThenPlainRelu(step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize): bool {
-  return slideAny(Mode.ADD | Mode.KEEP | Mode.RELU | Mode.PLAIN, step, plan, after, rows, x, y, maps);
-}
-
+/**
+ * `lines` lines of `count` sums each. A line is read in one piece, `sourcePitch` behind the one before it, and written
+ * across the lines of `target`, `pitch` apart, and of `through`, where a relu goes. `plan` is the convolution's and
+ * `after` the relu's, whose table entries `x` and `y` point at. False: not one of these windows. Callers give every
+ * `mode` a function of its own: in one, a compiler that is quadratic in a function's size takes a minute.
+ */
 // @ts-ignore: decorator
 @inline
-function slideAny(
-  mode: u32, step: Step, plan: Plan, after: Plan, rows: usize, x: usize, y: usize, maps: usize,
+export function slide(
+  mode: u32, window: u32, lines: u32, count: u32, source: usize, sourcePitch: usize, target: usize, pitch: usize,
+  through: usize, throughPitch: usize, plan: Plan, after: Plan, x: usize, y: usize,
 ): bool {
-  const window = step.filterWidth;
-  if (window == 2) slide(2, mode, step, plan, after, rows, x, y, maps);
-  else if (window == 5) slide(5, mode, step, plan, after, rows, x, y, maps);
-  else if (window == 3) slide(3, mode, step, plan, after, rows, x, y, maps);
-  else if (window == 4) slide(4, mode, step, plan, after, rows, x, y, maps);
-  else if (window == 7) slide(7, mode, step, plan, after, rows, x, y, maps);
+  if (window == 2)
+    sums(2, mode, lines, count, source, sourcePitch, target, pitch, through, throughPitch, plan, after, x, y);
+  else if (window == 5)
+    sums(5, mode, lines, count, source, sourcePitch, target, pitch, through, throughPitch, plan, after, x, y);
+  else if (window == 3)
+    sums(3, mode, lines, count, source, sourcePitch, target, pitch, through, throughPitch, plan, after, x, y);
+  else if (window == 4)
+    sums(4, mode, lines, count, source, sourcePitch, target, pitch, through, throughPitch, plan, after, x, y);
+  else if (window == 7)
+    sums(7, mode, lines, count, source, sourcePitch, target, pitch, through, throughPitch, plan, after, x, y);
   else return false;
   return true;
 }
 
 // @ts-ignore: decorator
 @inline
-function slide(
-  window: u32, mode: u32, step: Step, plan: Plan, after: Plan, rows: usize, xs: usize, ys: usize, maps: usize,
+function sums(
+  window: u32, mode: u32, lineCount: u32, count: u32, sources: usize, sourcePitch: usize, targets: usize, tp: usize,
+  throughs: usize, up: usize, plan: Plan, after: Plan, xs: usize, ys: usize,
 ): void {
   const weight = v128.load(weightOf(plan));
   const bias = v128.load(biasOf(plan));
@@ -124,16 +71,12 @@ function slide(
   const e = v128.load(constants, 80);
   const f = v128.load(constants, 96);
   const g = v128.load(constants, 112);
-  const sourcePitch = <usize>plan.rowPitch;
-  const tp = <usize>plan.toPitch;
-  const up = <usize>after.toPitch;
-  const count = step.outWidth;
-  let source = rows;
-  let target = maps + plan.to;
-  let through = maps + after.to;
+  let source = sources;
+  let target = targets;
+  let through = throughs;
   let x = xs;
   let y = ys;
-  let lines = step.outHeight;
+  let lines = lineCount;
   do {
     let from = source;
     let t = target;
@@ -293,6 +236,10 @@ function finish(
   mode: u32, sum: v128, t: usize, u: usize, x: usize, y: usize, weight: v128, bias: v128,
   m: v128, positive: v128, a: v128, b: v128, c: v128, e: v128, f: v128, g: v128,
 ): void {
+  if (mode & Mode.SUM) {
+    v128.store(t, sum);
+    return;
+  }
   const k = mode & Mode.ADD
     ? f32x4.add(v128.load(t), f32x4.add(f32x4.mul(weight, sum), bias))
     : f32x4.add(sum, bias);
@@ -301,4 +248,13 @@ function finish(
   const form = mode & Mode.PLAIN ? Form.PLAIN : Form.RELU;
   const value = rectify(form, k, x, y, m, positive, a, b, c, e, f, g, m, m);
   v128.store(u, mode & Mode.ADD_RELU ? f32x4.add(v128.load(u), value) : value);
+}
+
+/** A single window, behind the last whole block. */
+// @ts-ignore: decorator
+@inline
+function seven(from: usize): v128 {
+  const first = f32x4.add(f32x4.add(v128.load(from), v128.load(from, L)), v128.load(from, 2 * L));
+  const last = f32x4.add(f32x4.add(v128.load(from, 4 * L), v128.load(from, 5 * L)), v128.load(from, 6 * L));
+  return f32x4.add(f32x4.add(first, v128.load(from, 3 * L)), last);
 }
