@@ -106,6 +106,7 @@ export async function placeOf(
 
 /** Decides on the place, and reads the diagonal. Throws what `placeOf` and `readDiagonal` throw. */
 export async function setup(target: LinalgTarget, source: SymmetricSource, options: RunOptions): Promise<Setup> {
+  checkOf(options.signal)();
   const place = await placeOf(target, source, options);
   const diagonal = await readDiagonal(source);
   // Divided before they are added: a sum of entries near the end of the range may leave it.
@@ -145,6 +146,7 @@ export async function attempt(
 ): Promise<Attempt> {
   const { backend, source, tiling, plan, meanDiagonal, options } = facts;
   const { n } = tiling;
+  const check = checkOf(options.signal);
   const folder = await openFolder(facts, shift);
   const finishedColumns = folder?.state?.finishedColumns ?? 0;
   const pivots = folder?.pivots ?? new Float64Array(n);
@@ -155,7 +157,7 @@ export async function attempt(
   if (folder?.state?.complete === true) {
     options.log?.(`the factor was found in ${options.scratch?.folder ?? "its folder"}`);
     await folder.end(true);
-    const tiles = await resident(new FactorTiles(backend, tiling, { storage, streamBytes }), plan);
+    const tiles = await resident(new FactorTiles(backend, tiling, { storage, streamBytes }), plan, check);
     return { tiles, pivots, seconds: folder.state.seconds, gflops: 0, failure: undefined };
   }
   const flops = tiling.flops({ begin: finishedColumns, end: tiling.blocks }, old?.rows);
@@ -197,10 +199,7 @@ export async function attempt(
         await folder?.save(state(false));
         saved = performance.now();
       },
-      check: () => {
-        if (options.signal?.aborted === true)
-          throw new WidefieldError("E_ABORTED", "the factorisation was stopped", { cause: options.signal.reason });
-      },
+      check,
     });
     failure = await run.run();
     if (failure === undefined) await folder?.save(state(true));
@@ -215,8 +214,16 @@ export async function attempt(
     await folder?.end(finished && failure === undefined);
     if (!finished) await storage?.close();
   }
-  const tiles = failure === undefined ? await resident(run.tiles, plan) : run.tiles;
+  const tiles = failure === undefined ? await resident(run.tiles, plan, check) : run.tiles;
   return { tiles, pivots, seconds: clock.seconds, gflops: clock.gflops, failure };
+}
+
+/** Throws E_ABORTED once the signal says so. */
+export function checkOf(signal: AbortSignal | undefined): () => void {
+  return () => {
+    if (signal?.aborted === true)
+      throw new WidefieldError("E_ABORTED", "the factorisation was stopped", { cause: signal.reason });
+  };
 }
 
 async function openFolder(facts: Setup, shift: number): Promise<FactorFolder | undefined> {
@@ -244,8 +251,8 @@ async function openFolder(facts: Setup, shift: number): Promise<FactorFolder | u
 }
 
 /** Brings a factor into the engine's memory where the plan has room for all of it: solves are many, reading is once. */
-export async function resident(tiles: FactorTiles, plan: CholeskyPlan): Promise<FactorTiles> {
-  return plan.where === "memory" ? tiles.loaded() : tiles;
+export async function resident(tiles: FactorTiles, plan: CholeskyPlan, check: () => void): Promise<FactorTiles> {
+  return plan.where === "memory" ? tiles.loaded(check) : tiles;
 }
 
 /** Time and rates, of reading and of arithmetic apart. */

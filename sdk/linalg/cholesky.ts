@@ -5,7 +5,16 @@
  */
 import { WidefieldError } from "../errors.ts";
 import type { Files } from "../platform/files.ts";
-import { attempt, placeOf, resident, setup, type LinalgTarget, type RunOptions, type Setup } from "./attempt.ts";
+import {
+  attempt,
+  checkOf,
+  placeOf,
+  resident,
+  setup,
+  type LinalgTarget,
+  type RunOptions,
+  type Setup,
+} from "./attempt.ts";
 import { CholeskyFactor } from "./factor.ts";
 import { keptFactor } from "./factor-folder.ts";
 import { FactorTiles } from "./factor-tiles.ts";
@@ -146,7 +155,11 @@ export async function openFactor(
     const run = { ...options, tile: key.tile, scratch: { files, folder } };
     const { backend, tiling, plan } = await placeOf(target, { n: key.n }, run);
     const { streamBytes } = plan;
-    const tiles = await resident(new FactorTiles(backend, tiling, { storage, streamBytes }), plan);
+    const tiles = await resident(
+      new FactorTiles(backend, tiling, { storage, streamBytes }),
+      plan,
+      checkOf(options.signal),
+    );
     const { meanDiagonal, seconds } = state;
     const shift = { absolute: key.shift, relative: key.shift / meanDiagonal };
     const matrix = { identity: key.identity, diagonal: key.diagonal };

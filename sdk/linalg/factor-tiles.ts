@@ -4,8 +4,9 @@
  * on the other.
  */
 import type { Backend } from "../engine/backend.ts";
+import { WidefieldError } from "../errors.ts";
 import type { Range } from "./range.ts";
-import type { TileStorage } from "./tile-storage.ts";
+import { BufferStorage, type TileStorage } from "./tile-storage.ts";
 import type { Tiling } from "./tiling.ts";
 import { Window } from "./window.ts";
 
@@ -15,6 +16,13 @@ export interface Part {
   readonly rows: Range;
 }
 
+export interface StreamHooks {
+  /** Throws to stop; called between tiles' columns. */
+  check(): void;
+  /** A part has been dealt with: the commands on it have run. */
+  onDone?(part: Part): void;
+}
+
 export class FactorTiles {
   readonly backend: Backend;
   readonly tiling: Tiling;
@@ -22,6 +30,7 @@ export class FactorTiles {
   readonly streamBytes: number;
   private readonly window: Window | undefined;
   private readonly storage: TileStorage | undefined;
+  private disposed = false;
 
   constructor(
     backend: Backend,
@@ -35,6 +44,11 @@ export class FactorTiles {
     this.streamBytes = places.streamBytes;
   }
 
+  /** Bytes of memory that it takes, the engine's or other. */
+  get heldBytes(): number {
+    return this.resident || this.storage instanceof BufferStorage ? this.tiling.totalBytes : 0;
+  }
+
   /** Whether the engine's memory holds all of them. */
   get resident(): boolean {
     const { window, tiling } = this;
@@ -44,6 +58,7 @@ export class FactorTiles {
   /** Hands out finished tiles (i, j), i in `rows`; the bytes are valid during the call only. */
   async each(j: number, rows: Range, take: (i: number, bytes: Uint8Array) => void): Promise<void> {
     const { window, storage } = this;
+    if (this.disposed) throw new WidefieldError("E_CLOSED", "this Cholesky factor has been disposed");
     if (window?.holds(rows.begin, j) === true) for (let i = rows.begin; i < rows.end; i++) take(i, window.view(i, j));
     else if (storage !== undefined) await storage.read(j, rows, take);
     else throw new Error(`column ${j} of a factor is nowhere`);
@@ -60,7 +75,7 @@ export class FactorTiles {
    * Windows over columns [begin, end) from their diagonals down, or where `rowBegin` is given, from there down; one
    * window in all where memory holds everything.
    */
-  columns(columns: Range, rowBegin?: number, onDone?: (part: Part) => void): AsyncGenerator<Window> {
+  columns(columns: Range, hooks: StreamHooks, rowBegin?: number): AsyncGenerator<Window> {
     const { tiling } = this;
     const parts: Part[] = [];
     for (let begin = columns.begin; begin < columns.end;) {
@@ -70,11 +85,11 @@ export class FactorTiles {
       parts.push({ columns: { begin, end }, rows });
       begin = end;
     }
-    return this.stream(parts, onDone);
+    return this.stream(parts, hooks);
   }
 
   /** Windows over all rows, from the last to the first, each from the first column to the diagonal. */
-  rowsUpwards(): AsyncGenerator<Window> {
+  rowsUpwards(hooks: StreamHooks): AsyncGenerator<Window> {
     const { tiling } = this;
     const parts: Part[] = [];
     for (let end = tiling.blocks; end > 0;) {
@@ -84,10 +99,10 @@ export class FactorTiles {
       parts.push({ columns, rows: { begin, end } });
       end = begin;
     }
-    return this.stream(parts);
+    return this.stream(parts, hooks);
   }
 
-  private async *stream(parts: readonly Part[], onDone?: (part: Part) => void): AsyncGenerator<Window> {
+  private async *stream(parts: readonly Part[], { check, onDone }: StreamHooks): AsyncGenerator<Window> {
     const { backend, tiling, window } = this;
     if (parts.length === 0) return;
     if (this.resident && window !== undefined) {
@@ -105,7 +120,7 @@ export class FactorTiles {
       const fill = (turn: number): Promise<Window> | undefined => {
         const [part, target] = [parts[turn], windows[turn % 2]];
         if (part === undefined || target === undefined) return undefined;
-        const filled = this.fill(target, part);
+        const filled = this.fill(target, part, check);
         filled.catch(() => undefined); // it is awaited a turn later
         return filled;
       };
@@ -130,9 +145,10 @@ export class FactorTiles {
     }
   }
 
-  private async fill(window: Window, { columns, rows }: Part): Promise<Window> {
+  private async fill(window: Window, { columns, rows }: Part, check: () => void): Promise<Window> {
     window.cover(columns, rows);
     for (let j = columns.begin; j < columns.end; j++) {
+      check();
       const some = { begin: Math.max(j, rows.begin), end: rows.end };
       await this.each(j, some, (i, bytes) => {
         window.view(i, j).set(bytes);
@@ -142,13 +158,13 @@ export class FactorTiles {
   }
 
   /** The same tiles in the engine's memory, all of them; these here are released. Throws E_MEMORY. */
-  async loaded(): Promise<FactorTiles> {
+  async loaded(check: () => void): Promise<FactorTiles> {
     if (this.resident) return this;
     const { backend, tiling } = this;
     const all = { begin: 0, end: tiling.blocks };
     const window = new Window(backend, tiling, tiling.totalBytes, "a Cholesky factor");
     try {
-      await this.fill(window, { columns: all, rows: all });
+      await this.fill(window, { columns: all, rows: all }, check);
     } catch (thrown) {
       window.free();
       throw thrown;
@@ -159,6 +175,7 @@ export class FactorTiles {
 
   /** Releases memory and files. Idempotent. */
   dispose(): void {
+    this.disposed = true;
     this.window?.free();
     // Nothing is lost if closing fails: what had to be kept has been synced.
     this.storage?.close().catch(() => undefined);

@@ -6,15 +6,17 @@
 import { triangularSolve } from "../engine/kernels/index.ts";
 import type { Slot } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
+import { crc32c } from "../platform/crc32c.ts";
 import type { Files } from "../platform/files.ts";
 import { arithmeticOf, attempt, setup, type RunOptions } from "./attempt.ts";
 import { FactorFolder, type MatrixIdentity } from "./factor-folder.ts";
-import type { FactorTiles } from "./factor-tiles.ts";
+import type { FactorTiles, StreamHooks } from "./factor-tiles.ts";
 import { notPositiveDefinite } from "./jitter.ts";
 import { type CholeskyPlan, RHS_BYTES } from "./plan.ts";
-import { pack, stripIndex, unpack } from "./right-hand-sides.ts";
+import { pack, packedLength, stripIndex, unpack } from "./right-hand-sides.ts";
 import { sourceRows, type SymmetricSource, type Values } from "./source.ts";
 import { STRIP } from "./tiling.ts";
+import { viewOf } from "./window.ts";
 
 export interface FactorFacts {
   /** What was added to the diagonal, and the same relative to the mean diagonal. */
@@ -112,20 +114,22 @@ export class CholeskyFactor {
     const { n } = this;
     const { tile, padded } = this.tiles.tiling;
     const result = new Float64Array(n);
-    // Zeros above a unit vector's one stay zeros: its solve begins at its own block.
-    const width = Math.max(tile, Math.floor(this.chunkColumns() / tile) * tile);
+    const width = Math.min(n, Math.max(STRIP, this.chunkColumns()));
     for (let first = 0; first < n; first += width) {
       const last = Math.min(n, first + width);
-      const units = new Float64Array(Math.ceil((last - first) / STRIP) * STRIP * padded);
-      for (let c = first; c < last; c++) units[stripIndex(c, c - first, padded)] = 1;
-      const solved = await this.withRightHandSides(units, signal, async (slot, strips) => {
-        await this.forwardSteps(slot, strips, Math.floor(first / tile), signal);
+      await this.withRightHandSides(last - first, signal, async (rhs) => {
+        const units = rhs.values();
+        units.fill(0);
+        for (let c = first; c < last; c++) units[stripIndex(c, c - first, padded)] = 1;
+        // Zeros above a unit vector's one stay zeros: its solve begins at its own block.
+        await this.forwardSteps(rhs, Math.floor(first / tile), signal);
+        const solved = rhs.values();
+        for (let c = first; c < last; c++) {
+          let sum = 0;
+          for (let row = c; row < n; row++) sum += (solved[stripIndex(row, c - first, padded)] ?? Number.NaN) ** 2;
+          result[c] = sum;
+        }
       });
-      for (let c = first; c < last; c++) {
-        let sum = 0;
-        for (let row = first; row < n; row++) sum += (solved[stripIndex(row, c - first, padded)] ?? Number.NaN) ** 2;
-        result[c] = sum;
-      }
       // The work left is that of the smaller triangle.
       onProgress?.({ fraction: 1 - ((n - last) / n) ** 3 });
     }
@@ -138,7 +142,7 @@ export class CholeskyFactor {
    * the same shift is added. With k new rows it costs about n^2 k operations. This factor stays as it is.
    *
    * Bit for bit what a factorisation of the larger matrix with this factor's tiles would give. Throws what `cholesky`
-   * throws; E_SHAPE for a source with fewer rows.
+   * throws; E_SHAPE for a source with fewer rows, E_MISMATCH for one whose leading rows have another diagonal.
    */
   async extend(source: SymmetricSource, options: RunOptions = {}): Promise<CholeskyFactor> {
     this.requireOpen();
@@ -149,6 +153,14 @@ export class CholeskyFactor {
     const budget = options.memoryBytes ?? this.options.memoryBytes;
     const run = { ...options, memoryBytes: budget, tile };
     const facts = await setup(this.tiles.backend, source, run);
+    const leading = facts.diagonal.slice(0, this.n);
+    if (crc32c(new Uint8Array(leading.buffer)) !== this.matrix.diagonal) {
+      throw new WidefieldError(
+        "E_MISMATCH",
+        `the leading ${this.n} rows of this ${n} x ${n} matrix are not those of the factor: their diagonals differ`,
+        { details: { n: this.n, rows: n } },
+      );
+    }
     const relative = this.shift / facts.meanDiagonal;
     const old = { rows: Math.floor(this.n / tile), tiles: this.tiles, pivots: this.pivots };
     const shift = { absolute: this.shift, relative };
@@ -212,9 +224,11 @@ export class CholeskyFactor {
     }
   }
 
-  /** Right-hand sides that are under way at once: more where each of them costs a pass over a file. */
+  /** Right-hand sides that are under way at once: of a factor on disk, as many as its panel took, for each has a pass. */
   private chunkColumns(): number {
-    const bytes = this.tiles.resident ? RHS_BYTES : Math.max(RHS_BYTES, Math.floor(this.plan.panelBytes / 4));
+    const bytes = this.tiles.resident
+      ? RHS_BYTES
+      : Math.max(RHS_BYTES / 8, Math.min(8 * RHS_BYTES, this.plan.panelBytes));
     return STRIP * Math.max(1, Math.floor(bytes / (this.tiles.tiling.padded * STRIP * 8)));
   }
 
@@ -238,68 +252,116 @@ export class CholeskyFactor {
     const chunk = this.chunkColumns();
     for (let first = 0; first < m; first += chunk) {
       const last = Math.min(first + chunk, m);
-      const packed = pack(rhs, { n, m, padded }, first, last);
-      const solved = await this.withRightHandSides(packed, signal, async (slot, strips) => {
-        await this.forwardSteps(slot, strips, 0, signal);
-        if (both) await this.backwardSteps(slot, strips, signal);
+      await this.withRightHandSides(last - first, signal, async (packed) => {
+        pack(packed.values(), rhs, { n, m, padded }, first, last);
+        await this.forwardSteps(packed, 0, signal);
+        if (both) await this.backwardSteps(packed, signal);
+        unpack(packed.values(), result, { n, m, padded }, first, last);
       });
-      unpack(solved, result, { n, m, padded }, first, last);
       onProgress?.({ fraction: last / m });
     }
     return result;
   }
 
-  /** Takes packed right-hand sides to the engine, lets `work` change them there, and brings them back. */
+  /** Lends the engine's memory for so many right-hand sides; when `work` is through, so are its commands. */
   private async withRightHandSides(
-    packed: Float64Array,
+    columns: number,
     signal: AbortSignal | undefined,
-    work: (slot: Slot, strips: number) => Promise<void>,
-  ): Promise<Float64Array> {
+    work: (rhs: PackedRightHandSides) => Promise<void>,
+  ): Promise<void> {
     this.requireOpen();
     requireGoing(signal);
     const { backend, tiling } = this.tiles;
-    const slot = backend.allocate(packed.byteLength, "right-hand sides");
+    const length = packedLength(columns, tiling.padded);
+    const slot = backend.allocate(length * 8, "right-hand sides");
+    const values = (): Float64Array => {
+      const { buffer, byteOffset } = viewOf(backend, slot, 0, length * 8);
+      return new Float64Array(buffer, byteOffset, length);
+    };
     try {
-      backend.write(slot, 0, packed);
-      await work(slot, packed.length / (tiling.padded * STRIP));
-      return new Float64Array(await backend.read(slot, 0, packed.byteLength));
+      await work({ slot, strips: length / (tiling.padded * STRIP), values });
     } finally {
       backend.free(slot);
     }
   }
 
   /** L X = B from block `first` on; the blocks before it are zero. */
-  private async forwardSteps(rhs: Slot, strips: number, first: number, signal: AbortSignal | undefined): Promise<void> {
+  private async forwardSteps(
+    { slot, strips }: PackedRightHandSides,
+    first: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { backend, tiling } = this.tiles;
     const { n, tile, blocks } = tiling;
-    for await (const window of this.tiles.columns({ begin: first, end: blocks })) {
-      requireGoing(signal);
-      const step = (block: number, update: number, solve: number): void => {
+    const pace = this.pace(strips, signal);
+    for await (const window of this.tiles.columns({ begin: first, end: blocks }, pace)) {
+      const step = async (block: number, update: number, solve: number): Promise<void> => {
         const params = { tile, n, block, transpose: 0, update, solve, strips };
-        backend.dispatch(triangularSolve, params, [window.table, window.tiles, rhs]);
+        backend.dispatch(triangularSolve, params, [window.table, window.tiles, slot]);
+        await pace.done(blocks - block);
       };
       const [begin, end] = [Math.max(first, window.columns.begin), window.columns.end];
-      for (let block = begin; block < end; block++) step(block, block > begin ? 1 : 0, 1);
-      if (end < blocks) step(end, 1, 0);
+      for (let block = begin; block < end; block++) await step(block, block > begin ? 1 : 0, 1);
+      if (end < blocks) await step(end, 1, 0);
     }
+    await backend.finish();
   }
 
   /** L^T X = B. */
-  private async backwardSteps(rhs: Slot, strips: number, signal: AbortSignal | undefined): Promise<void> {
+  private async backwardSteps({ slot, strips }: PackedRightHandSides, signal: AbortSignal | undefined): Promise<void> {
     const { backend, tiling } = this.tiles;
     const { n, tile } = tiling;
-    for await (const window of this.tiles.rowsUpwards()) {
-      requireGoing(signal);
-      const step = (block: number, update: number, solve: number): void => {
+    const pace = this.pace(strips, signal);
+    for await (const window of this.tiles.rowsUpwards(pace)) {
+      const step = async (block: number, update: number, solve: number): Promise<void> => {
         const params = { tile, n, block, transpose: 1, update, solve, strips };
-        backend.dispatch(triangularSolve, params, [window.table, window.tiles, rhs]);
+        backend.dispatch(triangularSolve, params, [window.table, window.tiles, slot]);
+        await pace.done(block + 1);
       };
       const { begin, end } = window.rows;
-      for (let block = end - 1; block >= begin; block--) step(block, block < end - 1 ? 1 : 0, 1);
-      if (begin > 0) step(begin - 1, 1, 0);
+      for (let block = end - 1; block >= begin; block--) await step(block, block < end - 1 ? 1 : 0, 1);
+      if (begin > 0) await step(begin - 1, 1, 0);
     }
+    await backend.finish();
+  }
+
+  /** Looks at the signal between tiles, and lets the queue run dry now and then, so that stopping is soon. */
+  private pace(strips: number, signal: AbortSignal | undefined): Pace {
+    const { backend, tiling } = this.tiles;
+    const tileFlops = 2 * tiling.tile ** 2 * STRIP * strips;
+    let appended = 0;
+    const check = (): void => {
+      this.requireOpen();
+      requireGoing(signal);
+    };
+    return {
+      check,
+      done: async (tiles) => {
+        appended += tiles * tileFlops;
+        if (appended < PACE_FLOPS) return;
+        appended = 0;
+        await backend.finish();
+        check();
+      },
+    };
   }
 }
+
+interface PackedRightHandSides {
+  readonly slot: Slot;
+  /** Right-hand sides in fours. */
+  readonly strips: number;
+  /** The engine's own bytes; see `Backend.view`. */
+  values(): Float64Array;
+}
+
+interface Pace extends StreamHooks {
+  /** A step that touches so many tiles has been appended. */
+  done(tiles: number): Promise<void>;
+}
+
+/** A few tenths of a second. */
+const PACE_FLOPS = 8e9;
 
 function requireGoing(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true)

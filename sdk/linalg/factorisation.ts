@@ -9,13 +9,13 @@
  */
 import type { Backend, Slot } from "../engine/backend.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad } from "../engine/kernels/index.ts";
-import { FactorTiles } from "./factor-tiles.ts";
+import { FactorTiles, type Part } from "./factor-tiles.ts";
 import { panelRanges } from "./plan.ts";
 import type { Range } from "./range.ts";
 import { lowerBlocks, lowerEntries, type SymmetricSource } from "./source.ts";
 import type { TileStorage } from "./tile-storage.ts";
 import type { Tiling } from "./tiling.ts";
-import { Window } from "./window.ts";
+import { viewOf, Window } from "./window.ts";
 
 export interface PivotFailure {
   readonly index: number;
@@ -151,35 +151,44 @@ export class Factorisation {
     );
     await backend.finish();
     if (old === undefined) return;
-    for (let j = panel.begin; j < Math.min(panel.end, old.rows); j++)
+    for (let j = panel.begin; j < Math.min(panel.end, old.rows); j++) {
+      this.job.check();
       await old.tiles.each(j, { begin: j, end: old.rows }, (i, bytes) => {
         this.window.view(i, j).set(bytes);
       });
+    }
   }
 
+  /** Two blocks at a time: one is read while the threads scatter the other. */
   private async load(source: SymmetricSource, panel: Range): Promise<void> {
     const { backend, tiling } = this.job;
     const { n, tile } = tiling;
     const area = this.sourceArea(panel);
-    let staging: { readonly slot: Slot; readonly bytes: number } | undefined;
+    const staging: { slot: Slot; bytes: number; free: Promise<void> }[] = [];
+    let turn = 0;
     try {
       for await (const { row, column, rows, columns, values } of lowerBlocks(source, area.rows, area.columns)) {
         this.job.check();
-        if (staging === undefined || staging.bytes < values.byteLength) {
-          if (staging !== undefined) backend.free(staging.slot);
-          staging = { slot: backend.allocate(values.byteLength, "a block of the matrix"), bytes: values.byteLength };
+        const place = turn++ % 2;
+        let stage = staging[place];
+        await stage?.free;
+        if (stage === undefined || stage.bytes < values.byteLength) {
+          if (stage !== undefined) backend.free(stage.slot);
+          const slot = backend.allocate(values.byteLength, "a block of the matrix");
+          stage = staging[place] = { slot, bytes: values.byteLength, free: Promise.resolve() };
         }
-        backend.write(staging.slot, 0, values);
+        const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+        viewOf(backend, stage.slot, 0, bytes.length).set(bytes);
         const wide = values instanceof Float64Array ? 1 : 0;
         const params = { tile, n, row, column, rows, columns, wide };
-        backend.dispatch(tileLoad, params, [staging.slot, this.window.table, this.window.tiles]);
-        // Without this the next write would have to be staged once more, behind the commands that are under way.
-        await backend.finish();
+        backend.dispatch(tileLoad, params, [stage.slot, this.window.table, this.window.tiles]);
+        stage.free = backend.finish();
+        stage.free.catch(() => undefined); // the next turn but one waits for it
         this.entriesRead += rows * columns;
         this.job.onRead(this.entriesRead / this.entries);
       }
     } finally {
-      if (staging !== undefined) backend.free(staging.slot);
+      for (const { slot } of staging) backend.free(slot);
     }
   }
 
@@ -192,9 +201,15 @@ export class Factorisation {
     // A multiplication and an addition for each entry of the panel and each finished column.
     const perColumn = 2 * tile * this.panelEntries(panel, rowBegin);
     const finished = { begin: 0, end: panel.begin };
-    const stream = this.tiles.columns(finished, panel.begin, ({ columns }) => {
-      this.job.onFlops((columns.end - columns.begin) * perColumn);
-    });
+    const hooks = {
+      check: () => {
+        this.job.check();
+      },
+      onDone: ({ columns }: Part) => {
+        this.job.onFlops((columns.end - columns.begin) * perColumn);
+      },
+    };
+    const stream = this.tiles.columns(finished, hooks, panel.begin);
     for await (const left of stream) {
       this.job.check();
       const params = { ...target, leftBegin: left.columns.begin, leftEnd: left.columns.end };

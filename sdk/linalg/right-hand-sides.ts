@@ -14,9 +14,20 @@ export interface RightHandSides {
   readonly padded: number;
 }
 
+/** Doubles of so many columns in strips. */
+export function packedLength(columns: number, padded: number): number {
+  return Math.ceil(columns / STRIP) * STRIP * padded;
+}
+
 /** Columns [first, last), as strips filled up with zeros. Throws E_DATA for an entry that is not finite (named). */
-export function pack(rhs: Values, { n, m, padded }: RightHandSides, first: number, last: number): Float64Array {
-  const packed = new Float64Array(Math.ceil((last - first) / STRIP) * STRIP * padded);
+export function pack(
+  packed: Float64Array,
+  rhs: Values,
+  { n, m, padded }: RightHandSides,
+  first: number,
+  last: number,
+): void {
+  packed.fill(0);
   for (let row = 0; row < n; row++) {
     for (let column = first; column < last; column++) {
       const value = rhs[row * m + column] ?? Number.NaN;
@@ -28,7 +39,6 @@ export function pack(rhs: Values, { n, m, padded }: RightHandSides, first: numbe
       packed[stripIndex(row, column - first, padded)] = value;
     }
   }
-  return packed;
 }
 
 /** Puts the columns [first, last) back. */

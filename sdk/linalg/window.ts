@@ -7,6 +7,12 @@ import { WidefieldError } from "../errors.ts";
 import type { Range } from "./range.ts";
 import type { Tiling } from "./tiling.ts";
 
+/** See `Backend.view`. */
+export function viewOf(backend: Backend, slot: Slot, byteOffset: number, bytes: number): Uint8Array {
+  if (backend.view === undefined) throw new WidefieldError("E_CONFIG", "float64 work needs the wasm backend");
+  return backend.view(slot, byteOffset, bytes);
+}
+
 export class Window {
   readonly backend: Backend;
   readonly tiling: Tiling;
@@ -58,10 +64,9 @@ export class Window {
 
   /** The bytes of a tile that it holds; see `Backend.view`. */
   view(i: number, j: number): Uint8Array {
-    if (this.backend.view === undefined) throw new WidefieldError("E_CONFIG", "float64 work needs the wasm backend");
     const first = this.offsets[j - this.columns.begin] ?? Number.NaN;
     const at = first + (i - Math.max(j, this.rows.begin)) * this.tiling.tile * this.tiling.extent(j) * 8;
-    return this.backend.view(this.tiles, at, this.tiling.tileBytes(i, j));
+    return viewOf(this.backend, this.tiles, at, this.tiling.tileBytes(i, j));
   }
 
   /** Releases the memory. Idempotent. */
