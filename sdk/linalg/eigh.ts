@@ -85,9 +85,7 @@ export async function eigh(target: LinalgTarget, a: Values, options: EighOptions
   if (!Number.isSafeInteger(k) || k < 1 || k > n)
     throw new WidefieldError("E_CONFIG", `largest must be a whole number from 1 to ${n}, the matrix's rows; got ${k}`);
   const exponent = exponentOf(checkEntries(a, n));
-  const backend = "cpu" in target ? await target.cpu() : target;
-  if (backend.info.backend !== "wasm")
-    throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
+  const backend = await wasmBackend(target);
   requireRoom(backend, n, k, vectors);
   throwIfAborted(signal);
   const work = new Work(backend, n, vectors ? k : 0, options);
@@ -103,6 +101,13 @@ export async function eigh(target: LinalgTarget, a: Values, options: EighOptions
   } finally {
     work.free();
   }
+}
+
+/** The backend that does float64 work. Throws E_CONFIG for another. */
+export async function wasmBackend(target: LinalgTarget): Promise<Backend> {
+  const backend = "cpu" in target ? await target.cpu() : target;
+  if (backend.info.backend === "wasm") return backend;
+  throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
 }
 
 function requireRoom(backend: Backend, n: number, largest: number, vectors: boolean): void {
