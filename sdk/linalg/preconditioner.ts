@@ -83,6 +83,7 @@ export function lambdaOf(operator: LinearOperator, { lambda = 0 }: Preconditione
 /** The diagonal, checked. */
 export async function diagonalOf(operator: LinearOperator, signal?: AbortSignal): Promise<Float64Array> {
   const n = operatorRows(operator);
+  if (operator.diagonal !== undefined) return requireDiagonal(n, (await operator.diagonal()).slice());
   const diagonal = new Float64Array(n);
   for (let begin = 0; begin < n; begin += DIAGONAL_BLOCK) {
     const rows = Math.min(DIAGONAL_BLOCK, n - begin);
@@ -90,6 +91,16 @@ export async function diagonalOf(operator: LinearOperator, signal?: AbortSignal)
     for (let i = 0; i < rows; i++) diagonal[begin + i] = values[i * rows + i] as number;
   }
   return diagonal;
+}
+
+function requireDiagonal(n: number, diagonal: Float64Array): Float64Array {
+  if (diagonal.length !== n)
+    throw new WidefieldError("E_SHAPE", `diagonal returned ${diagonal.length} numbers, and the matrix has ${n} rows`);
+  const bad = diagonal.findIndex((value) => value - value !== 0);
+  if (bad < 0) return diagonal;
+  throw new WidefieldError("E_DATA", `entry (${bad}, ${bad}) of the matrix is ${diagonal[bad] as number}`, {
+    details: { row: bad, column: bad },
+  });
 }
 
 /** A block of an operator's entries, checked. */
