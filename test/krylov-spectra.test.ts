@@ -182,6 +182,33 @@ describe("Krylov methods on any spectrum", () => {
     );
   });
 
+  it("an indefinite matrix is named with the iteration, or its system is solved all the same", async () => {
+    let named = 0;
+    await fc.assert(
+      fc.asyncProperty(matrixChoices({ min: 2, max: 80 }), fc.integer({ min: 1, max: 3 }), async (choice, m) => {
+        const { kind, n, seed } = choice;
+        const { a: positive, eigenvalues, uniform } = spectralMatrix(kind, n, seed);
+        // Below the middle of the spectrum everything is negative now.
+        const middle = eigenvalues.slice().sort()[n >> 1] ?? NaN;
+        const a = shifted(positive, n, -middle - 1e-3);
+        const b = new Float64Array(n * m).map(() => uniform() - 0.5);
+        const outcome = await blockCg(denseOperator(a, n), b, { tolerance: TOLERANCE }).catch(
+          (thrown: unknown) => thrown,
+        );
+        if (outcome instanceof WidefieldError) {
+          named++;
+          expect(["E_NOT_POSITIVE_DEFINITE", "E_NOT_CONVERGED"]).toContain(outcome.code);
+          expect(outcome.details["iteration"]).toBeGreaterThanOrEqual(1);
+          return;
+        }
+        const { x, converged } = outcome as Awaited<ReturnType<typeof blockCg>>;
+        if (converged) expect(norm(difference(times(a, n, x, m), b))).toBeLessThan(1e-8 * norm(b));
+      }),
+      { numRuns: 30 },
+    );
+    expect(named).toBeGreaterThan(15);
+  });
+
   it("tiles in float32 solve the rounded matrix to the same tolerance, whatever part of them is in memory", async () => {
     await fc.assert(
       fc.asyncProperty(matrixChoices(), fc.nat({ max: 400_000 }), async ({ kind, n, seed }, memoryBytes) => {

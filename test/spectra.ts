@@ -50,7 +50,8 @@ export function randomOrthogonal(n: number, uniform: Uniform = Math.random): Mat
   for (let reflection = 0; reflection < n; reflection++) {
     const u = unit(n, uniform);
     const along = new Float64Array(n); // u' Q
-    for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) along[j] = (along[j] ?? 0) + (u[i] ?? 0) * entry(q, n, i, j);
+    for (let i = 0; i < n; i++)
+      for (let j = 0; j < n; j++) along[j] = (along[j] ?? 0) + (u[i] ?? 0) * entry(q, n, i, j);
     for (let i = 0; i < n; i++)
       for (let j = 0; j < n; j++) q[i * n + j] = entry(q, n, i, j) - 2 * (u[i] ?? 0) * (along[j] ?? 0);
   }
