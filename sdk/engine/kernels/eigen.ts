@@ -81,7 +81,10 @@ export const tridiagonalProduct = defineKernel({
   },
 });
 
-/** A -= V W' + W V' from row and column `first` on, behind a whole panel. */
+/**
+ * A -= V W' + W V' from row and column `first` on, behind a whole panel: A -= left right', of depth 2 x PANEL, on the lower
+ * triangle. Functions of a matrix are put together by it, too (`sdk/linalg/spectral.ts`).
+ */
 export const tridiagonalUpdate = defineKernel({
   name: "tridiagonalUpdate",
   params: { n: d.u32, first: d.u32 },
