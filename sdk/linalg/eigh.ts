@@ -30,7 +30,7 @@ export interface EighProgress {
 }
 
 export interface EighOptions {
-  /** Whether eigenvectors are computed; default true. Without them it takes about a sixth of the time. */
+  /** Whether eigenvectors are computed; default true. Without them it takes about a quarter of the time. */
   readonly vectors?: boolean | undefined;
   /** How many eigenpairs to return, from the largest eigenvalue down; default: all. */
   readonly largest?: number | undefined;
