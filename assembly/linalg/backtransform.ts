@@ -27,8 +27,9 @@ export function eigenBack(params: usize, buffers: usize, begin: i32, end: i32, s
   const padded = paddedRows(<i32>p.n);
   const size = stripAt(4, padded);
   for (let item = begin; item < end; item++) {
-    const first = item * BACK_STRIPS;
-    const count = min(BACK_STRIPS, <i32>p.strips - first);
+    const from = item * BACK_STRIPS;
+    const count = min(BACK_STRIPS, <i32>p.strips - from);
+    const first = <i32>p.first + from;
     const x = buffer(buffers, 4) + <usize>first * size;
     for (let s = 0; s < count; s++) {
       gather(padded, buffer(buffers, 2), buffer(buffers, 3) + (<usize>(first + s) << 4), x + <usize>s * size);

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { denseSolve, graded, mild, refusal, shifted } from "../../test/krylov-systems.ts";
+import { gaussSolve } from "../../test/naive-eigen.ts";
 import { difference, norm, randoms, times, withSpectrum } from "../../test/spectra.ts";
 import { blockCg } from "./block-cg.ts";
 import { cg } from "./cg.ts";
@@ -158,6 +159,38 @@ describe("multiShiftCg", () => {
     const alone = await cg(operator, b, { lambda: 1e-3 });
     const { iterations } = await multiShiftCg(operator, b, [10, 1, 0.1, 0.01, 1e-3]);
     expect(iterations).toBe(alone.iterations);
+  });
+
+  it("says which lambda fails and which had arrived, and the rest can be asked for", async () => {
+    const n = 60;
+    const singular = withSpectrum(Array.from({ length: n }, (_, i) => (i < 40 ? 1 + i : 0)));
+    const operator = denseOperator(singular, n);
+    const b = randoms(n);
+    const lambdas = [1, 0, 100, 1e-3];
+    const error = await refusal(multiShiftCg(operator, b, lambdas, { tolerance: 1e-10 }));
+    expect(["E_NOT_POSITIVE_DEFINITE", "E_NOT_CONVERGED"]).toContain(error.code);
+    expect(error.message).toContain("lambda = 0, of a grid");
+    expect(error.details["lambda"]).toBe(0);
+    expect(error.details["iteration"]).toBeGreaterThanOrEqual(1);
+    expect(error.details["arrived"]).toContain(100);
+    expect(error.details["arrived"]).not.toContain(0);
+    const rest = await multiShiftCg(operator, b, [1, 100, 1e-3], { tolerance: 1e-10 });
+    expect(rest.converged).toBe(true);
+  });
+
+  it("takes a grid from 0 and tiny ridges to huge ones where the matrix alone is regular", async () => {
+    const n = 50;
+    const a = mild(n);
+    const b = randoms(n);
+    const lambdas = [0, 1e-300, 1e-17, 1e-8, 1, 1e8, 1e150, 1e300];
+    const { solutions, converged } = await multiShiftCg(denseOperator(a, n), b, lambdas, { tolerance: 1e-12 });
+    expect(converged).toBe(true);
+    for (const { lambda, x } of solutions) {
+      const expected = gaussSolve(shifted(a, n, lambda), n, b);
+      const miss = x.map((value, i) => value / (expected[i] as number) - 1);
+      const far = norm(difference(x, expected)) / norm(expected);
+      expect(lambda < 1e100 ? far : norm(miss)).toBeLessThan(1e-10);
+    }
   });
 
   it("gives zeros for zeros, refuses an empty grid, a negative ridge, several right-hand sides", async () => {

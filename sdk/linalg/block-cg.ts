@@ -141,7 +141,7 @@ function invertCurvature(system: System, p: Float64Array, q: Float64Array, k: nu
   const g = new Float64Array(k * k);
   for (let i = 0; i < k; i++) {
     const [pi, qi] = [p.subarray(i * n, (i + 1) * n), q.subarray(i * n, (i + 1) * n)];
-    system.requirePositive(dot(pi, qi), dot(pi, pi), dot(qi, qi));
+    system.requirePositive(dot(pi, qi), pi, qi);
     for (let j = 0; j <= i; j++) {
       const [pj, qj] = [p.subarray(j * n, (j + 1) * n), q.subarray(j * n, (j + 1) * n)];
       g[i * k + j] = (dot(pi, qj) + dot(pj, qi)) / 2;
@@ -158,8 +158,7 @@ function invertCurvature(system: System, p: Float64Array, q: Float64Array, k: nu
     const full = new Float64Array(k);
     full.set(c);
     full[index] = 1;
-    const [direction, image] = [combine(p, n, full, 1), combine(q, n, full, 1)];
-    system.requirePositive(Math.min(value, 0), dot(direction, direction), dot(image, image));
+    system.requirePositive(Math.min(value, 0), combine(p, n, full, 1), combine(q, n, full, 1));
     throw new Error("a pivot that is not positive has a direction of no curvature");
   }
   const inverse = new Float64Array(k * k);
@@ -191,8 +190,7 @@ async function orthonormalise(
   c: Float64Array,
   preconditioner: Preconditioner | undefined,
 ): Promise<Basis> {
-  const apply = async (block: Float64Array) =>
-    preconditioner === undefined ? block : preconditioner.apply(block, block.length / system.n);
+  const apply = (block: Float64Array) => system.precondition(preconditioner, block);
   const first = gramSchmidt(system, c, await apply(c));
   if (first.rank === 0) return first;
   const again = preconditioner !== undefined && first.independence > INDEPENDENT ? first.z : await apply(first.w);

@@ -3,7 +3,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { denseSolve, graded, mild, refusal, shifted } from "../../test/krylov-systems.ts";
 import { difference, norm, randoms, times, withSpectrum } from "../../test/spectra.ts";
+import { WidefieldError } from "../errors.ts";
+import { blockCg } from "./block-cg.ts";
 import { cg } from "./cg.ts";
+import { multiShiftCg } from "./multi-shift-cg.ts";
 import { denseOperator, type LinearOperator } from "./operator.ts";
 import { pivotedCholesky } from "./pivoted-cholesky.ts";
 import { blockJacobi, jacobi } from "./preconditioner.ts";
@@ -110,6 +113,30 @@ describe("cg", () => {
     ).toEqual(ridge.x);
   });
 
+  it.each([1e250, 1e-250])(
+    "solves with entries of %f, preconditioned or not, and knows an indefinite one",
+    async (size) => {
+      const n = 30;
+      const a = mild(n).map((value) => value * size);
+      const b = randoms(n);
+      const operator = denseOperator(a, n);
+      for (const preconditioner of [undefined, await jacobi(operator), await pivotedCholesky(operator, { rank: 5 })]) {
+        const { x, converged } = await cg(operator, b, { preconditioner, tolerance: 1e-12 });
+        expect(converged).toBe(true);
+        expect(norm(difference(times(a, n, x), b)) / norm(b)).toBeLessThan(2e-12);
+        const block = await blockCg(operator, b, { preconditioner, tolerance: 1e-12 });
+        expect(norm(difference(times(a, n, block.x), b)) / norm(b)).toBeLessThan(2e-12);
+      }
+      const { solutions } = await multiShiftCg(operator, b, [size, 0], { tolerance: 1e-12 });
+      for (const { lambda, x } of solutions)
+        expect(norm(difference(times(shifted(a, n, lambda), n, x), b)) / norm(b)).toBeLessThan(2e-12);
+      const indefinite = withSpectrum(Array.from({ length: n }, (_, i) => (i === 3 ? -0.5 : 1) * size));
+      const error = await refusal(cg(denseOperator(indefinite, n), b));
+      expect(error.details).toMatchObject({ singular: false });
+      expect((error.details["curvature"] as number) / size).toBeLessThan(-1e-3);
+    },
+  );
+
   it("begins where it is told to", async () => {
     const n = 40;
     const a = mild(n);
@@ -208,6 +235,32 @@ describe("cg", () => {
     const error = await refusal(cg(denseOperator(mild(4), 4), randoms(4), { preconditioner }));
     expect(error.code).toBe("E_NOT_POSITIVE_DEFINITE");
     expect(error.message).toContain("preconditioner");
+  });
+
+  it("refuses what a preconditioner returns by mistake, with the iteration", async () => {
+    const operator = denseOperator(mild(4), 4);
+    const short = await refusal(cg(operator, randoms(4), { preconditioner: { n: 4, apply: () => randoms(3) } }));
+    expect([short.code, short.details["iteration"]]).toEqual(["E_SHAPE", 0]);
+    let calls = 0;
+    const apply = (r: Float64Array) => (calls++ < 2 ? r.slice() : r.map((value, i) => (i === 2 ? NaN : value)));
+    const bad = await refusal(cg(operator, randoms(4), { preconditioner: { n: 4, apply }, tolerance: 1e-15 }));
+    expect([bad.code, bad.details["index"], bad.details["iteration"]]).toEqual(["E_DATA", 2, 2]);
+  });
+
+  it("knows the iteration in which an operator stopped in the middle of a product", async () => {
+    const dense = denseOperator(withSpectrum(graded(40, 6)), 40);
+    const controller = new AbortController();
+    let products = 0;
+    const operator: LinearOperator = {
+      n: 40,
+      apply(x, vectors) {
+        if (products++ < 3) return dense.apply(x, vectors);
+        controller.abort();
+        throw new WidefieldError("E_ABORTED", "in the middle of a tile");
+      },
+    };
+    const error = await refusal(cg(operator, randoms(40), { signal: controller.signal }));
+    expect([error.code, error.details["iteration"]]).toEqual(["E_ABORTED", 3]);
   });
 
   it("reports every iteration, and stops when it is told to", async () => {

@@ -125,8 +125,7 @@ async function cycle(
   preconditioner: Preconditioner | undefined,
   aim: number,
 ): Promise<void> {
-  const apply = async () => (preconditioner === undefined ? r : preconditioner.apply(r, 1));
-  let z = await apply();
+  let z = await system.precondition(preconditioner, r);
   let rz = dot(r, z);
   const p = z.slice();
   for (let norm = Infinity; norm > aim && system.iteration < system.settings.maxIterations;) {
@@ -134,14 +133,14 @@ async function cycle(
     const q = await system.multiply(p, lambda);
     system.iteration++;
     const curvature = dot(p, q);
-    system.requirePositive(curvature, dot(p, p), dot(q, q));
+    system.requirePositive(curvature, p, q);
     const alpha = rz / curvature;
     axpy(alpha, p, x);
     axpy(-alpha, q, r);
     norm = Math.sqrt(dot(r, r));
     if (system.note(system.relative(Float64Array.of(norm)))) await system.examine(x, lambda, r);
     if (norm === 0) return;
-    z = await apply();
+    z = await system.precondition(preconditioner, r);
     const next = dot(r, z);
     const beta = next / rz;
     rz = next;

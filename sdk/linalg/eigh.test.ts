@@ -5,7 +5,7 @@ import { entry, norm, randoms, times, withSpectrum } from "../../test/spectra.ts
 import { openWasm, wasmConfigurations } from "../../test/wasm.ts";
 import type { Backend } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
-import { eigh, type EighOptions } from "./eigh.ts";
+import { eigh, eighBytes, type EighOptions, type EighProgress } from "./eigh.ts";
 import type { Values } from "./source.ts";
 
 function symmetric(n: number, of: (i: number, j: number) => number): Float64Array {
@@ -162,6 +162,43 @@ describe.each(wasmConfigurations)("eigh on wasm: $variant, $threads threads", (c
     }
   });
 
+  it("keeps its backward error at both ends of float64's range, and across it", async () => {
+    const n = 50;
+    const spectrum = [...randoms(n)];
+    for (const size of [1e-300, 1e-308, 1e300]) {
+      const a = withSpectrum(spectrum).map((x) => x * size);
+      const found = await decompose(a, n);
+      expectValues(
+        found,
+        spectrum.map((x) => x * size),
+        n,
+      );
+    }
+    for (const ends of [
+      [300, -300],
+      [-300, 300],
+      [0, -320],
+    ] as const) {
+      const size = (i: number): number => 10 ** ((ends[0] + ((ends[1] - ends[0]) * i) / (n - 1)) / 2);
+      await decompose(
+        symmetric(n, (i, j) => size(i) * size(j) * (i === j ? 1 : 0.3)),
+        n,
+      );
+    }
+  });
+
+  it("finds the null space of matrices of low rank", async () => {
+    for (const [n, rank] of [
+      [2, 1],
+      [30, 1],
+      [60, 7],
+      [130, 64],
+    ] as const) {
+      const spectrum = Array.from({ length: n }, (_, i) => (i < rank ? 1 + i : 0));
+      expectValues(await decompose(withSpectrum(spectrum), n), spectrum, n);
+    }
+  });
+
   it("takes float32 entries, and asymmetry no larger than float32's rounding", async () => {
     const n = 37;
     const a = Float32Array.from(withSpectrum([...randoms(n)]));
@@ -196,6 +233,78 @@ describe.each(wasmConfigurations)("eigh on wasm: $variant, $threads threads", (c
     expect(error.message).toContain("entry (70, 3) is 0.5 and entry (3, 70) is 0");
     for (const largest of [0, -1, 1.5, 5, NaN])
       expect(await refusal(secondDifference(4), { largest })).toMatchObject({ code: "E_CONFIG" });
+  });
+});
+
+describe("a decomposition under way", () => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await openWasm({ variant: "threads", threads: 2 });
+  });
+  afterAll(() => backend.close());
+  const stopped = async (a: Values, options: EighOptions): Promise<unknown> =>
+    eigh(backend, a, options).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+
+  it("tells how far it is, phase by phase, up to all", async () => {
+    const n = 150;
+    for (const options of [{}, { vectors: false }, { largest: 3 }]) {
+      const seen: EighProgress[] = [];
+      await eigh(backend, withSpectrum([...randoms(n)]), { ...options, onProgress: (progress) => seen.push(progress) });
+      const phases = [...new Set(seen.map(({ phase }) => phase))];
+      const vectors = "vectors" in options ? [] : ["vectors"];
+      expect(phases).toEqual(["tridiagonal", "iteration", ...vectors]);
+      const fractions = seen.map(({ fraction }) => fraction);
+      expect(fractions).toEqual([...fractions].sort((x, y) => x - y));
+      expect(fractions[0]).toBeGreaterThan(0);
+      expect(fractions.at(-1)).toBe(1);
+      expect(seen.at(-1)?.secondsLeft).toBe(0);
+    }
+  });
+
+  it("stops in any phase, or before the first, and gives its memory back", async () => {
+    const n = 150;
+    const a = withSpectrum([...randoms(n)]);
+    expect(await stopped(a, { signal: AbortSignal.abort() })).toMatchObject({ code: "E_ABORTED" });
+    for (const phase of ["tridiagonal", "iteration", "vectors"]) {
+      const controller = new AbortController();
+      const reached: string[] = [];
+      const onProgress = (progress: EighProgress): void => {
+        reached.push(progress.phase);
+        if (progress.phase === phase) controller.abort("enough");
+      };
+      const error = await stopped(a, { signal: controller.signal, onProgress });
+      // The last piece of the last phase has no work behind it that could be stopped.
+      if (phase !== "vectors") expect(error).toMatchObject({ code: "E_ABORTED", cause: "enough" });
+      expect(reached.at(-1)).toBe(phase);
+      expect(backend.stats()).toMatchObject({ slots: 0, bytes: 0 });
+    }
+    const error = await stopped(a, {
+      onProgress: () => {
+        throw new Error("mine");
+      },
+    });
+    expect(error).toMatchObject({ message: "mine" });
+    expect(backend.stats()).toMatchObject({ slots: 0, bytes: 0 });
+  });
+
+  it("takes the memory it says, and refuses one that is too small before any work", async () => {
+    const n = 700;
+    const a = secondDifference(n);
+    for (const options of [{}, { largest: 9 }, { vectors: false }]) {
+      let most = 0;
+      await eigh(backend, a, { ...options, onProgress: () => (most = Math.max(most, backend.stats().bytes)) });
+      expect(most).toBeLessThanOrEqual(eighBytes(n, options) + 16 * 64);
+      expect(most).toBeGreaterThan(0.99 * eighBytes(n, options));
+    }
+    const small = await openWasm({ variant: "threads", threads: 2, memoryBytes: 2 ** 24 });
+    let worked = 0;
+    const outcome: unknown = await eigh(small, a, { onProgress: () => worked++ }).catch((error: unknown) => error);
+    expect(outcome).toMatchObject({ code: "E_MEMORY", details: { requested: eighBytes(n) } });
+    expect([worked, small.stats().slots]).toEqual([0, 0]);
+    await small.close();
   });
 });
 

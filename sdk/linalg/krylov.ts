@@ -6,9 +6,11 @@
  * it by rounding, and goes to zero even where the true one cannot: it is only used to know when to look.
  */
 import { WidefieldError } from "../errors.ts";
+import { Breath } from "./breath.ts";
 import { operatorRows, type LinearOperator } from "./operator.ts";
+import type { Preconditioner } from "./preconditioner.ts";
 import type { Values } from "./source.ts";
-import { dot, scaleByPower } from "./vectors.ts";
+import { dot, euclidean, scaleByPower } from "./vectors.ts";
 
 export interface KrylovProgress {
   readonly iteration: number;
@@ -64,9 +66,6 @@ export function requireNumber(name: string, value: number): void {
   throw new WidefieldError("E_CONFIG", `${name} must be a finite number that is not negative, not ${value}`);
 }
 
-/** Milliseconds of work between two pauses for the event loop: without them no Ctrl-C would ever arrive. */
-const BREATH = 30;
-
 /**
  * (A + lambda I) X = B, divided by powers of two: A by its operator's exponent, B by one that brings its largest entry
  * to [1, 2), so that squares neither overflow nor vanish. Products are counted and checked here.
@@ -90,7 +89,7 @@ export class System {
   private norm = 0;
   private best = Infinity;
   private bestIteration = 0;
-  private pause = performance.now() + BREATH;
+  private readonly breath = new Breath();
   private readonly began = performance.now();
   private readonly options: KrylovOptions;
 
@@ -148,12 +147,8 @@ export class System {
   async multiply(x: Float64Array, lambda: number): Promise<Float64Array> {
     const { signal } = this.options;
     throwIfAborted(signal, this.iteration);
-    if (performance.now() > this.pause) {
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      throwIfAborted(signal, this.iteration);
-      this.pause = performance.now() + BREATH;
-    }
-    const product = await this.operator.apply(x, x.length / this.n, signal);
+    if (await this.breath.take()) throwIfAborted(signal, this.iteration);
+    const product = await this.productOf(x, signal);
     this.products += x.length / this.n;
     if (product.length !== x.length) {
       throw new WidefieldError(
@@ -169,6 +164,36 @@ export class System {
       y[i] = value;
     }
     return y;
+  }
+
+  /** An operator that stops in the middle of a product does not know the iteration. */
+  private async productOf(x: Float64Array, signal: AbortSignal | undefined): Promise<Float64Array> {
+    try {
+      return await this.operator.apply(x, x.length / this.n, signal);
+    } catch (thrown) {
+      if (thrown instanceof WidefieldError && thrown.code === "E_ABORTED") throwIfAborted(signal, this.iteration);
+      throw thrown;
+    }
+  }
+
+  /** M^-1 R for a block; R itself without a preconditioner. Throws E_SHAPE and E_DATA for what cannot be one. */
+  async precondition(preconditioner: Preconditioner | undefined, r: Float64Array): Promise<Float64Array> {
+    if (preconditioner === undefined) return r;
+    const z = await preconditioner.apply(r, r.length / this.n);
+    if (z.length !== r.length) {
+      throw new WidefieldError(
+        "E_SHAPE",
+        `the preconditioner was given ${r.length} numbers and returned ${z.length}: it must return as many`,
+        { details: { iteration: this.iteration } },
+      );
+    }
+    const bad = z.findIndex((value) => value - value !== 0);
+    if (bad < 0) return z;
+    throw new WidefieldError(
+      "E_DATA",
+      `entry ${bad % this.n} of what the preconditioner returned is ${z[bad] as number} in iteration ${this.iteration}`,
+      { details: { index: bad % this.n, iteration: this.iteration, preconditioner: true } },
+    );
   }
 
   private notFinite(product: Float64Array, at: number): WidefieldError {
@@ -233,14 +258,16 @@ export class System {
   }
 
   /**
-   * Throws E_NOT_POSITIVE_DEFINITE unless p' A p is positive beyond rounding: `curvature` is p' A p, `pp` is p' p, and
-   * `qq` the squared norm of A p.
+   * Throws E_NOT_POSITIVE_DEFINITE unless p' A p is positive beyond rounding: `curvature` is p' A p, and `q` is A p.
+   * Squares of lengths do not occur: entries of A may be as large as 1e300, or as small as 1e-300.
    */
-  requirePositive(curvature: number, pp: number, qq: number): void {
-    if (pp > 0) this.norm = Math.max(this.norm, Math.sqrt(qq / pp));
-    if (curvature > 2 ** -53 * this.norm * pp) return;
-    const value = scaleByPower(Float64Array.of(curvature / pp), this.operator.exponent ?? 0)[0] as number;
-    const singular = curvature >= -(2 ** -46) * this.norm * pp;
+  requirePositive(curvature: number, p: Float64Array, q: Float64Array): void {
+    const [length, image] = [euclidean(p), euclidean(q)];
+    if (length > 0) this.norm = Math.max(this.norm, image / length);
+    const rayleigh = curvature / length / length;
+    if (rayleigh > 2 ** -53 * this.norm) return;
+    const value = scaleByPower(Float64Array.of(rayleigh), this.operator.exponent ?? 0)[0] as number;
+    const singular = rayleigh >= -(2 ** -46) * this.norm;
     throw new WidefieldError(
       "E_NOT_POSITIVE_DEFINITE",
       `the ${this.n} x ${this.n} matrix is ${singular ? "singular to working precision" : "not positive definite"}: ` +

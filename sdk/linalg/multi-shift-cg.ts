@@ -49,9 +49,11 @@ interface Shift {
 }
 
 /**
- * Solves for every lambda (each at least 0; any order, repeats allowed). Memory: two vectors for each lambda. Errors as
- * in `cg`, and E_CONFIG for a grid without any. The smallest lambda decides the number of iterations: where it
- * stagnates, the others fail with it. A solution whose residual turns out too large is continued by itself.
+ * Solves for every lambda (each at least 0; any order, repeats allowed). Memory: four vectors for each lambda. Errors as
+ * in `cg`, and E_CONFIG for a grid without any. The smallest lambda decides the number of iterations: where it stagnates,
+ * or leaves the matrix singular, the grid fails; the error's details then say which `lambda` it was, and which had
+ * arrived (`arrived`), so that the rest can be asked for again. A solution whose residual turns out too large is
+ * continued by itself.
  */
 export async function multiShiftCg(
   operator: LinearOperator,
@@ -83,8 +85,10 @@ export async function multiShiftCg(
     rho: 1,
     iterations: undefined,
   }));
-  await iterate(system, shifts, base);
-  const norms = await check(system, shifts);
+  const arrived = () => shifts.flatMap((one) => (one.iterations === undefined ? [] : [lambdas[one.index] as number]));
+  const smallest = lambdas[scaled.indexOf(base)] as number;
+  await telling(smallest, arrived, () => iterate(system, shifts, base));
+  const norms = await check(system, shifts, (index, work) => telling(lambdas[index] as number, arrived, work));
   const stop = system.stopOf(norms);
   const unscaled = system.unscaled(norms);
   const target = system.targets()[0] as number;
@@ -104,6 +108,22 @@ export async function multiShiftCg(
   };
 }
 
+/** Does work for one lambda of the grid; a failure that lies in the matrix says which it was. */
+async function telling<T>(lambda: number, arrived: () => number[], work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (thrown) {
+    const matrix = ["E_NOT_CONVERGED", "E_NOT_POSITIVE_DEFINITE"];
+    if (!(thrown instanceof WidefieldError && matrix.includes(thrown.code))) throw thrown;
+    const solved = arrived();
+    throw new WidefieldError(
+      thrown.code,
+      `lambda = ${lambda}, of a grid of which ${solved.length} had been solved for: ${thrown.message}`,
+      { cause: thrown, details: { ...thrown.details, lambda, arrived: solved } },
+    );
+  }
+}
+
 /** The common iteration, with the smallest lambda's residual and directions as its own. */
 async function iterate(system: System, shifts: readonly Shift[], base: number): Promise<void> {
   const target = system.targets()[0] as number;
@@ -117,7 +137,7 @@ async function iterate(system: System, shifts: readonly Shift[], base: number): 
     const q = await system.multiply(p, base);
     system.iteration++;
     const curvature = dot(p, q);
-    system.requirePositive(curvature, dot(p, p), dot(q, q));
+    system.requirePositive(curvature, p, q);
     const alpha = rr / curvature;
     axpy(-alpha, q, r);
     const next = dot(r, r);
@@ -141,7 +161,11 @@ async function iterate(system: System, shifts: readonly Shift[], base: number): 
 }
 
 /** True residuals of all solutions, from one pass over the matrix; those that are too large are continued first. */
-async function check(system: System, shifts: readonly Shift[]): Promise<Float64Array> {
+async function check(
+  system: System,
+  shifts: readonly Shift[],
+  alone: <T>(index: number, work: () => Promise<T>) => Promise<T>,
+): Promise<Float64Array> {
   const { n, rhs } = system;
   const target = system.targets()[0] as number;
   const all = new Float64Array(shifts.length * n);
@@ -155,7 +179,7 @@ async function check(system: System, shifts: readonly Shift[]): Promise<Float64A
     norms[index] = Math.sqrt(dot(r, r));
     if (!(norms[index] > target) || system.iteration >= system.settings.maxIterations) continue;
     system.forgetBest();
-    norms[index] = (await solveOne(system, x, lambda, undefined)).residualNorm;
+    norms[index] = (await alone(index, () => solveOne(system, x, lambda, undefined))).residualNorm;
   }
   return norms;
 }

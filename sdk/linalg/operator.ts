@@ -20,6 +20,8 @@ export interface LinearOperator {
   apply(x: Float64Array, vectors: number, signal?: AbortSignal): Float64Array | Promise<Float64Array>;
   /** A block of entries, row-major. Preconditioners need it; the methods themselves do not. */
   readonly entries?: ((rows: Range, columns: Range) => Float64Array | Promise<Float64Array>) | undefined;
+  /** The diagonal, where it comes cheaper than as `entries`. */
+  readonly diagonal?: (() => Float64Array | Promise<Float64Array>) | undefined;
 }
 
 /** Rows of an operator, checked. Throws E_SHAPE. */

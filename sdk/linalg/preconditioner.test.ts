@@ -1,20 +1,13 @@
 /** Jacobi, block Jacobi and pivoted Cholesky against the matrices that they stand for. */
 import fc from "fast-check";
+import { gaussSolve } from "../../test/naive-eigen.ts";
+import { refusal } from "../../test/krylov-systems.ts";
 import { describe, expect, it } from "vitest";
-import { difference, norm, randoms, times, withSpectrum } from "../../test/spectra.ts";
-import { WidefieldError } from "../errors.ts";
+import { difference, norm, randoms, spectralMatrix, times, withSpectrum } from "../../test/spectra.ts";
+import { cg } from "./cg.ts";
 import { denseOperator } from "./operator.ts";
 import { pivotedCholesky } from "./pivoted-cholesky.ts";
 import { blockJacobi, jacobi } from "./preconditioner.ts";
-
-async function refusal(promise: Promise<unknown>): Promise<WidefieldError> {
-  const outcome = await promise.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(outcome).toBeInstanceOf(WidefieldError);
-  return outcome as WidefieldError;
-}
 
 const mild = (n: number) => withSpectrum(Array.from({ length: n }, () => 0.2 + Math.random()));
 const sizes = fc.integer({ min: 1, max: 40 });
@@ -109,6 +102,91 @@ describe("preconditioners", () => {
     // M^-1 of M x: rounding of M x is amplified by the condition, 1e12; Woodbury with L' L would lose its square.
     const back = await preconditioner.apply(m(x), 1);
     expect(norm(difference(back, x)) / norm(x)).toBeLessThan(1e-2);
+  });
+
+  it("are the inverse itself at full rank, without a ridge, down to one row", async () => {
+    for (const n of [1, 2, 3, 17, 40]) {
+      const { a } = spectralMatrix("random", n, n);
+      const operator = denseOperator(a, n);
+      const r = randoms(2 * n);
+      for (const preconditioner of [
+        await pivotedCholesky(operator, { rank: n }),
+        await pivotedCholesky(operator, { rank: 3 * n }),
+        await blockJacobi(operator, { block: n + 5 }),
+        ...(n === 1 ? [await jacobi(operator)] : []),
+      ]) {
+        const z = await preconditioner.apply(r, 2);
+        for (const at of [0, n]) {
+          const expected = gaussSolve(a, n, r.subarray(at, at + n));
+          expect(norm(difference(z.subarray(at, at + n), expected)) / norm(expected)).toBeLessThan(1e-12);
+        }
+        const { iterations } = await cg(operator, r.subarray(0, n), { preconditioner, tolerance: 1e-12 });
+        expect(iterations).toBeLessThanOrEqual(2);
+      }
+    }
+  });
+
+  it("pivoted Cholesky stays positive definite where the ridge is far below the rounding of the matrix", async () => {
+    const n = 60;
+    const { a } = spectralMatrix("graded", n, 5);
+    for (const lambda of [1e-16, 1e-20, 1e-100]) {
+      const preconditioner = await pivotedCholesky(denseOperator(a, n), { lambda, rank: 20 });
+      for (let draw = 0; draw < 20; draw++) {
+        // Along the columns of A, where (I - Q Q') / sigma is all cancellation.
+        const r = times(a, n, randoms(n));
+        const z = await preconditioner.apply(r, 1);
+        expect(r.reduce((sum, value, i) => sum + value * (z[i] as number), 0)).toBeGreaterThan(0);
+      }
+    }
+  });
+
+  it("pivoted Cholesky takes kernels that are indefinite by float32's rounding, if there is a ridge", async () => {
+    const n = 150;
+    const points = randoms(n).sort();
+    const a = Float32Array.from({ length: n * n }, (_, at) => {
+      const distance = (points[Math.floor(at / n)] as number) - (points[at % n] as number);
+      return Math.exp(-distance * distance);
+    });
+    const operator = denseOperator(a, n);
+    const lambda = 1e-4;
+    const preconditioner = await pivotedCholesky(operator, { lambda, rank: 100 });
+    expect(preconditioner.rank).toBeGreaterThanOrEqual(5);
+    expect(preconditioner.relativeTrace).toBeLessThan(1e-5);
+    const b = randoms(n);
+    const solved = await cg(operator, b, { lambda, preconditioner });
+    expect(solved.converged).toBe(true);
+    expect(solved.iterations).toBeLessThan(10);
+  });
+
+  it("of features take the diagonal from where it is cheap", async () => {
+    let blocks = 0;
+    const dense = denseOperator(spectralMatrix("random", 9, 1).a, 9);
+    const operator = {
+      ...dense,
+      entries: () => (blocks++, new Float64Array(81)),
+      diagonal: () => Float64Array.from({ length: 9 }, (_, i) => i + 1),
+    };
+    const inverse = await jacobi(operator);
+    expect(await inverse.apply(new Float64Array(9).fill(1), 1)).toEqual(
+      Float64Array.from({ length: 9 }, (_, i) => 1 / (i + 1)),
+    );
+    expect(blocks).toBe(0);
+    expect((await refusal(jacobi({ ...operator, diagonal: () => new Float64Array(8) }))).code).toBe("E_SHAPE");
+    const bad = await refusal(jacobi({ ...operator, diagonal: () => new Float64Array(9).fill(NaN) }));
+    expect(bad.details).toMatchObject({ row: 0, column: 0 });
+  });
+
+  it("name the pivot of an indefinite block whose diagonal is positive, and stop on a signal", async () => {
+    const indefinite = Float64Array.of(1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 2, 1);
+    const operator = denseOperator(indefinite, 4);
+    expect((await refusal(blockJacobi(operator, { block: 2 }))).details).toMatchObject({ pivot: 3, value: -3 });
+    expect((await refusal(pivotedCholesky(operator))).code).toBe("E_NOT_POSITIVE_DEFINITE");
+    expect((await jacobi(operator)).n).toBe(4);
+    expect((await blockJacobi(operator, { block: 2, lambda: 1.5 })).n).toBe(4);
+    for (const make of [jacobi, blockJacobi, pivotedCholesky])
+      expect((await refusal(make(operator, { signal: AbortSignal.abort() }))).code).toBe("E_ABORTED");
+    for (const traceTolerance of [-1, 1, NaN])
+      expect((await refusal(pivotedCholesky(operator, { traceTolerance }))).code).toBe("E_CONFIG");
   });
 
   it("refuse what they cannot use, and say which pivot", async () => {

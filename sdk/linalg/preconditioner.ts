@@ -5,6 +5,7 @@
  */
 import type { Range } from "../covariance/store/grid.ts";
 import { WidefieldError } from "../errors.ts";
+import { Breath } from "./breath.ts";
 import { requireNumber } from "./krylov.ts";
 import { operatorRows, type LinearOperator } from "./operator.ts";
 import { scaleByPower, smallCholesky, smallSolve } from "./vectors.ts";
@@ -18,6 +19,8 @@ export interface Preconditioner {
 export interface PreconditionerOptions {
   /** The same as in the system; default 0. */
   readonly lambda?: number | undefined;
+  /** Stops the reading of the matrix: E_ABORTED. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Rows of the diagonal blocks that are read at a time. */
@@ -27,7 +30,7 @@ const DIAGONAL_BLOCK = 256;
 export async function jacobi(operator: LinearOperator, options: PreconditionerOptions = {}): Promise<Preconditioner> {
   const n = operatorRows(operator);
   const lambda = lambdaOf(operator, options);
-  const inverse = (await diagonalOf(operator)).map((entry, i) => {
+  const inverse = (await diagonalOf(operator, options.signal)).map((entry, i) => {
     if (!(entry + lambda > 0)) throw notPositive(i, entry + lambda);
     return 1 / (entry + lambda);
   });
@@ -47,10 +50,13 @@ export async function blockJacobi(
   if (!Number.isSafeInteger(block) || block < 1)
     throw new WidefieldError("E_CONFIG", `block must be a whole number of at least 1, not ${block}`);
   const lambda = lambdaOf(operator, options);
+  const breath = new Breath();
   const factors: { readonly begin: number; readonly rows: number; readonly factor: Float64Array }[] = [];
   for (let begin = 0; begin < n; begin += block) {
     const rows = Math.min(block, n - begin);
-    const values = await entriesOf(operator, { begin, end: begin + rows }, { begin, end: begin + rows });
+    const square = { begin, end: begin + rows };
+    const values = (await entriesOf(operator, square, square, options.signal)).slice();
+    if (await breath.take()) throwIfStopped(options.signal);
     for (let i = 0; i < rows; i++) values[i * rows + i] = (values[i * rows + i] as number) + lambda;
     const factor = smallCholesky(values, rows, 0);
     if (!(factor instanceof Float64Array)) throw notPositive(begin + factor.index, factor.value);
@@ -74,19 +80,37 @@ export function lambdaOf(operator: LinearOperator, { lambda = 0 }: Preconditione
   return scaleByPower(Float64Array.of(lambda), -(operator.exponent ?? 0))[0] as number;
 }
 
-export async function diagonalOf(operator: LinearOperator): Promise<Float64Array> {
+/** The diagonal, checked. */
+export async function diagonalOf(operator: LinearOperator, signal?: AbortSignal): Promise<Float64Array> {
   const n = operatorRows(operator);
+  if (operator.diagonal !== undefined) return requireDiagonal(n, (await operator.diagonal()).slice());
   const diagonal = new Float64Array(n);
   for (let begin = 0; begin < n; begin += DIAGONAL_BLOCK) {
     const rows = Math.min(DIAGONAL_BLOCK, n - begin);
-    const values = await entriesOf(operator, { begin, end: begin + rows }, { begin, end: begin + rows });
+    const values = await entriesOf(operator, { begin, end: begin + rows }, { begin, end: begin + rows }, signal);
     for (let i = 0; i < rows; i++) diagonal[begin + i] = values[i * rows + i] as number;
   }
   return diagonal;
 }
 
+function requireDiagonal(n: number, diagonal: Float64Array): Float64Array {
+  if (diagonal.length !== n)
+    throw new WidefieldError("E_SHAPE", `diagonal returned ${diagonal.length} numbers, and the matrix has ${n} rows`);
+  const bad = diagonal.findIndex((value) => value - value !== 0);
+  if (bad < 0) return diagonal;
+  throw new WidefieldError("E_DATA", `entry (${bad}, ${bad}) of the matrix is ${diagonal[bad] as number}`, {
+    details: { row: bad, column: bad },
+  });
+}
+
 /** A block of an operator's entries, checked. */
-export async function entriesOf(operator: LinearOperator, rows: Range, columns: Range): Promise<Float64Array> {
+export async function entriesOf(
+  operator: LinearOperator,
+  rows: Range,
+  columns: Range,
+  signal: AbortSignal | undefined,
+): Promise<Float64Array> {
+  throwIfStopped(signal);
   if (operator.entries === undefined) {
     throw new WidefieldError(
       "E_CONFIG",
@@ -104,6 +128,11 @@ export async function entriesOf(operator: LinearOperator, rows: Range, columns: 
   throw new WidefieldError("E_DATA", `entry (${row}, ${column}) of the matrix is ${values[bad] as number}`, {
     details: { row, column },
   });
+}
+
+export function throwIfStopped(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new WidefieldError("E_ABORTED", "the preconditioner was stopped while it was made", { cause: signal.reason });
 }
 
 function notPositive(index: number, value: number): WidefieldError {

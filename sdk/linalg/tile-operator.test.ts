@@ -6,7 +6,7 @@ import { difference, norm, randoms, times } from "../../test/spectra.ts";
 import { openWasm, wasmConfigurations } from "../../test/wasm.ts";
 import { MemoryMatrix, storedMatrix } from "../covariance/matrix.ts";
 import { nodeFiles } from "../platform/files.node.ts";
-import { columnRange, rowRange, snakeOrder } from "../covariance/store/grid.ts";
+import { columnRange, rowRange, snakeOrder, type Range } from "../covariance/store/grid.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import type { Backend } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
@@ -114,7 +114,12 @@ describe.each(wasmConfigurations)("operators on wasm: $variant, $threads threads
       await using operator = await featureOperator(backend, source);
       const actual = await operator.apply(x, vectors);
       expect(norm(difference(actual, expected)) / norm(expected)).toBeLessThan(1e-13);
-      const [row] = [await operator.entries({ begin: 0, end: n }, { begin: 0, end: 1 })];
+      const row = await operator.entries({ begin: 0, end: n }, { begin: 0, end: 1 });
+      const squares = (await operator.diagonal?.()) ?? new Float64Array(0);
+      for (let i = 0; i < n; i++) {
+        const [own] = await operator.entries({ begin: i, end: i + 1 }, { begin: i, end: i + 1 });
+        expect(squares[i]).toBe(own);
+      }
       const unit = new Float64Array(n);
       unit[0] = 1;
       expect(norm(difference(row, await operator.apply(unit, 1))) / norm(row)).toBeLessThan(1e-13);
@@ -157,6 +162,47 @@ describe.each(wasmConfigurations)("operators on wasm: $variant, $threads threads
     await small.close();
   });
 
+  it("reads each tile once a product, those in memory once in all, and features twice a product", async () => {
+    const n = 2500;
+    const a = Float32Array.from({ length: n * n }, (_, at) => 1 / (1 + Math.abs((at % n) - Math.floor(at / n))));
+    const memory = new MemoryMatrix(a, symmetric(n));
+    let entries = 0;
+    const counted = new Proxy(memory, {
+      get: (target, name) =>
+        name === "read"
+          ? (rows: Range, columns: Range) => {
+              entries += (rows.end - rows.begin) * (columns.end - columns.begin);
+              return target.read(rows, columns);
+            }
+          : (Reflect.get(target, name) as unknown),
+    });
+    const lower = [1024, 1024, 452].reduce((sum, side, i) => sum + side * (side + 1024 * i), 0);
+    for (const [memoryBytes, again] of [
+      [0, lower],
+      [4 * (lower - 452 * 452), 452 * 452],
+      [2 ** 30, 0],
+    ] as const) {
+      entries = 0;
+      await using operator = await tileOperator(backend, counted, { memoryBytes });
+      const seen: number[] = [];
+      for (let product = 0; product < 3; product++) {
+        await operator.apply(randoms(3 * n), 3);
+        seen.push(entries);
+      }
+      expect(seen).toEqual([lower, lower + again, lower + 2 * again]);
+    }
+    const phi = Float32Array.from(randoms(60));
+    let rows = 0;
+    const source: FeatureSource = {
+      n: 20,
+      features: 3,
+      rows: (begin, end) => ((rows += end - begin), phi.slice(3 * begin, 3 * end)),
+    };
+    await using operator = await featureOperator(backend, source, { memoryBytes: 0 });
+    for (let product = 0; product < 2; product++) await operator.apply(randoms(20), 1);
+    expect(rows).toBe(2 * 2 * 20);
+  });
+
   it("answers products asked for at once one after the other", async () => {
     const n = 33;
     const a = kernelMatrix(n);
@@ -186,6 +232,24 @@ describe("an operator of tiles refuses", () => {
     await operator.dispose();
     expect(backend.stats()).toMatchObject({ slots: 0, bytes: 0 });
     expect((await refusal(Promise.resolve(operator.apply(randoms(n), 1)))).code).toBe("E_CLOSED");
+  });
+
+  it("blocks of another length, which its kernels would read past, and budgets that are none", async () => {
+    const n = 10;
+    const matrix = new MemoryMatrix(kernelMatrix(n), symmetric(n));
+    const source: FeatureSource = { n, features: 2, rows: () => new Float32Array(2 * n) };
+    for (const operator of [await tileOperator(backend, matrix), await featureOperator(backend, source)]) {
+      for (const [length, vectors] of [
+        [n - 1, 1],
+        [n, 2],
+        [0, 0],
+        [n, 0.5],
+      ] as const)
+        expect((await refusal(Promise.resolve(operator.apply(randoms(length), vectors)))).code).toBe("E_SHAPE");
+      await operator.dispose();
+    }
+    for (const memoryBytes of [-1, NaN])
+      expect((await refusal(tileOperator(backend, matrix, { memoryBytes }))).code).toBe("E_CONFIG");
   });
 
   it("matrices that are not square, not symmetric, or not float32", async () => {

@@ -112,6 +112,19 @@ export async function featureOperator(
         return total;
       });
     },
+    async diagonal() {
+      const squares = new Float64Array(n);
+      for (let begin = 0; begin < n; begin += height) {
+        const end = Math.min(n, begin + height);
+        const phi = await source.rows(begin, end);
+        for (let i = begin, at = 0; i < end; i++) {
+          let total = 0;
+          for (let k = 0; k < features; k++, at++) total += (phi[at] as number) ** 2;
+          squares[i] = total;
+        }
+      }
+      return squares;
+    },
     dispose: () => products.dispose(),
     [Symbol.asyncDispose]: () => products.dispose(),
   };

@@ -30,6 +30,16 @@ function cells({ rows, columns }: Tile): number {
   return (rows.end - rows.begin) * (columns.end - columns.begin);
 }
 
+/** The kernels would read past the end of a shorter block. */
+function requireBlock(n: number, x: Float64Array, vectors: number): void {
+  if (Number.isSafeInteger(vectors) && vectors >= 1 && x.length === n * vectors) return;
+  throw new WidefieldError(
+    "E_SHAPE",
+    `a block of ${vectors} vectors of a matrix of ${n} rows holds ${n * vectors} numbers, and ${x.length} were given`,
+    { details: { n, vectors, length: x.length } },
+  );
+}
+
 interface Buffer {
   readonly slot: Slot;
   readonly bytes: number;
@@ -51,6 +61,8 @@ export class TileProducts {
   private disposed = false;
 
   constructor(backend: Backend, tiles: readonly Tile[], { memoryBytes }: TileOperatorOptions) {
+    if (memoryBytes !== undefined && !(memoryBytes >= 0))
+      throw new WidefieldError("E_CONFIG", `memoryBytes must be a number of bytes that is not negative, not ${memoryBytes}`);
     this.backend = backend;
     this.tiles = tiles;
     this.memoryBytes = memoryBytes ?? backend.info.maxBufferBytes / 2;
@@ -80,6 +92,7 @@ export class TileProducts {
 
   /** A X from the tiles on and below the diagonal of A. */
   async symmetric(n: number, x: Float64Array, vectors: number, signal: AbortSignal | undefined): Promise<Float64Array> {
+    requireBlock(n, x, vectors);
     const [from, to] = [this.filled("x", x), this.filled("y", new Float64Array(n * vectors))];
     this.reserve(vectors);
     await this.each(signal, (tile, slot) => {
@@ -103,6 +116,7 @@ export class TileProducts {
     vectors: number,
     signal: AbortSignal | undefined,
   ): Promise<Float64Array> {
+    requireBlock(n, x, vectors);
     const from = this.filled("x", x);
     const to = this.filled("y", new Float64Array(n * vectors));
     const middle = this.filled("z", new Float64Array(features * vectors));

@@ -17,6 +17,16 @@ export function dot(x: Float64Array, y: Float64Array): number {
   return s0 + s1 + (s2 + s3);
 }
 
+/** The length of x, also where its square leaves float64's range. */
+export function euclidean(x: Float64Array): number {
+  const square = dot(x, x);
+  if (square > 1e-280 && square < Infinity) return Math.sqrt(square);
+  const largest = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  if (largest === 0 || largest === Infinity) return largest;
+  const scaled = x.map((value) => value / largest);
+  return largest * Math.sqrt(dot(scaled, scaled));
+}
+
 /** y += factor x. */
 export function axpy(factor: number, x: Float64Array, y: Float64Array): void {
   for (let i = 0; i < x.length; i++) y[i] = (y[i] as number) + factor * (x[i] as number);

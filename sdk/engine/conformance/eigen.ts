@@ -58,6 +58,16 @@ function accurateSum(terms: Float64Array): number {
   return sum;
 }
 
+/** In two commands, of which the second does not begin at a full item. */
+function backLaunches(n: number): Launch[] {
+  const strips = paddedRows(n) / 4;
+  const first = Math.floor((2 * strips) / 3);
+  return [
+    { first: 0, strips: first },
+    { first, strips: strips - first },
+  ].map((part) => launch(eigenBack, { n, ...part }, ["a", "factors", "z", "order", "x"]));
+}
+
 type Stage = "tridiagonal" | "eigenvalues" | "eigenvectors";
 
 /** A symmetric matrix with normal entries, decomposed as far as `stage`. */
@@ -77,9 +87,7 @@ function decomposition(random: RandomStream, n: number, stage: Stage): Case {
   const launches = [
     ...tridiagonalLaunches(n),
     ...(stage === "tridiagonal" ? [] : sweepLaunches(n)),
-    ...(stage === "eigenvectors"
-      ? [launch(eigenBack, { n, strips: padded / 4 }, ["a", "factors", "z", "order", "x"])]
-      : []),
+    ...(stage === "eigenvectors" ? backLaunches(n) : []),
   ];
   const preserved = (output: (name: string) => ArrayBuffer): number => {
     const d = new Float64Array(output("diagonal"));

@@ -20,7 +20,7 @@ const ITEM_ROWS = 64;
 /** Pairs of sweeps in one batch of rotations. */
 export const SWEEP_PAIRS = 32;
 /** Eigenvectors in fours that one item carries through all block reflectors. */
-const BACK_STRIPS = 8;
+export const BACK_STRIPS = 8;
 /** Bytes in front of a batch's rotations: how many pairs there are, and each one's range and direction. */
 const BATCH_HEAD = 1024;
 /** Words of `state`: done, failed, and where the iteration stands. */
@@ -81,7 +81,10 @@ export const tridiagonalProduct = defineKernel({
   },
 });
 
-/** A -= V W' + W V' from row and column `first` on, behind a whole panel. */
+/**
+ * A -= V W' + W V' from row and column `first` on, behind a whole panel: A -= left right', of depth 2 x PANEL, on the lower
+ * triangle. Functions of a matrix are put together by it, too (`sdk/linalg/spectral.ts`).
+ */
 export const tridiagonalUpdate = defineKernel({
   name: "tridiagonalUpdate",
   params: { n: d.u32, first: d.u32 },
@@ -117,11 +120,12 @@ export const eigenSweeps = defineKernel({
 
 /**
  * X = Q Z(:, order): the eigenvectors in strips of four, entry (row i, vector j) at ((j >> 2) * padded + i) * 4 + (j & 3).
- * `order` has an entry for each vector of each strip.
+ * `order` has an entry for each vector of each strip. A command makes strips [first, first + strips): all at once would
+ * leave nobody a chance to stop it.
  */
 export const eigenBack = defineKernel({
   name: "eigenBack",
-  params: { n: d.u32, strips: d.u32 },
+  params: { n: d.u32, first: d.u32, strips: d.u32 },
   buffers: [
     { name: "a", access: "read", element: "f64" },
     { name: "factors", access: "read", element: "f64" },
