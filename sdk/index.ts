@@ -34,6 +34,7 @@ export { blockJacobi, jacobi, type Preconditioner } from "./linalg/preconditione
 export { pivotedCholesky, type PivotedCholesky, type PivotedCholeskyOptions } from "./linalg/pivoted-cholesky.ts";
 export { denseSymmetric, type SymmetricSource } from "./linalg/source.ts";
 
+export { kernelSource } from "./covariance/kernel-source.ts";
 export { MemoryMatrix, storedMatrix, type KernelMatrix } from "./covariance/matrix.ts";
 export { KernelStore } from "./covariance/store/store.ts";
 export { runKernelJob, type KernelJob, type KernelProgress, type TileSource } from "./covariance/job.ts";

@@ -11,6 +11,10 @@ export interface SymmetricSource {
   readonly n: number;
   /** Side of the square blocks in which it is best read (a store: its chunk); default 512. */
   readonly blockSize?: number | undefined;
+  /** The matrix is 2^exponent times what `block` gives; default 0. */
+  readonly exponent?: number | undefined;
+  /** Tells this matrix from any other, so that work on it that was killed can go on: a digest of what fixes its entries. */
+  readonly identity?: string | undefined;
   /**
    * Rows [rowBegin, rowEnd) and columns [columnBegin, columnEnd), row-major. Asked for blocks that touch the lower
    * triangle only, and only their entries on and below the matrix's diagonal are read. A factorisation that has to raise
