@@ -4,6 +4,7 @@
  */
 import type { Backend } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
+import type { Files } from "../platform/files.ts";
 import { CholeskyFactor } from "./factor.ts";
 import { nextJitter, noisePivot, shiftLowerBound } from "./jitter.ts";
 import { sourceRows, type SymmetricSource } from "./source.ts";
@@ -28,6 +29,13 @@ export interface CholeskyOptions {
    * is positive and too large to be a rounding error of its own diagonal entry, reading the source again each time.
    */
   readonly jitter?: number | "auto" | undefined;
+  /** Added to the diagonal as it is, in units of the source's entries, instead of jitter. */
+  readonly lambda?: number | undefined;
+  /** Bytes that everything together may take; default: what the engine may. */
+  readonly memoryBytes?: number | undefined;
+  /** Where tiles go that memory does not hold; with `keep` the finished factor stays there. */
+  readonly scratch?:
+    { readonly files: Files; readonly folder: string; readonly keep?: boolean | undefined } | undefined;
   /**
    * Whether a failure looks for the jitter that would have passed, by factorising with one decade after another (those
    * below a bound that the failed pivot proves are left out): as long as a factorisation that passes, or a few. Default true.
@@ -69,7 +77,9 @@ export async function cholesky(
   options: CholeskyOptions = {},
 ): Promise<CholeskyFactor> {
   const n = sourceRows(source);
-  const { jitter = 0, explain = true } = options;
+  const { jitter = 0, explain = true, lambda } = options;
+  if (lambda !== undefined && !(lambda >= 0 && Number.isFinite(lambda)))
+    throw new WidefieldError("E_CONFIG", `lambda must be a finite number that is not negative, not ${lambda}`);
   if (jitter !== "auto" && !(jitter >= 0 && Number.isFinite(jitter)))
     throw new WidefieldError(
       "E_CONFIG",
@@ -83,6 +93,7 @@ export async function cholesky(
     const first = await attempt(triangle, source, jitter === "auto" ? 0 : jitter, options, jitter === "auto");
     if (first instanceof CholeskyFactor) return first;
     let last = first;
+    if (lambda !== undefined) throw notPositiveDefinite(n, first, last.bound, "unknown");
     if (jitter === "auto" || explain) {
       for (let next = following(last); next !== undefined; next = following(last)) {
         const outcome = await attempt(triangle, source, next, options, true);
@@ -115,7 +126,8 @@ async function attempt(
   const diagonal = await read(triangle, source, jitter, options);
   // Divided before they are added: a sum of entries near the end of the range may leave it.
   const meanDiagonal = diagonal.reduce((sum, value) => sum + value / triangle.n, 0);
-  const shifted = diagonal.map((value) => value + jitter * meanDiagonal);
+  const shift = options.lambda ?? jitter * meanDiagonal;
+  const shifted = diagonal.map((value) => value + shift);
   triangle.setDiagonal(shifted);
   const started = performance.now();
   const failed = await factorise(triangle, jitter, options);
@@ -123,7 +135,7 @@ async function attempt(
   const pivots = await triangle.readPivots(failed === undefined ? triangle.n : failed.index);
   const noise = careful && failed === undefined ? noisePivot(pivots, shifted) : undefined;
   if (failed === undefined && noise === undefined)
-    return new CholeskyFactor(triangle, { jitterUsed: jitter, meanDiagonal, pivots, seconds });
+    return new CholeskyFactor(triangle, { jitterUsed: jitter, meanDiagonal, shift, pivots, seconds });
   if (failed === undefined) return { ...(noise as PivotFailure), jitter, smallestBefore: undefined, bound: jitter };
   return {
     ...failed,

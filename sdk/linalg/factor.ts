@@ -13,6 +13,7 @@ export interface FactorFacts {
   /** Relative to the mean diagonal. */
   readonly jitterUsed: number;
   readonly meanDiagonal: number;
+  readonly shift: number;
   readonly pivots: Float64Array;
   readonly seconds: number;
 }
@@ -23,6 +24,8 @@ export class CholeskyFactor {
   readonly jitterUsed: number;
   /** Mean of A's diagonal, before the jitter. */
   readonly meanDiagonal: number;
+  /** What was added to the diagonal, in units of A. */
+  readonly shift: number;
   /** Natural logarithm of the determinant of the factorised matrix (jitter included). */
   readonly logDeterminant: number;
   /** The smallest square of L's diagonal, in units of A, and its row. */
@@ -40,6 +43,7 @@ export class CholeskyFactor {
     this.n = triangle.n;
     this.jitterUsed = facts.jitterUsed;
     this.meanDiagonal = facts.meanDiagonal;
+    this.shift = facts.shift;
     this.seconds = facts.seconds;
     this.gflops = this.n ** 3 / 3 / facts.seconds / 1e9;
     this.logDeterminant = sumOfLogarithms(facts.pivots);
