@@ -1,8 +1,9 @@
 /** Any part of a symmetric matrix whose source only vouches for the entries on and below its diagonal. */
+import { WidefieldError } from "../errors.ts";
 import type { Range } from "./range.ts";
 import type { SymmetricSource } from "./source.ts";
 
-/** Entries of `rows` x `columns`, row-major; those above the diagonal are read from below it. */
+/** Entries of `rows` x `columns`, row-major; those above the diagonal are read from below it. Throws E_DATA (named there). */
 export async function symmetricEntries(source: SymmetricSource, rows: Range, columns: Range): Promise<Float64Array> {
   const width = columns.end - columns.begin;
   const entries = new Float64Array((rows.end - rows.begin) * width);
@@ -23,7 +24,16 @@ export async function symmetricEntries(source: SymmetricSource, rows: Range, col
     const block = await source.block(begin, down.end, across.begin, end);
     const pitch = end - across.begin;
     for (let i = begin; i < down.end; i++)
-      for (let j = across.begin; j < Math.min(end, i + 1); j++)
-        entries[at(i, j)] = block[(i - begin) * pitch + j - across.begin] as number;
+      for (let j = across.begin; j < Math.min(end, i + 1); j++) {
+        const value = block[(i - begin) * pitch + j - across.begin] as number;
+        if (value - value !== 0) throw notFinite(i, j, value);
+        entries[at(i, j)] = value;
+      }
   }
+}
+
+function notFinite(row: number, column: number, value: number): WidefieldError {
+  return new WidefieldError("E_DATA", `entry (${row}, ${column}) of the matrix is ${value}`, {
+    details: { row, column, value },
+  });
 }
