@@ -1,33 +1,45 @@
 /**
  * Gaussian process classification as regression (Garriga-Alonso et al. 2019, section 4): labels become +1 / -1 one-hot
- * rows Y, the posterior mean of class c at x is k(x, X) (K + jitter I)^-1 Y_c, and the largest mean wins. Solves are
- * exact, in float64.
+ * rows Y, the posterior mean of class c at x is k(x, X) (K + lambda I)^-1 Y_c, and the largest mean wins. Solves are
+ * in float64: exact, or by conjugate gradients to a tolerance (`sdk/linalg/solve.ts` has the methods).
  *
  *     const model = await gp.fit(engine, arch, X, labels);
  *     const { mean, labels } = await model.predict(Xtest);
  */
 import { DEFAULT_TILE, kernelDiagonal, kernelTiles, type ImageSet, type KernelOptions } from "../arch/kernel.ts";
 import type { Arch } from "../arch/arch.ts";
-import { computeMatrix, type KernelMatrix } from "../covariance/matrix.ts";
+import { kernelSource } from "../covariance/kernel-source.ts";
+import { computeMatrix, MemoryMatrix, type KernelMatrix } from "../covariance/matrix.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
-import { cholesky, type CholeskyOptions, type CholeskyProgress } from "../linalg/cholesky.ts";
-import type { CholeskyFactor } from "../linalg/factor.ts";
-import type { SymmetricSource } from "../linalg/source.ts";
+import {
+  formOf,
+  prepare,
+  type Prepared,
+  type PrepareOptions,
+  type Shift,
+  type SolveProgress,
+} from "../linalg/prepare.ts";
+import { shiftOf } from "../linalg/solve.ts";
+import type { Solved, Solver } from "../linalg/solver.ts";
 
-export interface SolveOptions {
+export interface PosteriorOptions extends Pick<PrepareOptions, "tolerance" | "memory" | "scratch" | "signal"> {
   /**
    * Added to the kernel's diagonal, relative to its mean. A number; "auto": the first of 0, 1e-10, 1e-9, ... with which
-   * the matrix is safely positive definite; "noise" (default): what the kernel's own errors call for (`noiseJitter`).
+   * the matrix is safely positive definite (not for conjugate gradients); "noise" (default): what the kernel's own errors
+   * call for (`noiseJitter`).
    */
   readonly jitter?: number | "auto" | "noise" | undefined;
+  /** Added to the kernel's diagonal as it is, in the kernel's units, instead of jitter. */
+  readonly lambda?: number | undefined;
+  /** How systems are solved; default "auto". Conjugate gradients know no marginal likelihood. */
+  readonly solver?: PrepareOptions["method"];
   /** Default: the largest label + 1. */
   readonly classes?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly onSolve?: ((progress: CholeskyProgress) => void) | undefined;
+  readonly onSolve?: ((progress: SolveProgress) => void) | undefined;
 }
 
-export type FitOptions = SolveOptions & KernelOptions;
+export type FitOptions = PosteriorOptions & KernelOptions;
 
 export interface Prediction {
   /** Posterior means, [n, classes] row-major. */
@@ -41,71 +53,115 @@ export interface Prediction {
 /** Rows of a kernel block that are in memory while predicting. */
 export const PREDICT_ROWS = 256;
 
-/** A posterior, apart from where its kernels come from. Holds the factor until `dispose()` or the engine's `close()`. */
+/** What a solver of the posterior's system is asked for at the start, beside the solver itself. */
+interface Fitted extends Solved {
+  readonly solver: Solver;
+}
+
+/** A posterior, apart from where its kernels come from. Holds its solver until `dispose()` or the engine's `close()`. */
 export class Posterior {
-  /** (K + jitter I)^-1 Y at the stored scale of K, [n, classes]. */
+  /** (K + lambda I)^-1 Y at the stored scale of K, [n, classes]. */
   readonly weights: Float64Array;
   readonly classes: number;
-  readonly factor: CholeskyFactor;
+  /** Of K + lambda I at its stored scale. */
+  readonly solver: Solver;
+  /** Why systems are solved as they are. */
+  readonly reason: string;
+  /** What was added to the diagonal, in the kernel's units. */
+  readonly lambda: number;
+  /** Of the factorisation or decomposition; of conjugate gradients, of the solve for the weights. */
+  readonly solveSeconds: number;
+  /** Of the weights, by conjugate gradients. */
+  readonly iterations: number | undefined;
+  readonly relativeResidual: number | undefined;
   /**
    * log p(Y | X) in nats, summed over the classes, which are regressions of their own with one kernel: the sum over c of
-   * -y_c^T A^-1 y_c / 2 - log det A / 2 - n log(2 pi) / 2, A = K + jitter I (Rasmussen & Williams 2006, eq. 2.30).
+   * -y_c^T A^-1 y_c / 2 - log det A / 2 - n log(2 pi) / 2, A = K + lambda I (Rasmussen & Williams 2006, eq. 2.30).
+   * Undefined with conjugate gradients, which do not know the determinant.
    */
-  readonly logMarginalLikelihood: number;
+  readonly logMarginalLikelihood: number | undefined;
   private readonly exponent: number;
   private readonly targets: Float64Array;
+  /** What conjugate gradients multiply by; the other methods are done with the kernel. */
+  private readonly prepared: Prepared | undefined;
 
   private constructor(
-    factor: CholeskyFactor,
-    facts: { weights: Float64Array; targets: Float64Array; classes: number; exponent: number },
+    prepared: Prepared,
+    { solver, x: weights, iterations, relativeResidual }: Fitted,
+    facts: { targets: Float64Array; classes: number; exponent: number },
   ) {
-    this.factor = factor;
-    this.weights = facts.weights;
+    this.prepared = solver.method === "cg" ? prepared : undefined;
+    this.solver = solver;
+    this.reason = prepared.choice.reason;
+    this.weights = weights;
+    this.iterations = iterations;
+    this.relativeResidual = relativeResidual;
+    this.solveSeconds = solver.seconds;
     this.targets = facts.targets;
     this.classes = facts.classes;
     this.exponent = facts.exponent;
-    this.logMarginalLikelihood = logEvidence(factor, facts);
+    this.lambda = solver.shift * 2 ** facts.exponent;
+    this.logMarginalLikelihood = logEvidence(solver, { ...facts, weights });
   }
 
   /** Number of training inputs. */
   get n(): number {
-    return this.factor.n;
+    return this.solver.n;
   }
 
   /**
    * Throws E_SHAPE for a matrix that is not square or labels of another count, E_DATA for labels that are no classes or
-   * a matrix with entries that are not finite, E_NOT_POSITIVE_DEFINITE with the jitter that would have passed.
+   * a matrix with entries that are not finite, E_CONFIG for jitter and lambda at once, E_NOT_POSITIVE_DEFINITE with the
+   * jitter that would have passed, and what `prepare` and the method throw.
    */
   static async fit(
     engine: Engine,
     kxx: KernelMatrix,
     labels: ArrayLike<number>,
-    options: SolveOptions = {},
+    options: PosteriorOptions = {},
   ): Promise<Posterior> {
+    const { jitter, lambda, solver: method, onSolve: onProgress, tolerance, memory, scratch, signal } = options;
     if (kxx.rows !== kxx.columns)
       throw new WidefieldError("E_SHAPE", `the training kernel is ${kxx.rows} x ${kxx.columns}; it must be square`);
     if (labels.length !== kxx.rows)
       throw new WidefieldError("E_SHAPE", `${labels.length} labels for ${kxx.rows} training inputs`);
+    requireRidge(jitter, lambda);
     const classes = options.classes ?? Math.max(0, ...uniqueLabels(labels)) + 1;
     const targets = oneHot(labels, classes);
-    const source = {
-      n: kxx.rows,
-      block: (rowBegin: number, rowEnd: number, columnBegin: number, columnEnd: number) =>
-        kxx.read({ begin: rowBegin, end: rowEnd }, { begin: columnBegin, end: columnEnd }),
-    };
-    const { signal, onSolve: onProgress } = options;
-    const jitter = options.jitter ?? "noise";
-    const factor =
-      jitter === "noise"
-        ? await factorAboveNoise(engine, source, noiseJitter(kxx), { signal, onProgress })
-        : await cholesky(engine, source, { jitter, signal, onProgress });
-    const weights = await factor.solve(targets);
-    return new Posterior(factor, { weights, targets, classes, exponent: kxx.exponent });
+    const { exponent } = kxx;
+    const workload = { rhs: classes, lambdas: 1 };
+    const common = { method, tolerance, memory, scratch, signal, onProgress };
+    // An array that is there anyway need not be put together from its blocks.
+    const dense = kxx instanceof MemoryMatrix ? kxx.values : undefined;
+    const prepared = await prepare(engine, { ...formOf(await kernelSource(kxx)), dense }, workload, common);
+    try {
+      const attempt = async (shift: Shift): Promise<Fitted> => {
+        const solver = await prepared.shifted(shift);
+        try {
+          return { solver, ...(await solver.solve(targets)) };
+        } catch (thrown) {
+          await solver.dispose();
+          throw thrown;
+        }
+      };
+      const fitted =
+        lambda !== undefined
+          ? await attempt({ lambda: shiftOf(lambda, exponent) })
+          : jitter === undefined || jitter === "noise"
+            ? await fitAboveNoise(engine, noiseJitter(kxx), prepared.choice.method === "cg" ? 0 : "auto", attempt)
+            : await attempt({ jitter });
+      const posterior = new Posterior(prepared, fitted, { targets, classes, exponent });
+      if (posterior.prepared === undefined) await prepared.dispose();
+      return posterior;
+    } catch (thrown) {
+      await prepared.dispose();
+      throw thrown;
+    }
   }
 
-  /** Means at the training inputs: K (K + jitter I)^-1 Y = Y - jitter (K + jitter I)^-1 Y, without another product. */
+  /** Means at the training inputs: K (K + lambda I)^-1 Y = Y - lambda (K + lambda I)^-1 Y, without another product. */
   trainingPrediction(): Prediction {
-    const shift = this.factor.jitterUsed * this.factor.meanDiagonal;
+    const { shift } = this.solver;
     const mean = this.targets.map((target, index) => target - shift * (this.weights[index] ?? Number.NaN));
     return { mean, labels: argmaxRows(mean, this.classes) };
   }
@@ -153,7 +209,7 @@ export class Posterior {
     }
   }
 
-  /** k(x, X) (K + jitter I)^-1 k(X, x) of the rows of a block, as |L^-1 k(X, x)|^2, at the stored scale. */
+  /** k(x, X) (K + lambda I)^-1 k(X, x) of the rows of a block, at the stored scale. */
   private async explain(
     block: Float32Array | Float64Array,
     begin: number,
@@ -166,27 +222,40 @@ export class Posterior {
     const columns = new Float64Array(n * count);
     for (let row = 0; row < count; row++)
       for (let i = 0; i < n; i++) columns[i * count + row] = (block[row * n + i] ?? Number.NaN) * scale;
-    const half = await this.factor.forward(columns);
-    for (let i = 0; i < n; i++) {
-      for (let row = 0; row < count; row++)
-        into[begin + row] = (into[begin + row] ?? 0) + (half[i * count + row] ?? Number.NaN) ** 2;
-    }
+    into.set(await this.solver.quadratic(columns), begin);
   }
 
+  /** Releases what the solver holds: a factor's memory at once, an operator's when its last product has ended. */
   dispose(): void {
-    this.factor.dispose();
+    void this[Symbol.asyncDispose]();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.solver.dispose();
+    await this.prepared?.dispose();
+  }
+}
+
+/** Throws E_CONFIG for a ridge that is given twice, or cannot be meant. */
+function requireRidge(jitter: PosteriorOptions["jitter"], lambda: number | undefined): void {
+  if (jitter !== undefined && lambda !== undefined)
+    throw new WidefieldError("E_CONFIG", "jitter and lambda are both added to the diagonal: give one of them");
+  for (const [name, value] of Object.entries({ jitter, lambda })) {
+    if (typeof value !== "number" || (value >= 0 && Number.isFinite(value))) continue;
+    throw new WidefieldError("E_CONFIG", `${name} must be a finite number that is not negative, not ${value}`);
+  }
 }
 
 /** With A = 2^exponent A', of which the factor and the weights A'^-1 Y are known. */
 function logEvidence(
-  { n, logDeterminant }: CholeskyFactor,
+  { n, logDeterminant }: Solver,
   facts: { weights: Float64Array; targets: Float64Array; classes: number; exponent: number },
-): number {
+): number | undefined {
+  if (logDeterminant === undefined) return undefined;
   const { weights, targets, classes, exponent } = facts;
   const misfit = targets.reduce((sum, target, at) => sum + target * (weights[at] ?? Number.NaN), 0) * 2 ** -exponent;
   const logDet = logDeterminant + n * exponent * Math.LN2;
@@ -203,21 +272,24 @@ export function noiseJitter(matrix: KernelMatrix): number {
   return 2 * matrix.relativeError * Math.sqrt(matrix.rows);
 }
 
-/** With the noise's jitter; should even that not do (duplicated images, say), with ten, a hundred, ... times as much. */
-async function factorAboveNoise(
+/**
+ * With the noise's jitter; should even that not do (duplicated images, say), with ten, a hundred, ... times as much. A
+ * kernel without noise gets the jitter `noiseless`.
+ */
+async function fitAboveNoise(
   engine: Engine,
-  source: SymmetricSource,
   jitter: number,
-  options: Pick<CholeskyOptions, "signal" | "onProgress">,
-): Promise<CholeskyFactor> {
-  if (jitter === 0) return cholesky(engine, source, { jitter: "auto", ...options });
-  for (let attempt = jitter; ; attempt *= 10) {
+  noiseless: "auto" | 0,
+  attempt: (shift: Shift) => Promise<Fitted>,
+): Promise<Fitted> {
+  if (jitter === 0) return attempt({ jitter: noiseless });
+  for (let relative = jitter; ; relative *= 10) {
     try {
-      return await cholesky(engine, source, { jitter: attempt, explain: attempt * 10 > 1, ...options });
+      return await attempt({ jitter: relative, explain: relative * 10 > 1 });
     } catch (thrown) {
       const indefinite = thrown instanceof WidefieldError && thrown.code === "E_NOT_POSITIVE_DEFINITE";
-      if (!indefinite || attempt * 10 > 1) throw thrown;
-      engine.log(`the kernel is not positive definite with jitter ${attempt.toPrecision(2)}; trying ten times that`);
+      if (!indefinite || relative * 10 > 1) throw thrown;
+      engine.log(`the kernel is not positive definite with jitter ${relative.toPrecision(2)}; trying ten times that`);
     }
   }
 }
@@ -250,13 +322,17 @@ export class GaussianProcess {
     return this.posterior.predict(matrix, diagonal);
   }
 
-  /** Releases the factor. */
+  /** As the posterior's. */
   dispose(): void {
     this.posterior.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.posterior[Symbol.asyncDispose]();
   }
 }
 

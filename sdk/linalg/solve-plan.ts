@@ -69,8 +69,9 @@ export function productSeconds(n: number, rhs: number): number {
 export const CG_COLUMNS = 32;
 /** Largest rank of the preconditioner that kernel matrices get; its vectors are kept twice, and made once more. */
 export const CG_RANK = 100;
-/** A tile on its way in, at both ends, and the next one. */
-const STREAMED_TILES = 4 * 4 * 2 ** 20;
+/** A tile of at most so many rows on its way in, at both ends, mirrored, and the next one. */
+const TILE_SIDE = 1024;
+const TILE_COPIES = 4;
 
 /**
  * The method with the shortest expected time among those that fit; conjugate gradients, whose time nobody knows, where
@@ -168,7 +169,7 @@ function eighMethod({ n, rhs, lambdas, entries, memoryBytes, threads }: SolveFac
 function cgMethod({ n, rhs, lambdas, memoryBytes, threads }: SolveFacts): MethodPlan {
   // A block's residuals, directions, products and copies; two vectors for each further lambda; the answers.
   const vectors = 16 * Math.min(rhs, CG_COLUMNS) + 4 * lambdas + rhs + 3 * Math.min(n, CG_RANK);
-  const bytes = fixedBytes(threads) + 8 * n * vectors + STREAMED_TILES;
+  const bytes = fixedBytes(threads) + 8 * n * vectors + TILE_COPIES * 4 * Math.min(n, TILE_SIDE) ** 2;
   const obstacle =
     bytes > memoryBytes ? `does not fit: it takes ${mib(bytes)}, and the budget is ${mib(memoryBytes)}` : undefined;
   return { method: "cg", seconds: undefined, memoryBytes: bytes, scratchBytes: 0, obstacle };
