@@ -235,6 +235,115 @@ describe("jitter", () => {
   });
 });
 
+describe("a solver", () => {
+  const n = 60;
+  const [train, test] = [inputs(n), inputs(7)];
+  const labels = Array.from({ length: n }, (_, i) => i % 3);
+  const kxx = referenceKernel(arch.toJSON(), shape, train.images, train.images);
+  const ktx = referenceKernel(arch.toJSON(), shape, test.images, train.images);
+  const trace = kxx.reduce((sum, value, at) => sum + (at % (n + 1) === 0 ? value : 0), 0);
+  const cross = (exponent = 0) =>
+    new MemoryMatrix(
+      ktx.map((value) => value * 2 ** -exponent),
+      { rows: 7, columns: n, symmetric: false, exponent },
+    );
+  const single = (exponent = 0) =>
+    new MemoryMatrix(
+      Float32Array.from(kxx, (value) => value * 2 ** -exponent),
+      { rows: n, columns: n, symmetric: true, exponent },
+    );
+  const own = new Float64Array(7).fill((2 * trace) / n);
+
+  it("of any kind gives Cholesky's means, variances and, but for cg, its marginal likelihood", async () => {
+    for (const matrix of [squareMatrix(kxx), single()]) {
+      const lambda = (1e-3 * trace) / n;
+      const results = await Promise.all(
+        (["cholesky", "eigh", "cg"] as const).map(async (solver) => {
+          await using model = await Posterior.fit(engine, matrix, labels, { lambda, solver, tolerance: 1e-13 });
+          expect(model.solver.method).toBe(solver);
+          return { model, training: model.trainingPrediction(), ...(await model.predict(cross(), own)) };
+        }),
+      );
+      const [exact, eigen, iterative] = results;
+      for (const other of [eigen, iterative]) {
+        expect(absoluteError(other?.mean ?? new Float64Array(), exact?.mean ?? new Float64Array())).toBeLessThan(1e-9);
+        const variance = other?.variance ?? new Float64Array();
+        expect(absoluteError(variance, exact?.variance ?? new Float64Array())).toBeLessThan(1e-9);
+        expect(other?.training.labels).toEqual(exact?.training.labels);
+        expect(Math.abs((other?.model.lambda ?? NaN) / lambda - 1)).toBeLessThan(1e-12);
+      }
+      const evidence = exact?.model.logMarginalLikelihood ?? NaN;
+      expect(Math.abs((eigen?.model.logMarginalLikelihood ?? NaN) / evidence - 1)).toBeLessThan(1e-10);
+      expect(iterative?.model.logMarginalLikelihood).toBeUndefined();
+      expect(iterative?.model.iterations).toBeGreaterThan(0);
+      expect(iterative?.model.relativeResidual).toBeLessThanOrEqual(1e-13);
+    }
+    expect(await engine.stats()).toMatchObject({ buffers: 0, bytes: 0 });
+  });
+
+  it("gets lambda in the kernel's units, and jitter as a share of the mean diagonal, whatever was taken out", async () => {
+    const jitter = 1e-2;
+    for (const solver of ["cholesky", "eigh", "cg"] as const) {
+      const means: Float64Array[] = [];
+      for (const exponent of [0, 90]) {
+        for (const ridge of [{ jitter }, { lambda: (jitter * trace) / n }]) {
+          const options = { ...ridge, solver, tolerance: 1e-12 };
+          await using model = await Posterior.fit(engine, single(exponent), labels, options);
+          expect(Math.abs((model.solver.relativeShift ?? NaN) / jitter - 1)).toBeLessThan(1e-6);
+          expect(Math.abs((model.lambda * n) / (jitter * trace) - 1)).toBeLessThan(1e-6);
+          means.push((await model.predict(cross(exponent))).mean);
+        }
+      }
+      for (const mean of means) expect(absoluteError(mean, means[0] ?? new Float64Array())).toBeLessThan(1e-6);
+    }
+  });
+
+  it("takes duplicated images with the noise's jitter, without a decomposition for each attempt", async () => {
+    const { images } = inputs(20);
+    const twice = imageSet([...images, ...images], shape);
+    const doubled = Array.from({ length: 40 }, (_, i) => i % 2);
+    for (const solver of ["cholesky", "eigh", "cg"] as const) {
+      await using model = await gp.fit(engine, arch, twice, doubled, { solver });
+      for (const value of model.posterior.trainingPrediction().mean) expect(Number.isFinite(value)).toBe(true);
+      expect(model.posterior.solver.relativeShift).toBeGreaterThan(0);
+    }
+  });
+
+  it("refuses jitter and lambda at once, numbers that cannot be meant, and automatic jitter with cg", async () => {
+    const fit = (options: Parameters<typeof Posterior.fit>[3]) => Posterior.fit(engine, single(), labels, options);
+    for (const options of [
+      { jitter: 1e-3, lambda: 1 },
+      { jitter: "noise", lambda: 1 },
+      { lambda: -1 },
+      { lambda: NaN },
+      { jitter: "auto", solver: "cg" },
+      { solver: "lu" as "cg" },
+      { solver: "cg", tolerance: -1 },
+    ] as const)
+      await expect(fit(options)).rejects.toMatchObject({ code: "E_CONFIG" });
+    expect(await engine.stats()).toMatchObject({ buffers: 0, bytes: 0 });
+  });
+
+  it("that cannot converge is an error with its history, and leaves nothing behind", async () => {
+    const fit = Posterior.fit(engine, single(), labels, { solver: "cg", lambda: 0, tolerance: 1e-300 });
+    await expect(fit).rejects.toMatchObject({
+      code: "E_NOT_CONVERGED",
+      details: { history: expect.any(Array) as unknown },
+    });
+    expect(await engine.stats()).toMatchObject({ buffers: 0, bytes: 0 });
+  });
+
+  it("that is over says so where it is asked for variances", async () => {
+    for (const solver of ["cholesky", "eigh", "cg"] as const) {
+      const model = await Posterior.fit(engine, single(), labels, { solver, lambda: 1 });
+      await model[Symbol.asyncDispose]();
+      await model[Symbol.asyncDispose]();
+      await expect(model.predict(cross(), own)).rejects.toMatchObject({ code: "E_CLOSED" });
+      expect(await engine.stats()).toMatchObject({ buffers: 0, bytes: 0 });
+    }
+  });
+});
+
 describe("what a fit is asked of", () => {
   const identity = squareMatrix(Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1));
 

@@ -77,7 +77,11 @@ export interface Decomposition {
 export function eighSolver({ eigen, meanDiagonal, seconds }: Decomposition, shift: number): Solver {
   const { n, values, vectors } = eigen;
   requirePositive(values, shift);
-  const project = (rhs: Values) => transposedTimes(vectors, n, rhs);
+  let disposed = false;
+  const project = (rhs: Values) => {
+    if (disposed) throw new WidefieldError("E_CLOSED", "this solver has been disposed");
+    return transposedTimes(vectors, n, rhs);
+  };
   return {
     method: "eigh",
     n,
@@ -99,7 +103,9 @@ export function eighSolver({ eigen, meanDiagonal, seconds }: Decomposition, shif
       });
       return sums;
     },
-    dispose: async () => undefined,
+    async dispose() {
+      disposed = true;
+    },
   };
 }
 
