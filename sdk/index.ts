@@ -19,7 +19,8 @@ export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dat
 export { digits } from "./data/digits.ts";
 export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 
-export { errorPercent, gp, GaussianProcess, Posterior, type FitOptions, type Prediction } from "./learn/gp.ts";
+export { errorPercent, gp, GaussianProcess, type FitOptions } from "./learn/gp.ts";
+export { Posterior, type PosteriorOptions, type Prediction } from "./learn/posterior.ts";
 export { fitTemperature, logLoss, scores } from "./learn/calibration.ts";
 export { cholesky, type CholeskyOptions } from "./linalg/cholesky.ts";
 export { solve, type Solution, type SolveOptions, type SolveResult } from "./linalg/solve.ts";

@@ -12,7 +12,7 @@ import type { Program } from "../covariance/program.ts";
 import { countOf } from "../data/ranges.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
 import { WidefieldError } from "../errors.ts";
-import { PREDICT_ROWS, type PosteriorOptions } from "../learn/gp.ts";
+import { PREDICT_ROWS, type PosteriorOptions } from "../learn/posterior.ts";
 import { choleskyPlan } from "../linalg/plan.ts";
 import { scratchRoom } from "../linalg/prepare.ts";
 import { chooseMethod, methodPlan, type SolveChoice, type SolveFacts, type SolveMethod } from "../linalg/solve-plan.ts";

@@ -10,7 +10,7 @@ import { chunkBytes } from "../covariance/store/chunk.ts";
 import { type Grid, tileCount } from "../covariance/store/grid.ts";
 import { indicesOf } from "../data/ranges.ts";
 import { WidefieldError } from "../errors.ts";
-import { PREDICT_ROWS, Posterior } from "../learn/gp.ts";
+import { PREDICT_ROWS, Posterior } from "../learn/posterior.ts";
 import type { SolveMethod } from "../linalg/solve-plan.ts";
 import { platform } from "../platform/platform.ts";
 import { type GpExperiment, refuseMixture } from "./gp.ts";

@@ -8,7 +8,8 @@ import type { ImageSet } from "../arch/kernel.ts";
 import { MemoryMatrix } from "../covariance/matrix.ts";
 import { digits } from "../data/digits.ts";
 import type { Engine } from "../engine/engine.ts";
-import { errorPercent, gp, Posterior } from "./gp.ts";
+import { errorPercent, gp } from "./gp.ts";
+import { Posterior } from "./posterior.ts";
 
 let engine: Engine;
 beforeAll(async () => {
