@@ -8,8 +8,10 @@ import type { ImageSet } from "../arch/kernel.ts";
 import { MemoryMatrix } from "../covariance/matrix.ts";
 import { digits } from "../data/digits.ts";
 import type { Engine } from "../engine/engine.ts";
+import { cholesky } from "../linalg/cholesky.ts";
+import { denseSymmetric } from "../linalg/source.ts";
 import { errorPercent, gp } from "./gp.ts";
-import { Posterior } from "./posterior.ts";
+import { noiseJitter, Posterior } from "./posterior.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -280,6 +282,24 @@ describe("a solver", () => {
       expect(iterative?.model.relativeResidual).toBeLessThanOrEqual(1e-13);
     }
     expect(await engine.stats()).toMatchObject({ buffers: 0, bytes: 0 });
+  });
+
+  it("that is Cholesky gives, bit for bit, what the factorisation itself gives with the same jitter", async () => {
+    for (const jitter of [0.01, "noise"] as const) {
+      const matrix = single();
+      const used = jitter === "noise" ? noiseJitter(matrix) : jitter;
+      using factor = await cholesky(engine, denseSymmetric(matrix.values, n), { jitter: used });
+      using model = await Posterior.fit(engine, matrix, labels, { jitter });
+      expect(model.weights).toEqual(await factor.solve(oneHot(labels, 3)));
+      expect(model.solver).toMatchObject({ relativeShift: used, logDeterminant: factor.logDeterminant });
+      const { variance } = await model.predict(cross(), own);
+      const turned = Float64Array.from(ktx, (_, at) => ktx[(at % 7) * n + Math.floor(at / 7)] ?? NaN);
+      const explained = new Float64Array(7);
+      (await factor.forward(turned)).forEach(
+        (half, at) => (explained[at % 7] = (explained[at % 7] ?? NaN) + half ** 2),
+      );
+      expect(variance).toEqual(own.map((value, row) => Math.max(0, value - (explained[row] ?? NaN))));
+    }
   });
 
   it("gets lambda in the kernel's units, and jitter as a share of the mean diagonal, whatever was taken out", async () => {
