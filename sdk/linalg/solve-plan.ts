@@ -42,12 +42,13 @@ export interface SolveChoice extends MethodPlan {
 }
 
 /**
- * Operations a second and thread, as `npm run bench -- cholesky 4096` and `-- eigh 784` found them on two threads of a
- * Zen 5 under plain SIMD (16.4 and 5.9 GFLOP/s there). What is compared is their ratio, which varies little.
+ * Operations a second and thread, on two threads of a Zen 5 under plain SIMD: Cholesky of 2048 rows, 32.8 GFLOP/s
+ * (`widefield gp --plan`), and `npm run bench -- eigh 784`, 0.42 s or 10.3 GFLOP/s. Beside other jobs both halve; what is
+ * compared is their ratio.
  */
-const CHOLESKY_RATE = 8.2e9;
-const EIGH_RATE = 3e9;
-/** Both substitutions with ten right-hand sides, from the same table (8.4 GFLOP/s on two threads). */
+const CHOLESKY_RATE = 16e9;
+const EIGH_RATE = 5e9;
+/** Both substitutions with ten right-hand sides: `npm run bench -- cholesky 4096`, 8.4 GFLOP/s on two threads. */
 const SUBSTITUTION_RATE = 4.2e9;
 /** Out of core it has to reach 70 % of the rate in memory. */
 const SCRATCH_SHARE = 0.7;
