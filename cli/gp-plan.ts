@@ -71,28 +71,25 @@ function memoryTable({ memory, budgetBytes, machineBytes, fits }: GpPlan): strin
     [`fits --memory ${formatBytes(budgetBytes)}`, yes(fits.inMemory), yes(fits.stored)],
     [
       machineBytes === undefined ? "fits this machine" : `fits this machine's ${formatBytes(machineBytes)}`,
-      yes(fits.factor && fits.machine),
-      yes(fits.factor && fits.machineStored),
+      yes(fits.machine),
+      yes(fits.machineStored),
     ],
   ]);
 }
 
-function verdicts({ fits, factor, memory, perPair, diskBytes, budgetBytes }: GpPlan): string[] {
+function verdicts({ fits, solver, memory, perPair, diskBytes, budgetBytes }: GpPlan): string[] {
   const lines = [
     `a pair takes ${formatCount(perPair.operations)} operations (${formatCount(perPair.nonlinearities)} nonlinearities) on ` +
       `maps of ${formatBytes(perPair.mapBytes)}`,
   ];
-  if (!fits.factor)
-    lines.push(
-      `does not fit: the Cholesky factor of ${factor.rows} rows takes ${formatBytes(factor.bytes)}, and it has to fit ` +
-        `the 4 GiB that WebAssembly addresses, whatever --memory says; widefield kernel computes the kernels alone`,
-    );
-  else if (fits.inMemory) lines.push("fits");
+  if (fits.inMemory) lines.push("fits");
   else if (fits.stored) lines.push(`fits only with --store, which takes ${formatBytes(diskBytes)} of disk`);
   else
     lines.push(
       `does not fit --memory ${formatBytes(budgetBytes)}: it takes ${formatBytes(memory.inMemory.peakBytes)}, or ` +
         `${formatBytes(memory.stored.peakBytes)} with --store`,
     );
+  const solved = solver.inMemory ?? solver.stored;
+  if (solved !== undefined) lines.push(`solved by ${solved.reason}`);
   return [lines.join("\n")];
 }

@@ -1,5 +1,7 @@
 /** `widefield gp`: GP classification from data to error rates. */
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Command, Option } from "commander";
 import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
@@ -25,7 +27,12 @@ interface GpOptions extends CommonOptions, DataOptions {
   readonly train: string;
   readonly validation?: string;
   readonly test?: string;
-  readonly jitter: string;
+  readonly jitter?: string;
+  readonly lambda?: string;
+  readonly solver: "auto" | "cholesky" | "cg" | "eigh";
+  readonly tolerance?: string;
+  readonly scratch?: string;
+  readonly keepFactor?: string;
   readonly precision: "f32" | "f64";
   readonly tile: string;
   readonly store?: string;
@@ -52,9 +59,24 @@ export function gpCommand(): Command {
     .option("--test <ranges>", "test images")
     .option(
       "--jitter <x|auto|noise>",
-      "added to the diagonal, relative to its mean; auto: the least that works; noise: what float32 errors call for",
-      "noise",
+      "added to the diagonal, relative to its mean; auto: the least that works; noise (default): what float32 errors " +
+        "call for",
     )
+    .option("--lambda <x>", "added to the diagonal as it is, instead of a jitter")
+    .addOption(
+      new Option(
+        "--solver <name>",
+        "how the system is solved; auto: by its size and the memory, with the reason on stderr",
+      )
+        .choices(["auto", "cholesky", "cg", "eigh"])
+        .default("auto"),
+    )
+    .option("--tolerance <x>", "relative residual at which conjugate gradients stop (default: 1e-8)")
+    .option(
+      "--scratch <folder>",
+      "where a factor goes that memory does not hold (default: a fresh folder for temporary files)",
+    )
+    .option("--keep-factor <folder>", "the same, and the factor stays there")
     .addOption(
       new Option("--precision <name>", "f64: kernels in float64 on wasm").choices(["f32", "f64"]).default("f32"),
     )
@@ -97,6 +119,8 @@ async function run(options: GpOptions): Promise<void> {
       if (options[kernel] !== undefined && sets[set] === undefined)
         throw new WidefieldError("E_CONFIG", `--${kernel} needs --${set}: the images that it belongs to`);
     }
+    const ridge = ridgeOf(options);
+    const scratch = scratchOf(options);
     const opened: { kxx?: KernelStore; kxv?: KernelStore; kxt?: KernelStore } = {};
     for (const name of ["kxx", "kxv", "kxt"] as const) {
       const path = options[name];
@@ -108,14 +132,18 @@ async function run(options: GpOptions): Promise<void> {
       arch: await openArch(options.arch),
       ...sets,
       precision: options.precision,
-      jitter: jitterOf(options.jitter),
+      ...ridge,
+      // Only Cholesky makes a factor that can be kept.
+      solver: options.keepFactor === undefined ? options.solver : "cholesky",
+      tolerance: toleranceOf(options),
+      scratch: scratch && { files, folder: scratch.folder, keep: scratch.keep },
       tile: wholeNumber("--tile", options.tile),
       folder: options.store === undefined ? undefined : { files, path: await storeFolder(options.store, options.plan) },
       stores: opened,
       variance: options.variance,
       signal,
-      onProgress: ({ phase, label, done, total, rate }) =>
-        progress.update(label, done, total, formatRate(rate, phase === "kernel" ? "pairs/s" : "GFLOP/s")),
+      onProgress: ({ phase, label, detail, done, total, rate }) =>
+        progress.update(label, done, total, detail ?? formatRate(rate, phase === "kernel" ? "pairs/s" : "GFLOP/s")),
     };
     const { backend, adapter, threads } = engine.info;
     const { train, validation = null, test = null } = options;
@@ -131,9 +159,19 @@ async function run(options: GpOptions): Promise<void> {
       session.print(json ? JSON.stringify({ ...plan, ...facts }) : planText(plan, where));
       return;
     }
-    const result = await runGp(experiment);
+    const result = await runGp(experiment).finally(async () => {
+      if (scratch?.temporary === true) await rm(scratch.folder, { recursive: true, force: true });
+    });
     const { error, kernel, solve, logMarginalLikelihood, temperature, calibration, variance } = result;
-    const summary = { error, kernel, solve, logMarginalLikelihood, temperature, calibration, variance };
+    const summary = {
+      error,
+      kernel,
+      solve,
+      logMarginalLikelihood: logMarginalLikelihood ?? null,
+      temperature,
+      calibration,
+      variance,
+    };
     session.print(json ? JSON.stringify({ ...summary, ...facts }) : summaryText(result, where));
     // Behind the result: a file that cannot be written must not take it along.
     // Nor may one file take the other along.
@@ -154,6 +192,46 @@ function rateOf(name: string, text: string | undefined): number | undefined {
 
 export function jitterOf(text: string): number | "auto" | "noise" {
   return text === "auto" || text === "noise" ? text : positiveNumber("--jitter", text);
+}
+
+/** What is added to the diagonal. Throws E_CONFIG for a number that cannot be meant. */
+function ridgeOf({ jitter, lambda }: GpOptions): Pick<GpExperiment, "jitter" | "lambda"> {
+  if (lambda === undefined) return { jitter: jitterOf(jitter ?? "noise") };
+  if (jitter !== undefined)
+    throw new WidefieldError("E_CONFIG", "--jitter and --lambda are both added to the diagonal: give one of them");
+  return { lambda: positiveNumber("--lambda", lambda) };
+}
+
+function toleranceOf({ tolerance, solver }: GpOptions): number | undefined {
+  if (tolerance === undefined) return undefined;
+  if (solver === "cholesky" || solver === "eigh")
+    throw new WidefieldError("E_CONFIG", `--tolerance is for conjugate gradients (--solver cg); ${solver} is exact`);
+  return positiveNumber("--tolerance", tolerance);
+}
+
+interface Scratch {
+  readonly folder: string;
+  readonly keep: boolean;
+  readonly temporary: boolean;
+}
+
+/** Where a factor goes that memory does not hold; beside the kernels (undefined) where those are kept. */
+function scratchOf({ scratch, keepFactor, store, solver }: GpOptions): Scratch | undefined {
+  if (scratch !== undefined && keepFactor !== undefined)
+    throw new WidefieldError(
+      "E_CONFIG",
+      "--scratch and --keep-factor both say where the factor goes: give one of them",
+    );
+  if (keepFactor !== undefined && (solver === "cg" || solver === "eigh"))
+    throw new WidefieldError("E_CONFIG", `--keep-factor keeps a Cholesky factor, and --solver ${solver} makes none`);
+  if (keepFactor !== undefined) return { folder: keepFactor, keep: true, temporary: false };
+  if (scratch !== undefined) return { folder: scratch, keep: false, temporary: false };
+  if (store !== undefined) return undefined;
+  return {
+    folder: join(tmpdir(), `widefield-${process.pid}-${Date.now().toString(36)}`),
+    keep: false,
+    temporary: true,
+  };
 }
 
 /** Made, unless this is but a plan. */
@@ -190,11 +268,23 @@ function summaryText(result: GpResult, where: string): string {
     ...(temperature === undefined ? [] : [["temperature", temperature.toPrecision(3)]]),
     ...believed,
     ...variances,
-    ["log marginal likelihood", logMarginalLikelihood.toFixed(1)],
+    [
+      "log marginal likelihood",
+      logMarginalLikelihood === undefined ? "not known to conjugate gradients" : logMarginalLikelihood.toFixed(1),
+    ],
     ["kernel", `${kernel.pairs} pairs in ${seconds(kernel.seconds)}, ${formatRate(kernel.pairsPerSecond, "pairs/s")}`],
-    ["solve", `${seconds(solve.seconds)}, ${solve.gflops.toFixed(1)} GFLOP/s, jitter ${solve.jitter}`],
+    ["solve", solveText(solve)],
     ["on", where],
   ]);
+}
+
+function solveText({ solver, seconds, gflops, jitter, iterations, relativeResidual }: GpResult["solve"]): string {
+  const how = {
+    cholesky: `${gflops.toFixed(1)} GFLOP/s`,
+    eigh: "by eigenvectors",
+    cg: `${iterations ?? 0} iterations of conjugate gradients, relative residual ${(relativeResidual ?? 0).toExponential(1)}`,
+  }[solver];
+  return `${seconds.toFixed(2)} s, ${how}, jitter ${jitter}`;
 }
 
 /** One line a validation or test image: set, index, label, predicted, score of every class, variance on request. */

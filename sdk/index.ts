@@ -19,7 +19,8 @@ export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dat
 export { digits } from "./data/digits.ts";
 export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 
-export { errorPercent, gp, GaussianProcess, Posterior, type FitOptions, type Prediction } from "./learn/gp.ts";
+export { errorPercent, gp, GaussianProcess, type FitOptions } from "./learn/gp.ts";
+export { Posterior, type PosteriorOptions, type Prediction } from "./learn/posterior.ts";
 export { fitTemperature, logLoss, scores } from "./learn/calibration.ts";
 export { cholesky, openFactor, type CholeskyOptions, type CholeskyProgress } from "./linalg/cholesky.ts";
 export type { Scratch } from "./linalg/cholesky.ts";
@@ -27,6 +28,10 @@ export { choleskyPlan, type CholeskyPlan, type PlanOptions } from "./linalg/plan
 export { eigh, eighBytes, type Eigen, type EighOptions, type EighProgress } from "./linalg/eigh.ts";
 export { effectiveDimension, inverseSquareRoot, logDeterminant, ridgePath, squareRoot } from "./linalg/spectral.ts";
 export type { InverseSquareRootOptions, RidgeSolution, SquareRootOptions } from "./linalg/spectral.ts";
+export { solve, type Solution, type SolveOptions, type SolveResult } from "./linalg/solve.ts";
+export type { SolveMatrix, SolveProgress } from "./linalg/prepare.ts";
+export type { SolveMethod } from "./linalg/solve-plan.ts";
+export type { Solver } from "./linalg/solver.ts";
 export { CholeskyFactor } from "./linalg/factor.ts";
 export { cg, type CgOptions, type CgResult } from "./linalg/cg.ts";
 export { blockCg, type BlockCgOptions, type BlockCgResult } from "./linalg/block-cg.ts";
@@ -38,6 +43,7 @@ export { blockJacobi, jacobi, type Preconditioner } from "./linalg/preconditione
 export { pivotedCholesky, type PivotedCholesky, type PivotedCholeskyOptions } from "./linalg/pivoted-cholesky.ts";
 export { denseSymmetric, type SymmetricSource } from "./linalg/source.ts";
 
+export { kernelSource } from "./covariance/kernel-source.ts";
 export { MemoryMatrix, storedMatrix, type KernelMatrix } from "./covariance/matrix.ts";
 export { KernelStore } from "./covariance/store/store.ts";
 export { runKernelJob, type KernelJob, type KernelProgress, type TileSource } from "./covariance/job.ts";

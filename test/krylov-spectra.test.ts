@@ -1,6 +1,7 @@
 /** Krylov methods on systems of 0 to 300 rows and spectra of all kinds, against elimination in plain float64. */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kernelSource } from "../sdk/covariance/kernel-source.ts";
 import { MemoryMatrix } from "../sdk/covariance/matrix.ts";
 import type { Backend } from "../sdk/engine/backend.ts";
 import { WidefieldError } from "../sdk/errors.ts";
@@ -77,7 +78,7 @@ describe("Krylov methods on any spectrum", () => {
     for (const make of [jacobi, blockJacobi, pivotedCholesky])
       expect((await refusal(make(empty))).code).toBe("E_SHAPE");
     const matrix = new MemoryMatrix(new Float32Array(0), { rows: 0, columns: 0, symmetric: true, exponent: 0 });
-    expect((await refusal(tileOperator(backend, matrix))).code).toBe("E_SHAPE");
+    expect((await refusal(tileOperator(backend, await kernelSource(matrix)))).code).toBe("E_SHAPE");
     const features = featureOperator(backend, { n: 0, features: 3, rows: () => new Float32Array(0) });
     expect((await refusal(features)).code).toBe("E_SHAPE");
   });
@@ -217,7 +218,7 @@ describe("Krylov methods on any spectrum", () => {
         const b = new Float64Array(n).map(() => uniform() - 0.5);
         const lambda = 1e-2;
         const matrix = new MemoryMatrix(rounded, { rows: n, columns: n, symmetric: true, exponent: 0 });
-        await using operator = await tileOperator(backend, matrix, { memoryBytes });
+        await using operator = await tileOperator(backend, await kernelSource(matrix), { memoryBytes });
         const preconditioner = await pivotedCholesky(operator, { lambda, rank: 30 });
         const { x, converged } = await cg(operator, b, { lambda, preconditioner, tolerance: TOLERANCE });
         expect(converged).toBe(true);

@@ -4,7 +4,7 @@
  */
 import { WidefieldError } from "../errors.ts";
 import { smallestBudget } from "./memory.ts";
-import type { Range } from "./store/grid.ts";
+import type { Range } from "../linalg/range.ts";
 import { type Grid, columnRange, pairsOf, rowRange, snakeOrder } from "./store/grid.ts";
 import type { KernelStore } from "./store/store.ts";
 import type { Precision, ProgramTiles } from "./tiles.ts";
@@ -19,6 +19,8 @@ export interface KernelMatrix {
   readonly exponent: number;
   /** Root mean square of the values' relative errors, rounding and arithmetic together. */
   readonly relativeError: number;
+  /** Where it lies on disk, if it does: its leading part, in tiles that are best read whole. */
+  readonly store?: KernelStore | undefined;
   /** Stored values, row-major. */
   read(rows: Range, columns: Range): Promise<Values>;
 }
@@ -73,6 +75,7 @@ export function storedMatrix(store: KernelStore, rows: number, columns: number):
       store.manifest.precision === "f64" && store.manifest.kind !== "imported"
         ? FLOAT32_ROUNDING
         : FLOAT32_KERNEL_ERROR,
+    store,
     read: (rowRange, columnRange) => store.readBlock(rowRange, columnRange, "f32"),
   };
 }

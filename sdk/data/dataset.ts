@@ -4,7 +4,7 @@
  * range is asked for: MNIST is 55 MB, not 220.
  */
 import { WidefieldError } from "../errors.ts";
-import { sha256 } from "./digest.ts";
+import { sha256 } from "../platform/digest.ts";
 import { checkRanges, countOf, indicesOf, parseRanges, type Ranges } from "./ranges.ts";
 
 export interface ImageShape {

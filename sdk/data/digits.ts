@@ -13,7 +13,7 @@ import { sinCosTurns } from "../engine/portable.ts";
 import { RandomStream } from "../engine/rng.ts";
 import { WidefieldError } from "../errors.ts";
 import { Dataset } from "./dataset.ts";
-import { sha256 } from "./digest.ts";
+import { sha256 } from "../platform/digest.ts";
 import { GLYPHS, type Stroke } from "./glyphs.ts";
 
 /** Part of the digest. Raise it with every change that changes a byte of an image. */

@@ -1,7 +1,7 @@
 /** Reading a dataset from end to end, and saying what is in it and whether it is what was published. */
 import { RECORD_BYTES } from "./cifar.ts";
 import type { Dataset, ImageShape } from "./dataset.ts";
-import { sha256 } from "./digest.ts";
+import { sha256 } from "../platform/digest.ts";
 import type { DataFile } from "./folder.ts";
 import { findDataset, loadDataset, type LoadOptions, type NamedDataset, readFolder } from "./registry.ts";
 import type { Ranges } from "./ranges.ts";

@@ -7,7 +7,7 @@
  * `identity`: a factorisation that went on where a killed one stopped would look fast.
  */
 import type { KernelMatrix } from "../covariance/matrix.ts";
-import type { Range } from "../covariance/store/grid.ts";
+import type { Range } from "../linalg/range.ts";
 import { RandomStream } from "../engine/rng.ts";
 import type { SymmetricSource } from "../linalg/source.ts";
 

@@ -1,6 +1,6 @@
 /**
- * What a GP experiment holds at its peak, phase by phase, worked out before it starts: the training kernel, the factor
- * and the cross kernels together. Images stand in for themselves here: only their number counts.
+ * What a GP experiment holds at its peak, phase by phase, worked out before it starts: the training kernel, what solves
+ * with it, and the cross kernels together. Images stand in for themselves here: only their number counts.
  */
 import { compile } from "../arch/arch.ts";
 import { DEFAULT_TILE, shapeOf } from "../arch/kernel.ts";
@@ -12,13 +12,15 @@ import type { Program } from "../covariance/program.ts";
 import { countOf } from "../data/ranges.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
 import { WidefieldError } from "../errors.ts";
-import { PREDICT_ROWS } from "../learn/gp.ts";
-import { tileSize } from "../linalg/tiling.ts";
+import { PREDICT_ROWS, type PosteriorOptions } from "../learn/posterior.ts";
+import { choleskyPlan } from "../linalg/plan.ts";
+import { scratchRoom } from "../linalg/prepare.ts";
+import { chooseMethod, methodPlan, type SolveChoice, type SolveFacts, type SolveMethod } from "../linalg/solve-plan.ts";
 import type { GpExperiment } from "./gp.ts";
 import { CROSS } from "./gp-kernels.ts";
 
 export interface MemoryPhase {
-  /** "Kxx", "Kxv", "Kxt", "Cholesky", "predictions". */
+  /** "Kxx", "Kxv", "Kxt", "Cholesky", "eigenvectors", "conjugate gradients", "predictions". */
   readonly phase: string;
   /** Bytes by what takes them, with a budget just large enough. */
   readonly parts: Readonly<Record<string, number>>;
@@ -26,12 +28,13 @@ export interface MemoryPhase {
 }
 
 export interface GpMemory {
+  readonly method: SolveMethod;
   readonly phases: readonly MemoryPhase[];
   /** The smallest budget that does. */
   readonly peakBytes: number;
-  /** Of that, what the factorisation needs at once in WebAssembly's address space. */
-  readonly factorBytes: number;
-  /** Held in the last phase whatever the cross kernels are: the factor and what a prediction works with. */
+  /** Held beside the solver while it works, and while it serves predictions, at most. */
+  readonly besideBytes: number;
+  /** Held in the last phase whatever the cross kernels and the solver are: what a prediction works with. */
   readonly predictBytes: number;
 }
 
@@ -44,12 +47,23 @@ export interface GpSizes {
   readonly stored: boolean;
 }
 
-/** Bytes that a factorisation can have: what WebAssembly addresses. */
-export const WASM_BYTES = 2 ** 32 - 65536;
+/** How an experiment divides its memory. */
+export interface GpBudget {
+  readonly choice: SolveChoice;
+  /** What the solver may take. */
+  readonly solverBytes: number;
+  /** What it holds, with all else that is not a cross kernel, while predictions are made. */
+  readonly heldBytes: number;
+}
 
-/** A block of the matrix on its way into the factorisation, at both ends; right-hand sides under way (64 MiB at most). */
-const SOURCE_BLOCK = 512;
+/** Right-hand sides under way (64 MiB at most). */
 const RHS_BYTES = 64 * 2 ** 20;
+
+/** Tiles on the diagonal of a float32 triangle are whole. */
+const TILE_SIDE = 1024;
+
+const PHASES = { cholesky: "Cholesky", eigh: "eigenvectors", cg: "conjugate gradients" } as const;
+const HOLDS = { cholesky: "factor", eigh: "decomposition", cg: "vectors and tiles" } as const;
 
 type Parts = (memoryBytes: number) => Record<string, number>;
 
@@ -58,16 +72,46 @@ export function sizesOf({ train, validation, test, folder }: GpExperiment): GpSi
   return { train: countOf(train), validation: count(validation), test: count(test), stored: folder !== undefined };
 }
 
-/** Bytes of the factor: whole tiles on and below the diagonal, in float64. */
-export function triangleBytes(n: number): number {
-  const [tile, padded] = [tileSize(n), Math.ceil(n / 4) * 4];
-  const last = padded % tile;
-  const diagonal = Math.floor(padded / tile) * tile ** 2 + last ** 2;
-  return 4 * (padded ** 2 + diagonal);
+/** Where a factor goes that memory does not hold: what the experiment says, or beside its kernels. */
+export function scratchOf({ scratch, folder }: GpExperiment): PosteriorOptions["scratch"] {
+  if (scratch !== undefined || folder === undefined) return scratch;
+  return { files: folder.files, folder: `${folder.path}/scratch` };
 }
 
-/** The memory of an experiment of these sizes. Nothing is computed; the engine's backend lends a few bytes for it. */
-export async function gpMemory(experiment: GpExperiment, sizes = sizesOf(experiment)): Promise<GpMemory> {
+/**
+ * The smallest budget with which a factorisation of n rows works, with this much room on disk (undefined: no scratch
+ * folder), to the byte.
+ */
+export function leastFactorBytes(n: number, threads: number, scratchBytes: number | undefined): number {
+  const works = (memoryBytes: number): boolean => {
+    try {
+      const plan = choleskyPlan(n, { memoryBytes, threads });
+      return plan.where !== "scratch" || plan.scratchBytes <= (scratchBytes ?? 0);
+    } catch (thrown) {
+      if (thrown instanceof WidefieldError && thrown.code === "E_MEMORY") return false;
+      throw thrown;
+    }
+  };
+  let enough = 2 ** 20;
+  while (!works(enough) && enough < 2 ** 50) enough *= 2;
+  let fails = 0;
+  while (enough - fails > 1) {
+    const middle = Math.floor((enough + fails) / 2);
+    if (works(middle)) enough = middle;
+    else fails = middle;
+  }
+  return enough;
+}
+
+/**
+ * The memory of an experiment of these sizes, solved by a method. Nothing is computed; the engine's backend lends a few
+ * bytes for it.
+ */
+export async function gpMemory(
+  experiment: GpExperiment,
+  sizes = sizesOf(experiment),
+  method: SolveMethod = "cholesky",
+): Promise<GpMemory> {
   const { engine, dataset, arch, stores } = experiment;
   const program = compile(arch, shapeOf(dataset.shape));
   const backend = experiment.precision === "f64" ? await engine.cpu() : engine.backend;
@@ -127,65 +171,120 @@ export async function gpMemory(experiment: GpExperiment, sizes = sizesOf(experim
     }
   }
 
-  const factor = triangleBytes(n);
+  const solver =
+    method === "cholesky"
+      ? leastFactorBytes(n, engine.threads, await roomOf(experiment, sizes))
+      : methodPlan(method, { ...factsOf(experiment, sizes), memoryBytes: Infinity }).memoryBytes;
   const threads = fixedBytes(engine.threads);
+  const serving = servingBytes(method, n, solver, threads);
+  const kernel = { ...(kxxBytes > 0 ? { Kxx: kxxBytes } : {}), ...reading };
   const classes = dataset.classes * n * 8;
-  const block = SOURCE_BLOCK ** 2 * 8;
-  const factorParts = {
-    ...(kxxBytes > 0 ? { Kxx: kxxBytes } : {}),
-    ...reading,
-    factor,
-    "threads' scratch and a block": threads + 3 * block,
-    "targets and weights": 4 * classes + Math.min(RHS_BYTES, classes),
-  };
-  named.push({ phase: "Cholesky", parts: () => factorParts });
+  const solving = { ...kernel, "targets and weights": 4 * classes + Math.min(RHS_BYTES, classes) };
+  named.push({ phase: PHASES[method], parts: () => ({ ...solving, [HOLDS[method]]: solver }) });
   const rows = Math.min(PREDICT_ROWS, Math.max(sizes.validation, sizes.test));
-  const held = {
-    factor,
+  const halves = method === "cg" ? rows * n * 8 : 0;
+  const predicting = {
+    ...(method === "cg" ? kernel : {}),
     "targets and weights": 2 * classes,
     "rows of a cross kernel": rows * n * scalar,
-    ...(experiment.variance === true ? { "half solves": 3 * rows * n * 8 + Math.min(RHS_BYTES, rows * n * 8) } : {}),
+    ...(experiment.variance === true
+      ? { "solves for variances": halves + 3 * rows * n * 8 + Math.min(RHS_BYTES, rows * n * 8) }
+      : {}),
   };
-  const predictBytes = sum(held);
+  const predictBytes = sum(predicting);
+  const held = { ...predicting, [HOLDS[method]]: serving };
+  let besideBytes = sum(solving);
   for (const name of cross) {
     const fromDisk = given[name] || stored;
     const peak = fromDisk ? undefined : computing(sizes[name], n, rows);
     // A GPU's cross kernels leave the threads their scratch; on wasm `peak` counts it.
     const scratch = peak === undefined || backend.info.backend !== "wasm" ? { "threads' scratch": threads } : {};
     const chunks = chunkBytes({ rows: n, columns: n, tile: side, symmetric: false });
-    named.push({
-      phase: `predictions, ${CROSS[name]}`,
-      parts: (memoryBytes) => ({
-        ...held,
-        ...scratch,
-        ...(peak === undefined
-          ? { "tiles being read": 4 * chunks + rows * n * 4 }
-          : { "images, tables and a tile": peak(memoryBytes - predictBytes) }),
-      }),
+    const parts: Parts = (memoryBytes) => ({
+      ...held,
+      ...scratch,
+      ...(peak === undefined
+        ? { "tiles being read": 4 * chunks + rows * n * 4 }
+        : { "images, tables and a tile": peak(memoryBytes - predictBytes - serving) }),
     });
+    named.push({ phase: `predictions, ${CROSS[name]}`, parts });
+    besideBytes = Math.max(besideBytes, smallestBudget((memoryBytes) => sum(parts(memoryBytes))) - solver);
   }
   const phases = named.map(({ phase, parts }) => {
     const bytes = smallestBudget((memoryBytes) => sum(parts(memoryBytes)));
     return { phase, parts: parts(bytes), bytes };
   });
-  return {
-    phases,
-    peakBytes: Math.max(...phases.map(({ bytes }) => bytes)),
-    factorBytes: factor + threads + block + RHS_BYTES,
-    predictBytes,
-  };
+  return { method, phases, peakBytes: Math.max(...phases.map(({ bytes }) => bytes)), besideBytes, predictBytes };
+}
+
+/** Bytes free for a factor's tiles; undefined without a place for them. Kernels on disk have one beside them. */
+async function roomOf(experiment: GpExperiment, { stored }: GpSizes): Promise<number | undefined> {
+  const scratch = scratchOf(experiment);
+  if (scratch !== undefined && (stored || experiment.scratch !== undefined)) return scratchRoom(scratch);
+  return stored ? Infinity : undefined;
+}
+
+/** What a solver holds, without the threads' scratch, while it serves predictions: of a decomposition the vectors. */
+function servingBytes(method: SolveMethod, n: number, solverBytes: number, threads: number): number {
+  return method === "eigh" ? 8 * n * n : Math.max(0, solverBytes - threads);
+}
+
+function factsOf({ engine, dataset }: GpExperiment, sizes: GpSizes): Omit<SolveFacts, "memoryBytes"> {
+  const { threads } = engine;
+  return { n: sizes.train, rhs: dataset.classes, lambdas: 1, entries: true, scratchBytes: undefined, threads };
 }
 
 /**
- * What predictions hold beside the computation of cross kernels. Throws E_MEMORY, with every phase, what would help and
- * how many images would fit, where the experiment does not fit the engine's budget or its factor WebAssembly.
+ * The method, and how the memory is divided. With "auto" the first that fits of what `chooseMethod` prefers; where none
+ * does, the method that takes least is what a refusal is about: `memory` of it is more than the budget.
  */
-export async function requireGpMemory(experiment: GpExperiment): Promise<number> {
+export async function planGpSolver(
+  experiment: GpExperiment,
+  sizes = sizesOf(experiment),
+): Promise<{ readonly memory: GpMemory; readonly budget: GpBudget | undefined }> {
+  const { engine, solver = "auto" } = experiment;
+  const scratchBytes = await roomOf(experiment, sizes);
+  const facts = { ...factsOf(experiment, sizes), scratchBytes };
+  const { n } = facts;
+  const candidates: readonly SolveMethod[] = solver === "auto" ? ["cholesky", "eigh", "cg"] : [solver];
+  const memories = new Map<SolveMethod, GpMemory>();
+  for (const method of candidates) {
+    const memory = await gpMemory(experiment, sizes, method);
+    memories.set(method, memory);
+    if (memory.peakBytes > engine.memoryBytes) continue;
+    const solverBytes = engine.memoryBytes - memory.besideBytes;
+    const chosen = solver === "auto" ? chooseMethod({ ...facts, memoryBytes: solverBytes }) : undefined;
+    if (chosen !== undefined && chosen.method !== method) continue;
+    const plan = methodPlan(method, { ...facts, memoryBytes: solverBytes });
+    const choice = chosen ?? { ...plan, reason: `${method}, as asked for` };
+    const tiles = method === "cg" ? Math.min(2 * n * (n + TILE_SIDE), solverBytes - plan.memoryBytes) : 0;
+    const taken = plan.memoryBytes + tiles;
+    const serving = servingBytes(method, n, taken, fixedBytes(engine.threads));
+    return {
+      memory,
+      budget: { choice, solverBytes: method === "cg" ? taken : solverBytes, heldBytes: memory.predictBytes + serving },
+    };
+  }
+  const least = [...memories.values()].reduce((best, each) => (each.peakBytes < best.peakBytes ? each : best));
+  return { memory: least, budget: undefined };
+}
+
+/**
+ * How the experiment divides its memory. Throws E_MEMORY, with every phase, what would help and how many images would
+ * fit, where it does not fit the engine's budget.
+ */
+export async function requireGpMemory(experiment: GpExperiment): Promise<GpBudget> {
   const { engine } = experiment;
   const sizes = sizesOf(experiment);
-  const memory = await gpMemory(experiment, sizes);
-  const { peakBytes, factorBytes, predictBytes } = memory;
-  if (peakBytes <= engine.memoryBytes && factorBytes <= WASM_BYTES) return predictBytes;
+  const { memory, budget } = await planGpSolver(experiment, sizes);
+  if (budget !== undefined) {
+    const { scratchBytes } = budget.choice;
+    const folder = scratchOf(experiment)?.folder;
+    if (scratchBytes > 0 && folder !== undefined)
+      engine.log(`the factor does not fit --memory: ${mib(scratchBytes)} of it go to ${folder}`);
+    return budget;
+  }
+  const { peakBytes, method } = memory;
   const details = { neededBytes: peakBytes, memoryBytes: engine.memoryBytes, phases: memory.phases };
   const lines = memory.phases.map(
     ({ phase, bytes, parts }) =>
@@ -194,20 +293,10 @@ export async function requireGpMemory(experiment: GpExperiment): Promise<number>
         .map(([name, part]) => `${name} ${mib(part)}`)
         .join(", ")})`,
   );
-  if (factorBytes > WASM_BYTES) {
-    throw new WidefieldError(
-      "E_MEMORY",
-      `the Cholesky factor of ${sizes.train} training images takes ${mib(triangleBytes(sizes.train))} in float64, and it ` +
-        `has to fit the 4096 MiB that WebAssembly addresses, whatever --memory says: use at most ` +
-        `${await mostTraining(experiment, sizes, WASM_BYTES, ({ factorBytes: own }) => own)} training images; their ` +
-        `kernels may be larger than that (widefield kernel)`,
-      { details },
-    );
-  }
-  const most = await mostTraining(experiment, sizes, engine.memoryBytes, ({ peakBytes: own }) => own);
+  const most = await mostTraining(experiment, sizes, engine.memoryBytes, method);
   const advice = [`give at least --memory ${Math.ceil(peakBytes / 1024)}KiB`];
   if (!sizes.stored) {
-    const kept = await gpMemory({ ...experiment, ...KEPT }, { ...sizes, stored: true });
+    const kept = await gpMemory({ ...experiment, ...KEPT }, { ...sizes, stored: true }, method);
     if (kept.peakBytes <= engine.memoryBytes) advice.push("keep the kernels on disk with --store DIR, which fits");
     else if (kept.peakBytes < peakBytes)
       advice.push(`keep the kernels on disk with --store DIR (then ${mib(kept.peakBytes)} are needed)`);
@@ -224,17 +313,17 @@ export async function requireGpMemory(experiment: GpExperiment): Promise<number>
 /** As if nothing stood on disk yet. */
 const KEPT = { stores: undefined } as const;
 
-/** The largest number of training images, the sets as they are, for which a size stays within a limit. */
+/** The largest number of training images, the sets as they are, with which a method stays within a limit. */
 async function mostTraining(
   experiment: GpExperiment,
   sizes: GpSizes,
   limit: number,
-  pick: (memory: GpMemory) => number,
+  method: SolveMethod,
 ): Promise<number> {
   let [fits, fails] = [0, sizes.train];
   while (fails - fits > 1) {
     const train = (fits + fails) >> 1;
-    if (pick(await gpMemory(experiment, { ...sizes, train })) <= limit) fits = train;
+    if ((await gpMemory(experiment, { ...sizes, train }, method)).peakBytes <= limit) fits = train;
     else fails = train;
   }
   return fits;

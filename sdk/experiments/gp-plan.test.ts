@@ -9,8 +9,9 @@ import { nodeFiles } from "../platform/files.node.ts";
 import { digits } from "../data/digits.ts";
 import { parseRanges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
-import type { WidefieldError } from "../errors.ts";
-import { gpMemory, triangleBytes } from "./gp-memory.ts";
+import { WidefieldError } from "../errors.ts";
+import { choleskyPlan } from "../linalg/plan.ts";
+import { gpMemory, leastFactorBytes } from "./gp-memory.ts";
 import { planGp } from "./gp-plan.ts";
 import { runGp, type GpExperiment } from "./gp.ts";
 
@@ -82,11 +83,11 @@ describe("a plan", () => {
     ] satisfies Partial<GpExperiment>[]) {
       const { total, fits } = await planGp(base(changes));
       expect(total.seconds).toBeGreaterThan(0);
-      expect(fits).toMatchObject({ inMemory: true, stored: true, factor: true });
+      expect(fits).toMatchObject({ inMemory: true, stored: true });
     }
   });
 
-  it("of the paper's full size says what it takes: 10 GB of kernel, 10 GB of factor, which WebAssembly cannot address", async () => {
+  it("of the paper's full size says what it takes: 10 GB of kernel, 10 GB of factor", async () => {
     const mnist = digits({ seed: 1 });
     const parse = (text: string) => parseRanges(text, mnist.count);
     const full = { dataset: mnist, arch: preset("convnet-gp"), tile: undefined };
@@ -95,35 +96,32 @@ describe("a plan", () => {
     expect(plan.total.pairs).toBe((50000 * 50001) / 2 + 50000 * 20000);
     expect(plan.kernels[0]?.memoryBytes).toBe(1e10);
     expect(plan.factor.bytes / 1e10).toBeCloseTo(1, 1);
-    expect(plan.fits.factor).toBe(false);
-    expect(plan.fits).toMatchObject({ inMemory: false, stored: false });
-    expect(plan.memory.inMemory.peakBytes).toBeGreaterThan(2e10);
+    expect(plan.fits.inMemory).toBe(false);
+    expect(plan.solver.inMemory).toBeUndefined();
     expect(plan.memory.stored.peakBytes).toBeLessThan(1.1e10);
+    const exact = await planGp({ ...base(full), ...sets, solver: "cholesky" }, assumed);
+    expect(exact.memory.inMemory.peakBytes).toBeGreaterThan(2e10);
     const double = await planGp({ ...base(full), ...sets, precision: "f64" }, assumed);
     expect(double.kernels[0]?.memoryBytes).toBe(2e10);
     await expect(runGp({ ...base(full), ...sets })).rejects.toMatchObject({
       code: "E_MEMORY",
-      message: expect.stringMatching(
-        /4096 MiB that WebAssembly addresses.*at most 3[12]\d\d\d training images/,
-      ) as string,
+      message: expect.stringMatching(/needs \d+ MiB of memory, the budget is 1024 MiB/) as string,
     });
   });
 });
 
-describe("the triangle of a factor", () => {
-  it("has the bytes that the factorisation allocates", async () => {
-    const { Tiling } = await import("../linalg/tiling.ts");
-    const { Window } = await import("../linalg/window.ts");
-    const backend = await engine.cpu();
-    for (const n of [1, 3, 64, 65, 130, 777, 1024, 1500]) {
-      const before = backend.stats().bytes;
-      const tiling = new Tiling(n);
-      const window = new Window(backend, tiling, tiling.totalBytes, "a triangle");
-      const taken = backend.stats().bytes - before;
-      window.free();
-      expect(taken - triangleBytes(n)).toBeGreaterThanOrEqual(0);
-      // The tile table, in whole cache lines.
-      expect(taken - triangleBytes(n)).toBeLessThan(4 * (n / 64 + 1) + 128);
+describe("the least that a factorisation takes", () => {
+  it("is what its plan accepts, and a byte less is not", () => {
+    for (const n of [1, 3, 64, 65, 130, 777, 1024, 5000]) {
+      for (const scratchBytes of [undefined, Infinity]) {
+        const memoryBytes = leastFactorBytes(n, 2, scratchBytes);
+        const plan = choleskyPlan(n, { memoryBytes, threads: 2 });
+        expect(plan.memoryBytes).toBeLessThanOrEqual(memoryBytes);
+        if (scratchBytes === undefined) expect(plan.where).not.toBe("scratch");
+        const less = () => choleskyPlan(n, { memoryBytes: memoryBytes - 1, threads: 2 });
+        if (scratchBytes === Infinity) expect(less).toThrow(WidefieldError);
+      }
+      expect(leastFactorBytes(n, 2, Infinity)).toBeLessThanOrEqual(leastFactorBytes(n, 2, undefined));
     }
   });
 });
@@ -149,17 +147,56 @@ describe("an experiment in too little memory", () => {
     }
   };
 
-  it("is refused before it starts, with the least that works, which works", async () => {
-    const train = ranges("0:800");
-    const error = await refusal({ train }, 2 ** 24);
-    expect(error.code).toBe("E_MEMORY");
-    expect(error.message).toMatch(/Cholesky: \d+ MiB \(Kxx 3 MiB, .*factor \d+ MiB/);
-    const [, least = "", most = ""] = /--memory (\d+)KiB[^]*at most (\d+) training images/.exec(error.message) ?? [];
-    const expected = await run({ train }, 2 ** 30);
-    expect((await run({ train }, Number(least) * 1024)).predictions).toEqual(expected.predictions);
-    expect((await refusal({ train }, (Number(least) - 1) * 1024)).code).toBe("E_MEMORY");
-    expect((await run({ train: ranges(`0:${most}`) }, 2 ** 24)).error.train).toBe(0);
-    expect((await refusal({ train: ranges(`0:${Number(most) + 1}`) }, 2 ** 24)).code).toBe("E_MEMORY");
+  it.each(["cholesky", "eigh", "cg"] as const)(
+    "is refused before it starts, with the least that works, which works: %s",
+    async (solver) => {
+      const train = ranges("0:800");
+      const error = await refusal({ train, solver }, 2 ** 23);
+      expect(error.code).toBe("E_MEMORY");
+      const parts = {
+        cholesky: /Cholesky: .*factor/,
+        eigh: /eigenvectors: .*decomposition/,
+        cg: /conjugate gradients: .*tiles/,
+      };
+      expect(error.message).toMatch(/\(Kxx 3 MiB, /);
+      expect(error.message).toMatch(parts[solver]);
+      const [, least = ""] = /--memory (\d+)KiB/.exec(error.message) ?? [];
+      const expected = await run({ train, solver }, 2 ** 30);
+      expect((await run({ train, solver }, Number(least) * 1024)).predictions).toEqual(expected.predictions);
+      const again = await refusal({ train, solver }, (Number(least) - 1) * 1024);
+      expect(again.code).toBe("E_MEMORY");
+      const fewer = await refusal({ train: ranges("0:400"), solver }, 2 ** 23);
+      const budget = 1024 * Number(/--memory (\d+)KiB/.exec(fewer.message)?.[1]);
+      const [, most = ""] =
+        /at most (\d+) training images/.exec((await refusal({ train, solver }, budget)).message) ?? [];
+      expect((await run({ train: ranges(`0:${most}`), solver }, budget)).error.train).toBe(0);
+      const more = await refusal({ train: ranges(`0:${Number(most) + 1}`), solver }, budget);
+      expect(more.code).toBe("E_MEMORY");
+    },
+  );
+
+  it("falls back to conjugate gradients, where nothing else fits, and says so", async () => {
+    const larger = digits({ size: 12, seed: Date.now(), trainCount: 2400, testCount: 50 });
+    const sets = { dataset: larger, train: parseRanges("0:2400", 2450), test: parseRanges("2400:2450", 2450) };
+    const experiment = { ...sets, validation: undefined, tile: 256 };
+    const backend = await openWasm({ variant: "single", threads: 1 });
+    const [direct, iterative] = await Promise.all(
+      (["cholesky", "cg"] as const).map((method) =>
+        gpMemory(base({ ...experiment, engine: engineOf(backend) }), undefined, method),
+      ),
+    );
+    await backend.close();
+    if (direct === undefined || iterative === undefined) throw new Error("two were asked for");
+    expect(iterative.peakBytes).toBeLessThan(direct.peakBytes);
+    const exact = await run(experiment, direct.peakBytes);
+    expect(exact.solve).toMatchObject({ solver: "cholesky" });
+    const close = await run(experiment, direct.peakBytes - 1);
+    expect(close.solve).toMatchObject({
+      solver: "cg",
+      reason: expect.stringMatching(/cholesky does not fit/) as string,
+    });
+    expect(close.logMarginalLikelihood).toBeUndefined();
+    expect(close.error).toEqual(exact.error);
   });
 
   it("is sent to the disk where its kernels in memory are what does not fit", async () => {

@@ -10,10 +10,11 @@ import { chunkBytes } from "../covariance/store/chunk.ts";
 import { type Grid, tileCount } from "../covariance/store/grid.ts";
 import { indicesOf } from "../data/ranges.ts";
 import { WidefieldError } from "../errors.ts";
-import { PREDICT_ROWS, Posterior } from "../learn/gp.ts";
+import { PREDICT_ROWS, Posterior } from "../learn/posterior.ts";
+import type { SolveMethod } from "../linalg/solve-plan.ts";
 import { platform } from "../platform/platform.ts";
 import { type GpExperiment, refuseMixture } from "./gp.ts";
-import { gpMemory, type GpMemory, sizesOf, triangleBytes, WASM_BYTES } from "./gp-memory.ts";
+import { type GpMemory, planGpSolver, sizesOf } from "./gp-memory.ts";
 import { selectImages } from "./stored-kernel.ts";
 
 export interface GpPlanOptions {
@@ -39,16 +40,27 @@ export interface KernelPlan {
   readonly seconds: number;
 }
 
+export interface SolverPlan {
+  readonly method: SolveMethod;
+  readonly reason: string;
+  /** Of a factor that memory does not hold. */
+  readonly scratchBytes: number;
+}
+
 export interface GpPlan {
   readonly images: { readonly train: number; readonly validation: number; readonly test: number };
   readonly perPair: ProgramCost;
   readonly kernels: readonly KernelPlan[];
+  /** A Cholesky factorisation in memory at the rate below. */
   readonly factor: {
     readonly rows: number;
     readonly operations: number;
+    /** The triangle in float64. */
     readonly bytes: number;
     readonly seconds: number;
   };
+  /** How the system would be solved here, in this budget, with kernels in memory and in a folder; undefined: it does not fit. */
+  readonly solver: { readonly inMemory: SolverPlan | undefined; readonly stored: SolverPlan | undefined };
   readonly predictions: { readonly operations: number; readonly seconds: number };
   readonly total: {
     readonly tiles: number;
@@ -70,10 +82,9 @@ export interface GpPlan {
   /** Undefined where the runtime does not tell. */
   readonly machineBytes: number | undefined;
   readonly fits: {
-    /** Within the budget; the factor within WebAssembly's 4 GiB, whatever the budget. */
+    /** Within the budget. */
     readonly inMemory: boolean;
     readonly stored: boolean;
-    readonly factor: boolean;
     /** In the machine's memory, whatever the budget. */
     readonly machine: boolean;
     readonly machineStored: boolean;
@@ -135,7 +146,7 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
     ...kernel("Kxt", images.test, stores?.kxt !== undefined),
   ];
   const operations = n ** 3 / 3;
-  const factor = { rows: n, operations, bytes: triangleBytes(n), seconds: operations / gflops / 1e9 };
+  const factor = { rows: n, operations, bytes: 4 * n * (n + 1), seconds: operations / gflops / 1e9 };
   const others = images.validation + images.test;
   const products = 2 * n * dataset.classes * (others + n);
   const halfSolves = experiment.variance === true ? n ** 2 * others : 0;
@@ -144,11 +155,10 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
     seconds: products / predictGflops / 1e9 + halfSolves / varianceGflops / 1e9,
   };
 
-  const inMemory = await gpMemory({ ...experiment, folder: undefined }, { ...images, stored: false });
-  const stored = await gpMemory(experiment, { ...images, stored: true });
+  const inMemory = await planGpSolver({ ...experiment, folder: undefined }, { ...images, stored: false });
+  const stored = await planGpSolver(experiment, { ...images, stored: true });
   const machineBytes = platform().memoryBytes;
   const budgetBytes = engine.memoryBytes;
-  const fitsFactor = inMemory.factorBytes <= WASM_BYTES;
   const within = ({ peakBytes }: GpMemory, limit: number | undefined) => limit === undefined || peakBytes <= limit;
   const total = <T>(items: readonly T[], pick: (item: T) => number) => items.reduce((sum, each) => sum + pick(each), 0);
   return {
@@ -169,18 +179,24 @@ export async function planGp(experiment: GpExperiment, options: GpPlanOptions = 
       pairsPerSecondMeasured: options.assumePairsPerSecond === undefined,
       gflopsMeasured: options.assumeGflops === undefined,
     },
-    memory: { inMemory, stored },
+    solver: { inMemory: solverOf(inMemory), stored: solverOf(stored) },
+    memory: { inMemory: inMemory.memory, stored: stored.memory },
     diskBytes: total(kernels, ({ diskBytes }) => diskBytes),
     budgetBytes,
     machineBytes,
     fits: {
-      inMemory: fitsFactor && within(inMemory, budgetBytes),
-      stored: fitsFactor && within(stored, budgetBytes),
-      factor: fitsFactor,
-      machine: within(inMemory, machineBytes),
-      machineStored: within(stored, machineBytes),
+      inMemory: inMemory.budget !== undefined,
+      stored: stored.budget !== undefined,
+      machine: within(inMemory.memory, machineBytes),
+      machineStored: within(stored.memory, machineBytes),
     },
   };
+}
+
+function solverOf({ budget }: Awaited<ReturnType<typeof planGpSolver>>): SolverPlan | undefined {
+  if (budget === undefined) return undefined;
+  const { method, reason, scratchBytes } = budget.choice;
+  return { method, reason, scratchBytes };
 }
 
 /** Pairs a second of the architecture on the engine: one tile again and again, as large as the time allows. */
@@ -242,10 +258,10 @@ async function solveRates({ engine, dataset }: GpExperiment, most: number): Prom
   const rates: number[] = [];
   const { classes } = dataset;
   for (let turn = 0; turn < 2; turn++) {
-    using model = await Posterior.fit(engine, kxx, labels, { jitter: 0, classes });
-    rates.push(model.factor.gflops);
+    using model = await Posterior.fit(engine, kxx, labels, { jitter: 0, classes, solver: "cholesky" });
+    rates.push(model.solver.gflops);
   }
-  using model = await Posterior.fit(engine, kxx, labels, { jitter: 0, classes });
+  using model = await Posterior.fit(engine, kxx, labels, { jitter: 0, classes, solver: "cholesky" });
   const rows = Math.min(n, PREDICT_ROWS);
   const few = new MemoryMatrix(values.subarray(0, rows * n), { rows, columns: n, symmetric: false, exponent: 0 });
   const timed = async (diagonal?: Float64Array) => {
@@ -257,7 +273,7 @@ async function solveRates({ engine, dataset }: GpExperiment, most: number): Prom
   const plain = await timed();
   const both = await timed(new Float64Array(rows).fill(1));
   return {
-    gflops: median([...rates, model.factor.gflops]),
+    gflops: median([...rates, model.solver.gflops]),
     predictGflops: (2 * n * rows * classes) / Math.max(plain, 1e-6) / 1e9,
     varianceGflops: (n ** 2 * rows) / Math.max(both - plain, 1e-6) / 1e9,
   };

@@ -32,7 +32,7 @@ export function gpReport(experiment: GpExperiment, result: GpResult, facts: Repo
   return {
     title: facts.title,
     command: facts.command,
-    config: { data: dataset.name, ...ranges, jitter: experiment.jitter ?? "noise", precision },
+    config: { data: dataset.name, ...ranges, ...ridgeOf(experiment), solver: experiment.solver ?? "auto", precision },
     errors: sets.map((split) => ({ split, images: countOf(experiment[split] ?? []), wrong: wrongOf(result, split) })),
     classes: NAMED_CLASSES[dataset.name] ?? Array.from({ length: dataset.classes }, (_, c) => String(c)),
     confusion: confusionOf(result, last, dataset.classes),
@@ -49,9 +49,23 @@ export function gpReport(experiment: GpExperiment, result: GpResult, facts: Repo
       runtime: facts.runtime,
       date: new Date().toISOString(),
     },
-    manifest: { arch: archToJson(arch), data: dataset.name, ranges, precision, seed: engine.seed },
+    manifest: {
+      arch: archToJson(arch),
+      data: dataset.name,
+      ranges,
+      precision,
+      seed: engine.seed,
+      ...ridgeOf(experiment),
+      solver: result.solve.solver,
+      tolerance: result.solve.solver === "cg" ? (experiment.tolerance ?? 1e-8) : undefined,
+    },
     calibration: scores === undefined || labels === undefined ? undefined : calibrationBins(scores, labels),
   };
+}
+
+/** What was asked to be added to the diagonal. */
+function ridgeOf({ jitter = "noise", lambda }: GpExperiment): Record<string, unknown> {
+  return lambda === undefined ? { jitter } : { lambda };
 }
 
 /** Marginal likelihood, and what was measured of probabilities and variances, in words that a page shows. */
@@ -71,7 +85,8 @@ function modelOf(result: GpResult, sets: readonly SetName[]): Record<string, unk
     ];
   });
   return {
-    "log marginal likelihood, nats": shown(logMarginalLikelihood),
+    "log marginal likelihood, nats":
+      logMarginalLikelihood === undefined ? "not known to conjugate gradients" : shown(logMarginalLikelihood),
     "temperature of the class probabilities": temperature && shown(temperature),
     ...Object.fromEntries(perSet),
   };

@@ -13,19 +13,27 @@ import { countOf, formatRanges, overlap, type Ranges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { fitTemperature, isAtBound, logLoss, scores } from "../learn/calibration.ts";
-import { errorPercent, Posterior, type Prediction, type SolveOptions } from "../learn/gp.ts";
+import { errorPercent } from "../learn/gp.ts";
+import { Posterior, type PosteriorOptions, type Prediction } from "../learn/posterior.ts";
+import type { SolveProgress } from "../linalg/prepare.ts";
+import type { SolveMethod } from "../linalg/solve-plan.ts";
 import { calibrationBins, calibrationError } from "../report/calibration.ts";
 import { type CrossSet, crossKernel, type HeldKernel, KernelClock, trainingKernel } from "./gp-kernels.ts";
-import { requireGpMemory } from "./gp-memory.ts";
+import { requireGpMemory, scratchOf, type GpBudget } from "./gp-memory.ts";
 import { selectImages } from "./stored-kernel.ts";
 
 export type SetName = "train" | "validation" | "test";
 
-/** One line for a progress bar. `rate` is in pairs (kernel) or GFLOP (solve) per second. */
+/**
+ * One line for a progress bar. `rate` is in pairs (kernel) or GFLOP (solve) per second. Conjugate gradients have no known
+ * end: their `done` is the share of the way, in decades of the residual, to the tolerance.
+ */
 export interface GpProgress {
   readonly phase: "kernel" | "solve";
-  /** "Kxx", "Kxv", "Kxt". */
+  /** "Kxx", "Kxv", "Kxt", "reading Kxx", "Cholesky", "eigenvectors", "cg". */
   readonly label: string;
+  /** "iteration 12, residual 3.1e-4". */
+  readonly detail?: string;
   readonly done: number;
   readonly total: number;
   readonly rate: number;
@@ -39,7 +47,15 @@ export interface GpExperiment {
   readonly validation?: Ranges | undefined;
   readonly test?: Ranges | undefined;
   readonly precision?: Precision | undefined;
-  readonly jitter?: SolveOptions["jitter"];
+  readonly jitter?: PosteriorOptions["jitter"];
+  /** Added to the diagonal in the kernel's units, instead of jitter. */
+  readonly lambda?: number | undefined;
+  /** How the system is solved; default "auto". */
+  readonly solver?: PosteriorOptions["solver"];
+  /** Of conjugate gradients: relative residual, default 1e-8. */
+  readonly tolerance?: number | undefined;
+  /** Where a factor goes that memory does not hold; default: a folder in `folder`, if there is one. */
+  readonly scratch?: PosteriorOptions["scratch"];
   readonly tile?: number | undefined;
   /** Keeps kxx.zarr, kxv.zarr and kxt.zarr in this folder, and resumes from there. */
   readonly folder?: { readonly files: Files; readonly path: string } | undefined;
@@ -55,14 +71,14 @@ export interface GpResult {
   /** Percent of wrong labels. */
   readonly error: Readonly<Partial<Record<SetName, number>>>;
   readonly kernel: { readonly seconds: number; readonly pairs: number; readonly pairsPerSecond: number };
-  readonly solve: { readonly seconds: number; readonly gflops: number; readonly jitter: number };
+  readonly solve: GpSolve;
   readonly predictions: Readonly<Partial<Record<SetName, Prediction>>>;
   readonly labels: Readonly<Partial<Record<SetName, Int32Array>>>;
   /**
    * log p(Y | X) of the training targets (+1 for the class, -1 for the others) in nats, summed over the classes, with
-   * the jitter as the noise's variance.
+   * what was added to the diagonal as the noise's variance. Undefined where the solver does not know the determinant.
    */
-  readonly logMarginalLikelihood: number;
+  readonly logMarginalLikelihood: number | undefined;
   /** Fitted on the validation set; undefined without one. */
   readonly temperature: number | undefined;
   /** Calibrated class probabilities, softmax(mean / temperature), [n, classes], where there is a temperature. */
@@ -71,6 +87,22 @@ export interface GpResult {
   readonly calibration: Readonly<Partial<Record<SetName, CalibrationSummary>>>;
   /** Of the predictive variances, where they were asked for. */
   readonly variance: Readonly<Partial<Record<SetName, VarianceSummary>>>;
+}
+
+/** The solve for the weights. */
+export interface GpSolve {
+  readonly solver: SolveMethod;
+  /** Why that one. */
+  readonly reason: string;
+  readonly seconds: number;
+  /** 0 where no factorisation was made. */
+  readonly gflops: number;
+  /** What was added to the diagonal, relative to its mean, and in the kernel's units. */
+  readonly jitter: number;
+  readonly lambda: number;
+  /** Of conjugate gradients. */
+  readonly iterations?: number;
+  readonly relativeResidual?: number;
 }
 
 export interface CalibrationSummary {
@@ -97,7 +129,7 @@ export async function runGp(experiment: GpExperiment): Promise<GpResult> {
   const { engine, folder } = experiment;
   warnOfOverlap(experiment);
   refuseMixture(experiment);
-  const held = await requireGpMemory(experiment);
+  const budget = await requireGpMemory(experiment);
   const clock = new KernelClock();
   const kept = new Map<CrossSet, HeldKernel>();
   // Kernels on disk are all made before the factor takes its memory; Kxx first, so that a folder of another experiment
@@ -109,7 +141,7 @@ export async function runGp(experiment: GpExperiment): Promise<GpResult> {
   const diagonals = new Map<CrossSet, Float64Array>();
   if (experiment.variance === true)
     for (const [name, ranges] of crossSets(experiment)) diagonals.set(name, await diagonalOf(experiment, ranges));
-  using posterior = await fitted(experiment, clock, stored);
+  await using posterior = await fitted(experiment, budget, clock, stored);
   const predictions: Partial<Record<SetName, Prediction>> = { train: posterior.trainingPrediction() };
   const variance: Partial<Record<SetName, VarianceSummary>> = {};
   for (const [name, ranges] of crossSets(experiment)) {
@@ -127,27 +159,40 @@ export async function runGp(experiment: GpExperiment): Promise<GpResult> {
   return summary(experiment, posterior, predictions, variance, clock);
 
   function cross(name: CrossSet, ranges: Ranges): Promise<HeldKernel> {
-    return crossKernel(experiment, name, ranges, engine.memoryBytes - held, clock);
+    return crossKernel(experiment, name, ranges, engine.memoryBytes - budget.heldBytes, clock);
   }
 }
 
-/** The posterior; the training kernel is let go when this returns. */
+/** The posterior; the training kernel is let go when this returns, unless conjugate gradients go on to use it. */
 async function fitted(
   experiment: GpExperiment,
+  { solverBytes }: GpBudget,
   clock: KernelClock,
   stored: KernelMatrix | undefined,
 ): Promise<Posterior> {
-  const { engine, dataset, train, jitter, signal, onProgress } = experiment;
+  const { engine, dataset, train, jitter, lambda, solver, tolerance, signal, onProgress } = experiment;
   const kxx = stored ?? (await trainingKernel(experiment, clock));
   return Posterior.fit(engine, kxx, labelsOf(dataset, train), {
-    jitter,
+    ...{ jitter, lambda, solver, tolerance, signal },
+    scratch: scratchOf(experiment),
+    memory: solverBytes,
     classes: dataset.classes,
-    signal,
-    onSolve: ({ phase, fraction, gflops }) => {
-      const label = phase === "factor" ? "Cholesky" : "reading Kxx";
-      onProgress?.({ phase: "solve", label, done: fraction, total: 1, rate: phase === "factor" ? gflops : 0 });
-    },
+    onSolve: onProgress && ((progress) => onProgress(solveProgress(progress, tolerance))),
   });
+}
+
+function solveProgress(progress: SolveProgress, tolerance = 1e-8): GpProgress {
+  const common = { phase: "solve", total: 1 } as const;
+  if (progress.method === "cg") {
+    const { iteration, residual } = progress;
+    const done = Math.min(1, Math.max(0, Math.log(residual) / Math.log(tolerance)));
+    const detail = `iteration ${iteration}, residual ${residual.toExponential(1)}`;
+    return { ...common, label: "cg", detail, done, rate: 0 };
+  }
+  if (progress.method === "eigh") return { ...common, label: "eigenvectors", done: progress.fraction, rate: 0 };
+  const { phase, fraction, gflops } = progress;
+  const label = phase === "factor" ? "Cholesky" : "reading Kxx";
+  return { ...common, label, done: fraction, rate: phase === "factor" ? gflops : 0 };
 }
 
 /**
@@ -259,7 +304,7 @@ function summary(
       };
     }
   }
-  const { factor } = posterior;
+  const { solver, reason, iterations, relativeResidual } = posterior;
   return {
     error,
     kernel: {
@@ -267,7 +312,16 @@ function summary(
       pairs: clock.pairs,
       pairsPerSecond: clock.seconds > 0 ? clock.pairs / clock.seconds : 0,
     },
-    solve: { seconds: factor.seconds, gflops: factor.gflops, jitter: factor.jitterUsed },
+    solve: {
+      solver: solver.method,
+      reason,
+      seconds: posterior.solveSeconds,
+      gflops: solver.gflops,
+      jitter: solver.relativeShift ?? 0,
+      lambda: posterior.lambda,
+      ...(iterations === undefined ? {} : { iterations }),
+      ...(relativeResidual === undefined ? {} : { relativeResidual }),
+    },
     predictions,
     labels,
     logMarginalLikelihood: posterior.logMarginalLikelihood,

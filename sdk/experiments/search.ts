@@ -142,6 +142,8 @@ async function runSeed(experiment: SearchExperiment, seed: number): Promise<Sear
       ...{ engine, dataset, signal },
       ...{ train: experiment.train, validation: experiment.validation, test: experiment.test },
       ...{ precision: experiment.precision, jitter: experiment.jitter, tile: experiment.tile },
+      // Seeds are compared with each other: all are solved the same way, and exactly.
+      solver: "cholesky",
       arch: drawnArch(drawn),
       folder: kernels === undefined ? undefined : { files, path: kernels },
       onProgress: (progress) => onProgress?.({ ...progress, seed }),
@@ -150,9 +152,17 @@ async function runSeed(experiment: SearchExperiment, seed: number): Promise<Sear
     if (!(error instanceof WidefieldError) || !HOPELESS.has(error.code)) throw error;
     return { ...row, status: "failed", reason: `${error.message} [${error.code}]` };
   }
-  const { error, kernel, solve } = result;
+  const { error, kernel } = result;
+  const { seconds, gflops, jitter } = result.solve;
   const { train = Number.NaN, validation = Number.NaN, test = Number.NaN } = error;
-  return { ...row, status: "done", reason: null, error: { train, validation, test }, kernel, solve };
+  return {
+    ...row,
+    status: "done",
+    reason: null,
+    error: { train, validation, test },
+    kernel,
+    solve: { seconds, gflops, jitter },
+  };
 }
 
 /** Why a network cannot take images of a shape, with the layer's name, or undefined where it can. */

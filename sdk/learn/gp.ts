@@ -1,7 +1,7 @@
 /**
  * Gaussian process classification as regression (Garriga-Alonso et al. 2019, section 4): labels become +1 / -1 one-hot
- * rows Y, the posterior mean of class c at x is k(x, X) (K + jitter I)^-1 Y_c, and the largest mean wins. Solves are
- * exact, in float64.
+ * rows Y, the posterior mean of class c at x is k(x, X) (K + lambda I)^-1 Y_c, and the largest mean wins. Solves are
+ * in float64: exact, or by conjugate gradients to a tolerance (`sdk/linalg/solve.ts` has the methods).
  *
  *     const model = await gp.fit(engine, arch, X, labels);
  *     const { mean, labels } = await model.predict(Xtest);
@@ -10,217 +10,9 @@ import { DEFAULT_TILE, kernelDiagonal, kernelTiles, type ImageSet, type KernelOp
 import type { Arch } from "../arch/arch.ts";
 import { computeMatrix, type KernelMatrix } from "../covariance/matrix.ts";
 import type { Engine } from "../engine/engine.ts";
-import { WidefieldError } from "../errors.ts";
-import { cholesky, type CholeskyOptions, type CholeskyProgress } from "../linalg/cholesky.ts";
-import type { CholeskyFactor } from "../linalg/factor.ts";
-import type { SymmetricSource } from "../linalg/source.ts";
+import { Posterior, type PosteriorOptions, type Prediction } from "./posterior.ts";
 
-export interface SolveOptions {
-  /**
-   * Added to the kernel's diagonal, relative to its mean. A number; "auto": the first of 0, 1e-10, 1e-9, ... with which
-   * the matrix is safely positive definite; "noise" (default): what the kernel's own errors call for (`noiseJitter`).
-   */
-  readonly jitter?: number | "auto" | "noise" | undefined;
-  /** Default: the largest label + 1. */
-  readonly classes?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly onSolve?: ((progress: CholeskyProgress) => void) | undefined;
-}
-
-export type FitOptions = SolveOptions & KernelOptions;
-
-export interface Prediction {
-  /** Posterior means, [n, classes] row-major. */
-  readonly mean: Float64Array;
-  /** Index of the largest mean (the first, if tied). */
-  readonly labels: Int32Array;
-  /** Posterior variance of the latent function at each input, on request. */
-  readonly variance?: Float64Array;
-}
-
-/** Rows of a kernel block that are in memory while predicting. */
-export const PREDICT_ROWS = 256;
-
-/** A posterior, apart from where its kernels come from. Holds the factor until `dispose()` or the engine's `close()`. */
-export class Posterior {
-  /** (K + jitter I)^-1 Y at the stored scale of K, [n, classes]. */
-  readonly weights: Float64Array;
-  readonly classes: number;
-  readonly factor: CholeskyFactor;
-  /**
-   * log p(Y | X) in nats, summed over the classes, which are regressions of their own with one kernel: the sum over c of
-   * -y_c^T A^-1 y_c / 2 - log det A / 2 - n log(2 pi) / 2, A = K + jitter I (Rasmussen & Williams 2006, eq. 2.30).
-   */
-  readonly logMarginalLikelihood: number;
-  private readonly exponent: number;
-  private readonly targets: Float64Array;
-
-  private constructor(
-    factor: CholeskyFactor,
-    facts: { weights: Float64Array; targets: Float64Array; classes: number; exponent: number },
-  ) {
-    this.factor = factor;
-    this.weights = facts.weights;
-    this.targets = facts.targets;
-    this.classes = facts.classes;
-    this.exponent = facts.exponent;
-    this.logMarginalLikelihood = logEvidence(factor, facts);
-  }
-
-  /** Number of training inputs. */
-  get n(): number {
-    return this.factor.n;
-  }
-
-  /**
-   * Throws E_SHAPE for a matrix that is not square or labels of another count, E_DATA for labels that are no classes or
-   * a matrix with entries that are not finite, E_NOT_POSITIVE_DEFINITE with the jitter that would have passed.
-   */
-  static async fit(
-    engine: Engine,
-    kxx: KernelMatrix,
-    labels: ArrayLike<number>,
-    options: SolveOptions = {},
-  ): Promise<Posterior> {
-    if (kxx.rows !== kxx.columns)
-      throw new WidefieldError("E_SHAPE", `the training kernel is ${kxx.rows} x ${kxx.columns}; it must be square`);
-    if (labels.length !== kxx.rows)
-      throw new WidefieldError("E_SHAPE", `${labels.length} labels for ${kxx.rows} training inputs`);
-    const classes = options.classes ?? Math.max(0, ...uniqueLabels(labels)) + 1;
-    const targets = oneHot(labels, classes);
-    const source = {
-      n: kxx.rows,
-      block: (rowBegin: number, rowEnd: number, columnBegin: number, columnEnd: number) =>
-        kxx.read({ begin: rowBegin, end: rowEnd }, { begin: columnBegin, end: columnEnd }),
-    };
-    const { signal, onSolve: onProgress } = options;
-    const jitter = options.jitter ?? "noise";
-    const factor =
-      jitter === "noise"
-        ? await factorAboveNoise(engine, source, noiseJitter(kxx), { signal, onProgress })
-        : await cholesky(engine, source, { jitter, signal, onProgress });
-    const weights = await factor.solve(targets);
-    return new Posterior(factor, { weights, targets, classes, exponent: kxx.exponent });
-  }
-
-  /** Means at the training inputs: K (K + jitter I)^-1 Y = Y - jitter (K + jitter I)^-1 Y, without another product. */
-  trainingPrediction(): Prediction {
-    const shift = this.factor.jitterUsed * this.factor.meanDiagonal;
-    const mean = this.targets.map((target, index) => target - shift * (this.weights[index] ?? Number.NaN));
-    return { mean, labels: argmaxRows(mean, this.classes) };
-  }
-
-  /**
-   * Means at new inputs from their kernel with the training inputs, [new, n]; variances too where `diagonal`, K(x, x)
-   * in full (not divided by the power of two), is given.
-   */
-  async predict(kernelRows: KernelMatrix, diagonal?: Float64Array, signal?: AbortSignal): Promise<Prediction> {
-    const { classes, n } = this;
-    if (kernelRows.columns !== n) {
-      throw new WidefieldError(
-        "E_SHAPE",
-        `the kernel has ${kernelRows.columns} columns; it needs one for each of the ${n} training inputs`,
-      );
-    }
-    const mean = new Float64Array(kernelRows.rows * classes);
-    const explained = diagonal === undefined ? undefined : new Float64Array(kernelRows.rows);
-    // Both kernels may have had powers of two taken out: the means need their ratio.
-    const scale = 2 ** (kernelRows.exponent - this.exponent);
-    for (let begin = 0; begin < kernelRows.rows; begin += PREDICT_ROWS) {
-      if (signal?.aborted === true)
-        throw new WidefieldError("E_ABORTED", `stopped after ${begin} of ${kernelRows.rows} predictions`);
-      const end = Math.min(begin + PREDICT_ROWS, kernelRows.rows);
-      const block = await kernelRows.read({ begin, end }, { begin: 0, end: n });
-      for (let row = begin; row < end; row++) {
-        const line = block.subarray((row - begin) * n, (row - begin + 1) * n);
-        this.accumulate(line, scale, mean.subarray(row * classes, (row + 1) * classes));
-      }
-      if (explained !== undefined) await this.explain(block, begin, end, scale, explained);
-    }
-    const labels = argmaxRows(mean, classes);
-    if (diagonal === undefined || explained === undefined) return { mean, labels };
-    const variance = diagonal.map((k, row) => Math.max(0, k - (explained[row] ?? 0) * 2 ** this.exponent));
-    return { mean, labels, variance };
-  }
-
-  /** Adds scale * k(x, X) times the weights to the means at x. The loop of all predictions: no checks in it. */
-  private accumulate(line: Float32Array | Float64Array, scale: number, means: Float64Array): void {
-    const { weights, classes } = this;
-    for (let i = 0; i < line.length; i++) {
-      const k = (line[i] as number) * scale;
-      const at = i * classes;
-      for (let c = 0; c < classes; c++) means[c] = (means[c] as number) + k * (weights[at + c] as number);
-    }
-  }
-
-  /** k(x, X) (K + jitter I)^-1 k(X, x) of the rows of a block, as |L^-1 k(X, x)|^2, at the stored scale. */
-  private async explain(
-    block: Float32Array | Float64Array,
-    begin: number,
-    end: number,
-    scale: number,
-    into: Float64Array,
-  ): Promise<void> {
-    const { n } = this;
-    const count = end - begin;
-    const columns = new Float64Array(n * count);
-    for (let row = 0; row < count; row++)
-      for (let i = 0; i < n; i++) columns[i * count + row] = (block[row * n + i] ?? Number.NaN) * scale;
-    const half = await this.factor.forward(columns);
-    for (let i = 0; i < n; i++) {
-      for (let row = 0; row < count; row++)
-        into[begin + row] = (into[begin + row] ?? 0) + (half[i * count + row] ?? Number.NaN) ** 2;
-    }
-  }
-
-  dispose(): void {
-    this.factor.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-}
-
-/** With A = 2^exponent A', of which the factor and the weights A'^-1 Y are known. */
-function logEvidence(
-  { n, logDeterminant }: CholeskyFactor,
-  facts: { weights: Float64Array; targets: Float64Array; classes: number; exponent: number },
-): number {
-  const { weights, targets, classes, exponent } = facts;
-  const misfit = targets.reduce((sum, target, at) => sum + target * (weights[at] ?? Number.NaN), 0) * 2 ** -exponent;
-  const logDet = logDeterminant + n * exponent * Math.LN2;
-  return -misfit / 2 - (classes * (logDet + n * Math.log(2 * Math.PI))) / 2;
-}
-
-/**
- * The jitter that covers a kernel's own errors. Independent errors of standard deviation e |K| in every entry of a
- * symmetric n x n matrix move its eigenvalues by up to 2 e |K| sqrt(n) (Wigner's semicircle), |K| being at most the mean
- * diagonal: below that, eigenvalues are noise, and may be negative. Relative to the mean diagonal, n = 1000 in float32:
- * 1.3e-5, n = 50,000: 9e-5. A float64 kernel in memory needs none.
- */
-export function noiseJitter(matrix: KernelMatrix): number {
-  return 2 * matrix.relativeError * Math.sqrt(matrix.rows);
-}
-
-/** With the noise's jitter; should even that not do (duplicated images, say), with ten, a hundred, ... times as much. */
-async function factorAboveNoise(
-  engine: Engine,
-  source: SymmetricSource,
-  jitter: number,
-  options: Pick<CholeskyOptions, "signal" | "onProgress">,
-): Promise<CholeskyFactor> {
-  if (jitter === 0) return cholesky(engine, source, { jitter: "auto", ...options });
-  for (let attempt = jitter; ; attempt *= 10) {
-    try {
-      return await cholesky(engine, source, { jitter: attempt, explain: attempt * 10 > 1, ...options });
-    } catch (thrown) {
-      const indefinite = thrown instanceof WidefieldError && thrown.code === "E_NOT_POSITIVE_DEFINITE";
-      if (!indefinite || attempt * 10 > 1) throw thrown;
-      engine.log(`the kernel is not positive definite with jitter ${attempt.toPrecision(2)}; trying ten times that`);
-    }
-  }
-}
+export type FitOptions = PosteriorOptions & KernelOptions;
 
 /** A Gaussian process with the kernel of an architecture, fitted to inputs in memory. */
 export class GaussianProcess {
@@ -250,13 +42,17 @@ export class GaussianProcess {
     return this.posterior.predict(matrix, diagonal);
   }
 
-  /** Releases the factor. */
+  /** As the posterior's. */
   dispose(): void {
     this.posterior.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.posterior[Symbol.asyncDispose]();
   }
 }
 
@@ -309,33 +105,4 @@ async function matrixOf(
   } finally {
     tiles.dispose();
   }
-}
-
-function uniqueLabels(labels: ArrayLike<number>): Set<number> {
-  const found = new Set<number>();
-  for (let i = 0; i < labels.length; i++) found.add(labels[i] ?? Number.NaN);
-  return found;
-}
-
-/** +1 for the class, -1 for the others. Throws E_DATA for a label that is no class. */
-function oneHot(labels: ArrayLike<number>, classes: number): Float64Array {
-  const targets = new Float64Array(labels.length * classes).fill(-1);
-  for (let i = 0; i < labels.length; i++) {
-    const label = labels[i] ?? Number.NaN;
-    if (!Number.isInteger(label) || label < 0 || label >= classes)
-      throw new WidefieldError("E_DATA", `label ${i} is ${label}; labels are whole numbers from 0 to ${classes - 1}`);
-    targets[i * classes + label] = 1;
-  }
-  return targets;
-}
-
-function argmaxRows(values: Float64Array, columns: number): Int32Array {
-  const best = new Int32Array(values.length / columns);
-  for (let row = 0; row < best.length; row++) {
-    for (let c = 1; c < columns; c++) {
-      const leader = values[row * columns + (best[row] ?? 0)] ?? Number.NaN;
-      if ((values[row * columns + c] ?? Number.NaN) > leader) best[row] = c;
-    }
-  }
-  return best;
 }

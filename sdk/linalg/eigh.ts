@@ -18,6 +18,7 @@ import {
 } from "../engine/kernels/eigen.ts";
 import { WidefieldError } from "../errors.ts";
 import type { LinalgTarget } from "./cholesky.ts";
+import { requireSymmetric } from "./dense.ts";
 import type { Values } from "./source.ts";
 
 export interface EighProgress {
@@ -84,7 +85,7 @@ export async function eigh(target: LinalgTarget, a: Values, options: EighOptions
   const { vectors = true, largest: k = n, signal } = options;
   if (!Number.isSafeInteger(k) || k < 1 || k > n)
     throw new WidefieldError("E_CONFIG", `largest must be a whole number from 1 to ${n}, the matrix's rows; got ${k}`);
-  const exponent = exponentOf(checkEntries(a, n));
+  const exponent = exponentOf(requireSymmetric(a, n, ASYMMETRY).largest);
   const backend = await wasmBackend(target);
   requireRoom(backend, n, k, vectors);
   throwIfAborted(signal);
@@ -211,41 +212,6 @@ function sideOf(a: Values): number {
       ? "an empty matrix has no eigenvalues: it needs at least one row"
       : `eigh takes a square matrix, row-major, and ${a.length} entries are no square number`,
     { details: { length: a.length } },
-  );
-}
-
-/** The largest magnitude. Throws E_DATA for entries that are not finite, and for an asymmetric matrix. */
-function checkEntries(a: Values, n: number): number {
-  let largest = 0;
-  for (let at = 0; at < a.length; at++) {
-    const value = a[at] ?? NaN;
-    if (!Number.isFinite(value)) {
-      const [row, column] = [Math.floor(at / n), at % n];
-      throw new WidefieldError("E_DATA", `entry (${row}, ${column}) of the matrix is ${value}`, {
-        details: { row, column, value },
-      });
-    }
-    if (Math.abs(value) > largest) largest = Math.abs(value);
-  }
-  let [worst, row, column] = [0, 0, 0];
-  // In squares, so that the walk down the columns stays in the cache.
-  for (let top = 0; top < n; top += 64) {
-    for (let left = 0; left <= top; left += 64) {
-      for (let i = top; i < Math.min(top + 64, n); i++) {
-        for (let j = left; j < Math.min(left + 64, i); j++) {
-          const off = Math.abs((a[i * n + j] ?? NaN) - (a[j * n + i] ?? NaN));
-          if (off > worst) [worst, row, column] = [off, i, j];
-        }
-      }
-    }
-  }
-  if (worst <= ASYMMETRY * largest) return largest;
-  const [below, above] = [a[row * n + column] ?? NaN, a[column * n + row] ?? NaN];
-  throw new WidefieldError(
-    "E_DATA",
-    `the matrix is not symmetric: entry (${row}, ${column}) is ${below} and entry (${column}, ${row}) is ${above}; ` +
-      "(A + A^T) / 2 is its symmetric part",
-    { details: { row, column, below, above } },
   );
 }
 

@@ -4,8 +4,8 @@
  *
  * A block of m vectors of length n is one array that holds them one after the other: entry i of vector v at v * n + i.
  */
-import type { Range } from "../covariance/store/grid.ts";
 import { WidefieldError } from "../errors.ts";
+import type { Range } from "./range.ts";
 import type { Values } from "./source.ts";
 
 export interface LinearOperator {

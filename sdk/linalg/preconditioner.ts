@@ -3,11 +3,11 @@
  * for kernel matrices is in `pivoted-cholesky.ts`. Methods do not see a preconditioner's scale, so an operator's exponent
  * is left out of it.
  */
-import type { Range } from "../covariance/store/grid.ts";
 import { WidefieldError } from "../errors.ts";
 import { Breath } from "./breath.ts";
 import { requireNumber } from "./krylov.ts";
 import { operatorRows, type LinearOperator } from "./operator.ts";
+import type { Range } from "./range.ts";
 import { scaleByPower, smallCholesky, smallSolve } from "./vectors.ts";
 
 export interface Preconditioner {

@@ -98,10 +98,14 @@ export function lowerEntries(source: SymmetricSource, rows: Range, columns: Rang
 }
 
 /**
- * All blocks that touch the lower triangle in some rows and columns, row by row. Throws E_SHAPE and E_DATA for blocks that
+ * All blocks that touch the lower triangle in some rows and columns (default: all), row by row. Throws E_SHAPE and E_DATA for blocks that
  * cannot be used.
  */
-export async function* lowerBlocks(source: SymmetricSource, rows: Range, columns: Range): AsyncGenerator<Block> {
+export async function* lowerBlocks(
+  source: SymmetricSource,
+  rows: Range = { begin: 0, end: source.n },
+  columns: Range = rows,
+): AsyncGenerator<Block> {
   for (const place of places(source, rows, columns)) {
     const { row, column } = place;
     const values = await source.block(row, row + place.rows, column, column + place.columns);
@@ -115,7 +119,7 @@ export async function* lowerBlocks(source: SymmetricSource, rows: Range, columns
 export async function readDiagonal(source: SymmetricSource): Promise<Float64Array> {
   const diagonal = new Float64Array(source.n);
   for (const rows of aligned({ begin: 0, end: source.n }, blockSide(source))) {
-    for await (const { row, column, columns, values } of lowerBlocks(source, rows, rows))
+    for await (const { row, column, columns, values } of lowerBlocks(source, rows))
       for (let i = 0; i < columns; i++) diagonal[column + i] = values[(column + i - row) * columns + i] ?? Number.NaN;
   }
   return diagonal;

@@ -1,16 +1,15 @@
 /**
- * Matrices in float32 tiles as operators: a symmetric kernel matrix, in memory or on disk, of which the lower triangle is
- * read, and features Phi, which stand for Phi Phi'. What tiles they have is decided here; how products are made of them,
- * in `tile-products.ts`.
+ * Matrices in float32 tiles as operators: a symmetric matrix, in memory or on disk, of which the lower triangle is read,
+ * and features Phi, which stand for Phi Phi'. What tiles they have is decided here; how products are made of them, in
+ * `tile-products.ts`.
  */
-import type { KernelMatrix } from "../covariance/matrix.ts";
-import { columnRange, rowRange, snakeOrder, type Range } from "../covariance/store/grid.ts";
-import { KernelStore } from "../covariance/store/store.ts";
 import type { Backend } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
 import type { LinalgTarget } from "./cholesky.ts";
 import { operatorRows, type LinearOperator } from "./operator.ts";
-import type { Values } from "./source.ts";
+import { runs, type Range } from "./range.ts";
+import type { SymmetricSource, Values } from "./source.ts";
+import { symmetricEntries } from "./symmetric-entries.ts";
 import { TileProducts, type Tile, type TileOperatorOptions } from "./tile-products.ts";
 
 export type { TileOperatorOptions };
@@ -24,33 +23,25 @@ export interface TileOperator extends LinearOperator, AsyncDisposable {
   readonly entries: (rows: Range, columns: Range) => Promise<Float64Array>;
 }
 
-/** Side of the tiles that a matrix without a grid of its own is read in: 4 MiB. */
+/** Side of the tiles that a matrix without blocks of its own is read in: 4 MiB. */
 const TILE = 1024;
 
 /**
- * A symmetric kernel matrix; a store's tiles are read as they are, of any other matrix blocks of 1024. A store is streamed
- * at most once a product: products of several vectors share the pass.
+ * A symmetric matrix in float32; its blocks are read as they are, of a matrix without any in squares of 1024. Those that
+ * do not stay in memory are read once a product: products of several vectors share the pass.
  *
- * Throws E_SHAPE for a matrix that is not square, E_CONFIG for one that is not symmetric, or without the wasm backend.
- * Products throw what reading throws, E_DATA for an entry that is not finite (named, when its tile is first read) or
- * that float32 does not hold, E_MEMORY, E_ABORTED and, after `dispose`, E_CLOSED.
+ * Throws E_SHAPE for a matrix without rows, E_CONFIG without the wasm backend. Products throw what reading throws, E_DATA
+ * for an entry that is not finite (named, when its tile is first read), E_CONFIG for blocks of float64, E_MEMORY,
+ * E_ABORTED and, after `dispose`, E_CLOSED.
  */
 export async function tileOperator(
   target: LinalgTarget,
-  matrix: KernelMatrix | KernelStore,
+  source: SymmetricSource,
   options: TileOperatorOptions = {},
 ): Promise<TileOperator> {
-  const facts = matrix instanceof KernelStore ? { ...matrix.grid, exponent: matrix.manifest.exponent } : pick(matrix);
-  const { rows: n, columns, symmetric, exponent } = facts;
-  if (n !== columns)
-    throw new WidefieldError("E_SHAPE", `a matrix of ${n} x ${columns} cannot be solved with: it must be square`);
+  const { n, exponent, blockSize = TILE } = source;
   operatorRows({ n, apply: (x) => x });
-  if (!symmetric)
-    throw new WidefieldError("E_CONFIG", "conjugate gradients need a symmetric matrix, and this one is not marked so");
-  const tiles = matrix instanceof KernelStore ? storeTiles(matrix) : matrixTiles(matrix);
-  const products = new TileProducts(await wasmOf(target), tiles, options);
-  const read = (rows: Range, part: Range): Promise<Values> =>
-    matrix instanceof KernelStore ? matrix.readBlock(rows, part, "f32") : matrix.read(rows, part);
+  const products = new TileProducts(await wasmOf(target), lowerTiles(source, blockSize), options);
   return {
     n,
     exponent,
@@ -59,10 +50,22 @@ export async function tileOperator(
     },
     totalBytes: products.totalBytes,
     apply: (x, vectors, signal) => products.exclusively(() => products.symmetric(n, x, vectors, signal)),
-    entries: async (rows, part) => Float64Array.from(await read(rows, part)),
+    entries: (rows, columns) => symmetricEntries(source, rows, columns),
     dispose: () => products.dispose(),
     [Symbol.asyncDispose]: () => products.dispose(),
   };
+}
+
+function lowerTiles(source: SymmetricSource, blockSize: number): Tile[] {
+  const sides = runs(source.n, blockSize);
+  return sides.flatMap((rows, i) =>
+    sides.slice(0, i + 1).map((columns, j): Tile => ({
+      rows,
+      columns,
+      diagonal: i === j,
+      load: async () => source.block(rows.begin, rows.end, columns.begin, columns.end),
+    })),
+  );
 }
 
 export interface FeatureSource {
@@ -88,7 +91,7 @@ export async function featureOperator(
     throw new WidefieldError("E_SHAPE", `features must be a whole number of at least 1, not ${features}`);
   const height = Math.max(1, Math.min(n, Math.floor((TILE * TILE) / features)));
   const all = { begin: 0, end: features };
-  const tiles = ranges(n, height).map((rows): Tile => ({
+  const tiles = runs(n, height).map((rows): Tile => ({
     rows,
     columns: all,
     diagonal: false,
@@ -130,34 +133,8 @@ export async function featureOperator(
   };
 }
 
-function pick({ rows, columns, symmetric, exponent }: KernelMatrix) {
-  return { rows, columns, symmetric, exponent };
-}
-
 async function wasmOf(target: LinalgTarget): Promise<Backend> {
   const backend = "cpu" in target ? await target.cpu() : target;
   if (backend.info.backend === "wasm") return backend;
   throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
-}
-
-function storeTiles(store: KernelStore): Tile[] {
-  return snakeOrder(store.grid).map((tile) => ({
-    rows: rowRange(store.grid, tile.i),
-    columns: columnRange(store.grid, tile.j),
-    diagonal: tile.i === tile.j,
-    load: () => store.readTile(tile),
-  }));
-}
-
-function matrixTiles(matrix: KernelMatrix): Tile[] {
-  const sides = ranges(matrix.rows, TILE);
-  return sides.flatMap((rows, i) =>
-    sides
-      .slice(0, i + 1)
-      .map((columns, j): Tile => ({ rows, columns, diagonal: i === j, load: () => matrix.read(rows, columns) })),
-  );
-}
-
-function ranges(n: number, size: number): Range[] {
-  return Array.from({ length: Math.ceil(n / size) }, (_, k) => ({ begin: k * size, end: Math.min(n, (k + 1) * size) }));
 }

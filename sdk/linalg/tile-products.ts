@@ -3,13 +3,13 @@
  * `assembly/linalg/tileProduct.ts`). As many tiles as a budget allows stay in the engine's memory; the others are read
  * again for each product, the next one while the last is multiplied.
  */
-import type { Range } from "../covariance/store/grid.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
 import { tileFold, tileProduct } from "../engine/kernels/index.ts";
 import { partDoubles, ProductDirection, productParts } from "../engine/kernels/krylov.ts";
 import { WidefieldError } from "../errors.ts";
 import { throwIfAborted } from "./krylov.ts";
 import { requireFiniteRow } from "./operator.ts";
+import type { Range } from "./range.ts";
 import type { Values } from "./source.ts";
 
 export interface TileOperatorOptions {
@@ -62,7 +62,10 @@ export class TileProducts {
 
   constructor(backend: Backend, tiles: readonly Tile[], { memoryBytes }: TileOperatorOptions) {
     if (memoryBytes !== undefined && !(memoryBytes >= 0))
-      throw new WidefieldError("E_CONFIG", `memoryBytes must be a number of bytes that is not negative, not ${memoryBytes}`);
+      throw new WidefieldError(
+        "E_CONFIG",
+        `memoryBytes must be a number of bytes that is not negative, not ${memoryBytes}`,
+      );
     this.backend = backend;
     this.tiles = tiles;
     this.memoryBytes = memoryBytes ?? backend.info.maxBufferBytes / 2;

@@ -46,8 +46,15 @@ export interface GpReport {
   readonly solve: {
     readonly seconds: number;
     readonly gflops: number;
-    /** Relative to the mean diagonal. */
+    /** What was added to the diagonal, relative to its mean, and in the kernel's units. */
     readonly jitter: number;
+    readonly lambda?: number | undefined;
+    /** How the system was solved, and why so. */
+    readonly solver?: string | undefined;
+    readonly reason?: string | undefined;
+    /** Of conjugate gradients. */
+    readonly iterations?: number | undefined;
+    readonly relativeResidual?: number | undefined;
     /** Rows of the matrix that was factored. */
     readonly n?: number | undefined;
   };
@@ -182,7 +189,11 @@ function cost({ kernel, solve }: GpReport): Markup {
     "kernel, pairs per second": grouped.format(kernel.pairsPerSecond),
     "solve, rows": solve.n === undefined ? undefined : grouped.format(solve.n),
     "solve, seconds": rounded.format(solve.seconds),
-    "solve, GFLOP/s": rounded.format(solve.gflops),
+    "solve, method": solve.reason ?? solve.solver,
+    "solve, GFLOP/s": solve.gflops > 0 ? rounded.format(solve.gflops) : undefined,
+    "solve, iterations": solve.iterations,
+    "solve, relative residual": solve.relativeResidual?.toExponential(1),
+    "added to the diagonal": solve.lambda === undefined ? undefined : Number(solve.lambda.toPrecision(3)),
     "jitter, relative": solve.jitter === 0 ? "none" : Number(solve.jitter.toPrecision(3)).toExponential(),
   });
 }

@@ -22,6 +22,7 @@ describe("usage: exit status 2", () => {
     [["gp", "--nonsense"], /unknown option '--nonsense'/],
     [["gp", "--backend", "cuda"], /'cuda' is invalid. Allowed choices are auto, webgpu, wasm/],
     [["gp", "--precision", "f16"], /'f16' is invalid/],
+    [["gp", "--solver", "lu"], /'lu' is invalid. Allowed choices are auto, cholesky, cg, eigh/],
     [["gp", "surplus"], /too many arguments/],
     [["gp", "--train"], /argument missing/],
     [["classify"], /unknown command 'classify'/],
@@ -53,6 +54,13 @@ describe("options: exit status 1", () => {
     [["--seed", "4294967296"], /seed must be below 2\^32/],
     [["--jitter", "much"], /--jitter is a number from 0 on, not "much"/],
     [["--jitter", "-1"], /--jitter is a number from 0 on, not "-1"/],
+    [["--lambda", "-1"], /--lambda is a number from 0 on, not "-1"/],
+    [["--lambda", "1", "--jitter", "noise"], /--jitter and --lambda are both added to the diagonal/],
+    [["--tolerance", "tight"], /--tolerance is a number from 0 on, not "tight"/],
+    [["--tolerance", "1e-9", "--solver", "eigh"], /--tolerance is for conjugate gradients .*eigh is exact/],
+    [["--solver", "cg", "--jitter", "auto"], /conjugate gradients cannot tell how much jitter is enough/],
+    [["--scratch", "a", "--keep-factor", "b"], /give one of them/],
+    [["--solver", "cg", "--keep-factor", "b"], /--solver cg makes none/],
     [["--tile", "0"], /a tile has a whole number of rows and columns, at least 1, not 0/],
     [["--data", "mnits"], /no dataset is named "mnits".*did you mean "mnist"\?/],
     [["--data", "mnist"], /--data-dir/],
@@ -192,7 +200,10 @@ describe("data files", () => {
       "--test",
       "12:18",
     );
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: expect.stringMatching(/^solve: cholesky [^\n]*\n$/) as string,
+    });
   });
 });
 

@@ -1,5 +1,6 @@
 /** `widefield gp` as a process: its plan, what it says of probabilities and variances, its memory. */
 import { readFile, readdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { describe, expect, it } from "vitest";
 import { wasm, widefield, workspace } from "./run.ts";
 
@@ -15,19 +16,29 @@ describe("widefield gp --plan", () => {
     expect(stdout).toMatch(/^Kxt +200 x 50 +1 +10000 /m);
     expect(stdout).toMatch(/^Cholesky +2\.67 M .* GFLOP\/s, measured$/m);
     expect(stdout).toMatch(/^peak .*MiB.*MiB$/m);
-    expect(stdout).toMatch(/^fits$/m);
+    expect(stdout).toMatch(/^fits\nsolved by cholesky for n = 200, 1 lambda, 10 right-hand sides: about /m);
     expect(await readdir(space.path("planned")).catch(() => "none")).toBe("none");
   });
 
   it("with --json is one object; rates of another machine can be assumed", async () => {
     const full = ["--train", "5000:55000", "--validation", "55000:60000,0:5000", "--test", "60000:70000"];
-    const { code, stdout } = await gp(...full, "--plan", "--assume-rate", "1e8", "--assume-gflops", "500", "--json");
+    const small = ["--memory", "4GB"];
+    const { code, stdout } = await gp(
+      ...full,
+      ...small,
+      "--plan",
+      "--assume-rate",
+      "1e8",
+      "--assume-gflops",
+      "500",
+      "--json",
+    );
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       images: { train: 50000, validation: 10000, test: 10000 },
       rates: { pairsPerSecond: 1e8, gflops: 500, pairsPerSecondMeasured: false, gflopsMeasured: false },
       total: { pairs: 2250025000 },
-      fits: { factor: false, inMemory: false, stored: false },
+      fits: { inMemory: false },
       backend: "wasm",
     });
     const refused = await gp(...full, "--plan", "--assume-rate", "0");
@@ -65,6 +76,77 @@ describe("widefield gp", () => {
     expect(refused.stderr).toMatch(/the experiment needs \d+ MiB of memory, the budget is 20 MiB:\n {2}Kxx: /);
     const [, least = ""] = /--memory (\d+)KiB/.exec(refused.stderr) ?? [];
     expect((await run(`${Number(least) - 1}KiB`)).code).toBe(1);
-    expect(await run(`${least}KiB`)).toMatchObject({ code: 0, stderr: "" });
+    expect(await run(`${least}KiB`)).toMatchObject({ code: 0 });
+  });
+});
+
+interface Solved {
+  readonly error: Record<string, number>;
+  readonly solve: Record<string, unknown>;
+  readonly logMarginalLikelihood: number | null;
+}
+
+describe("widefield gp --solver", () => {
+  const solved = async (...more: string[]) => {
+    const { code, stdout, stderr } = await gp(...sets, "--json", ...more);
+    expect(code, stderr).toBe(0);
+    return { ...(JSON.parse(stdout) as Solved), stderr };
+  };
+
+  it("gives one answer by every method, with the facts of the solve; cg has no marginal likelihood", async () => {
+    const [auto, cholesky, eigh, cg] = await Promise.all([
+      solved(),
+      solved("--solver", "cholesky"),
+      solved("--solver", "eigh"),
+      solved("--solver", "cg", "--tolerance", "1e-10"),
+    ]);
+    expect(auto.stderr).toMatch(
+      /^solve: cholesky for n = 200, 1 lambda, 10 right-hand sides: about .*\(eigh: about .*\)\n$/,
+    );
+    expect(auto.solve).toMatchObject({
+      solver: "cholesky",
+      reason: expect.stringMatching(/^cholesky for n = 200/) as string,
+    });
+    expect(cholesky).toMatchObject({
+      stderr: "",
+      error: auto.error,
+      logMarginalLikelihood: auto.logMarginalLikelihood,
+    });
+    for (const [method, each] of Object.entries({ eigh, cg })) {
+      expect(each).toMatchObject({
+        stderr: "",
+        error: auto.error,
+        solve: { solver: method, reason: `${method}, as asked for` },
+      });
+      expect(Number(each.solve["lambda"]) / Number(auto.solve["lambda"])).toBeCloseTo(1, 6);
+    }
+    expect((eigh.logMarginalLikelihood ?? NaN) / (auto.logMarginalLikelihood ?? NaN)).toBeCloseTo(1, 6);
+    expect(cg.logMarginalLikelihood).toBeNull();
+    expect(cg.solve["iterations"]).toBeGreaterThan(0);
+    expect(cg.solve["relativeResidual"]).toBeLessThanOrEqual(1e-10);
+  });
+
+  it("adds --lambda to the diagonal as it is; text and report say how it was solved", async () => {
+    const report = space.path("cg.html");
+    const json = await solved("--lambda", "12.5", "--solver", "cg");
+    expect(Number(json.solve["lambda"])).toBeCloseTo(12.5, 9);
+    const { stdout } = await gp(...sets, "--lambda", "12.5", "--solver", "cg", "--variance", "--report", report);
+    expect(stdout).toMatch(/^solve +\S+ s, \d+ iterations of conjugate gradients, relative residual \S+, jitter \S+$/m);
+    expect(stdout).toMatch(/^log marginal likelihood +not known to conjugate gradients$/m);
+    const page = await readFile(report, "utf8");
+    for (const fact of [
+      "solve, relative residual",
+      "cg, as asked for",
+      "not known to conjugate gradients",
+      '"lambda":12.5',
+    ])
+      expect(page).toContain(fact);
+  });
+
+  it("leaves nothing in the folder for temporary files", async () => {
+    const temporary = async () => (await readdir(tmpdir())).filter((name) => /^widefield-\d+-/.test(name));
+    const before = await temporary();
+    await solved();
+    expect((await temporary()).filter((name) => !before.includes(name))).toEqual([]);
   });
 });

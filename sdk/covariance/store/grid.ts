@@ -3,12 +3,7 @@
  * goes through them, and which shard each belongs to. Pure arithmetic.
  */
 import { WidefieldError } from "../../errors.ts";
-
-/** Half-open: [begin, end). */
-export interface Range {
-  readonly begin: number;
-  readonly end: number;
-}
+import type { Range } from "../../linalg/range.ts";
 
 /** Row i and column j of the grid. */
 export interface Tile {

@@ -13,8 +13,9 @@ import * as zarr from "zarrita";
 import { WidefieldError } from "../../errors.ts";
 import { forEachAtOnce } from "./at-once.ts";
 import { type NonFinite, chunkBytes, chunkKey, damageOf, encodeChunk } from "./chunk.ts";
+import type { Range } from "../../linalg/range.ts";
 import { type Files, createFile, isTemporary, readSettled, replaceFile } from "../../platform/files.ts";
-import { type Grid, type Range, type Tile, columnRange, isStored, length, rowRange } from "./grid.ts";
+import { type Grid, type Tile, columnRange, isStored, length, rowRange } from "./grid.ts";
 import {
   type KernelRequest,
   type KernelSpec,
