@@ -10,6 +10,7 @@ import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
 import { kernelCommand } from "./kernel.ts";
+import { enableRelaxedSimd } from "./relaxed-simd.ts";
 import { searchCommand } from "./search.ts";
 import { selftestCommand } from "./selftest.ts";
 
@@ -18,6 +19,8 @@ function exitCodeOf(thrown: unknown): number {
   if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
   return thrown instanceof WidefieldError && thrown.code === "E_ABORTED" ? 130 : 1;
 }
+
+enableRelaxedSimd();
 
 const program = new Command("widefield")
   .description("neural networks at infinite and at finite width, on WebGPU and WebAssembly")

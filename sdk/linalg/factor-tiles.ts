@@ -18,9 +18,9 @@ export interface Part {
 
 export interface StreamHooks {
   /** Throws to stop; called between tiles' columns. */
-  check(): void;
+  readonly check: () => void;
   /** A part has been dealt with: the commands on it have run. */
-  onDone?(part: Part): void;
+  readonly onDone?: ((part: Part) => void) | undefined;
 }
 
 export class FactorTiles {
