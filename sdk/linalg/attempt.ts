@@ -54,7 +54,7 @@ export interface RunOptions {
   readonly plan?: CholeskyPlan | undefined;
 }
 
-/** Seconds of work that a SIGKILL may cost at most, beside the panel's columns that were under way. */
+/** Inside a panel, seconds of work that a SIGKILL may cost at most, beside the columns that were under way. */
 const SAVE_SECONDS = 20;
 
 /** What all attempts on a matrix have in common. */
@@ -191,9 +191,10 @@ export async function attempt(
       onFlops: (flops) => {
         clock.factored(flops);
       },
-      onStored: async (columns) => {
+      onStored: async (columns, panelEnds) => {
         stored = columns;
-        if (performance.now() - saved < SAVE_SECONDS * 1000) return;
+        // The last panel's end is the factor's, which is saved below.
+        if (columns === tiling.blocks || (!panelEnds && performance.now() - saved < SAVE_SECONDS * 1000)) return;
         await folder?.save(state(false));
         saved = performance.now();
       },
