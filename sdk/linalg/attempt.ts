@@ -154,7 +154,10 @@ export async function attempt(
   const { streamBytes } = plan;
   if (folder?.state?.complete === true) {
     options.log?.(`the factor was found in ${options.scratch?.folder ?? "its folder"}`);
-    await folder.end(true);
+    await folder.end(true).catch(async (thrown: unknown) => {
+      await storage?.close();
+      throw thrown;
+    });
     const tiles = await resident(new FactorTiles(backend, tiling, { storage, streamBytes }), plan);
     return { tiles, pivots, seconds: folder.state.seconds, gflops: 0, failure: undefined };
   }
@@ -171,7 +174,6 @@ export async function attempt(
   });
   let run: Factorisation | undefined;
   let failure: PivotFailure | undefined;
-  let finished = false;
   try {
     run = new Factorisation({
       backend,
@@ -206,15 +208,14 @@ export async function attempt(
     failure = await run.run();
     if (failure === undefined) await folder?.save(state(true));
     else await folder?.forget();
-    finished = true;
+    await folder?.end(failure === undefined);
   } catch (thrown) {
-    // What is finished is kept for the next run, unless the disk itself refuses.
+    // What is finished is kept for the next run, unless the disk itself refuses; what is told is the first refusal.
     if (stored > finishedColumns) await folder?.save(state(false)).catch(() => undefined);
     run?.dispose();
+    await storage?.close().catch(() => undefined);
+    await folder?.end(false).catch(() => undefined);
     throw thrown;
-  } finally {
-    await folder?.end(finished && failure === undefined);
-    if (!finished) await storage?.close();
   }
   const tiles = failure === undefined ? await resident(run.tiles, plan) : run.tiles;
   return { tiles, pivots, seconds: clock.seconds, gflops: clock.gflops, failure };
@@ -227,26 +228,21 @@ async function openFolder(facts: Setup, shift: number): Promise<FactorFolder | u
   const { files, folder, keep = false } = scratch;
   const { n, tile } = tiling;
   const key = { ...facts.matrix, n, tile, shift, adapter: arithmeticOf(backend) };
-  const opened = await FactorFolder.open(files, folder, key, { keep, log: options.log });
-  const there = tiling.bytes({ begin: 0, end: opened.state?.finishedColumns ?? 0 });
-  const free = await files.freeBytes(folder);
-  const missing = tiling.totalBytes - there;
-  if (free !== undefined && free < missing) {
-    await opened.end(false);
-    await opened.storage.close();
-    throw new WidefieldError(
-      "E_IO",
-      `the disk of ${folder} has ${mib(free)} left, and the factor of a ${n} x ${n} matrix needs ${mib(missing)} more: ` +
-        `free some space, or choose another folder`,
-      { details: { folder, freeBytes: free, neededBytes: missing } },
-    );
-  }
-  return opened;
+  return FactorFolder.open(files, folder, key, { keep, log: options.log });
 }
 
-/** Brings a factor into the engine's memory where the plan has room for all of it: solves are many, reading is once. */
+/**
+ * Brings a factor into the engine's memory where the plan has room for all of it: solves are many, reading is once. When
+ * that fails, nothing is left of the tiles.
+ */
 export async function resident(tiles: FactorTiles, plan: CholeskyPlan): Promise<FactorTiles> {
-  return plan.where === "memory" ? tiles.loaded() : tiles;
+  if (plan.where !== "memory") return tiles;
+  try {
+    return await tiles.loaded();
+  } catch (thrown) {
+    tiles.dispose();
+    throw thrown;
+  }
 }
 
 /** Time and rates, of reading and of arithmetic apart. */

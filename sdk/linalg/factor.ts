@@ -185,8 +185,8 @@ export class CholeskyFactor {
       await target.save({ finishedColumns: tiling.blocks, complete: true, meanDiagonal, seconds });
       finished = true;
     } finally {
-      await target.end(finished);
       await target.storage.close();
+      await target.end(finished);
     }
   }
 

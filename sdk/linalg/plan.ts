@@ -96,7 +96,7 @@ export function choleskyPlan(n: number, options: PlanOptions): CholeskyPlan {
     panelColumns: Math.min(n, (panels[0]?.end ?? 0) * tiling.tile),
     panels: panels.length,
     memoryBytes: beside + panelBytes + (where === "buffers" ? triangle : 0),
-    scratchBytes: where === "scratch" ? triangle + 4 * tiling.number(tiling.blocks - 1, tiling.blocks - 1) + 4 : 0,
+    scratchBytes: where === "scratch" ? triangle + 4 * tiling.tiles : 0,
   };
 }
 
