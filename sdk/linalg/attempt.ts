@@ -311,7 +311,7 @@ class Clock {
   factored(flops: number): void {
     this.flops += flops;
     this.seconds += this.lap();
-    this.report("factor", Math.min(1, this.flops / this.total), this.seconds, this.gflops);
+    this.report("factor", this.total > 0 ? Math.min(1, this.flops / this.total) : 1, this.seconds, this.gflops);
   }
 
   private report(phase: CholeskyProgress["phase"], fraction: number, seconds: number, gflops: number): void {

@@ -212,9 +212,12 @@ export class CholeskyFactor {
     }
   }
 
-  /** Right-hand sides that are under way at once: more where each of them costs a pass over a file. */
+  /**
+   * Right-hand sides that are under way at once. Where each of them costs a pass over a file, as many as the budget holds
+   * in place of the panel: packed, in the engine's memory, and on their way back.
+   */
   private chunkColumns(): number {
-    const bytes = this.tiles.resident ? RHS_BYTES : Math.max(RHS_BYTES, Math.floor(this.plan.panelBytes / 4));
+    const bytes = this.tiles.resident ? RHS_BYTES : this.plan.panelBytes / 4;
     return STRIP * Math.max(1, Math.floor(bytes / (this.tiles.tiling.padded * STRIP * 8)));
   }
 
