@@ -8,8 +8,9 @@ import { WidefieldError } from "../errors.ts";
 import { crc32c } from "../platform/crc32c.ts";
 import type { Files } from "../platform/files.ts";
 import { Factorisation, type PivotFailure } from "./factorisation.ts";
-import { FactorFolder, type MatrixIdentity } from "./factor-folder.ts";
+import { FactorFolder, type FactorKey, type MatrixIdentity, searchedShift } from "./factor-folder.ts";
 import { FactorTiles } from "./factor-tiles.ts";
+import { noisePivot } from "./jitter.ts";
 import { choleskyPlan, type CholeskyPlan, WASM_BYTES } from "./plan.ts";
 import { readDiagonal, type SymmetricSource } from "./source.ts";
 import { BufferStorage, type TileStorage } from "./tile-storage.ts";
@@ -54,7 +55,7 @@ export interface RunOptions {
   readonly plan?: CholeskyPlan | undefined;
 }
 
-/** Seconds of work that a SIGKILL may cost at most, beside the panel's columns that were under way. */
+/** Inside a panel, seconds of work that a SIGKILL may cost at most, beside the columns that were under way. */
 const SAVE_SECONDS = 20;
 
 /** What all attempts on a matrix have in common. */
@@ -79,6 +80,8 @@ export interface Place {
   readonly backend: Backend;
   readonly tiling: Tiling;
   readonly plan: CholeskyPlan;
+  /** The budget. */
+  readonly memoryBytes: number;
 }
 
 /** Throws E_MEMORY where not even one column of tiles fits, or where tiles have to leave memory and have nowhere to go. */
@@ -101,7 +104,7 @@ export async function placeOf(
       { details: { n, neededBytes: plan.scratchBytes, memoryBytes } },
     );
   }
-  return { backend, tiling: new Tiling(n, tile), plan };
+  return { backend, tiling: new Tiling(n, tile), plan, memoryBytes };
 }
 
 /** Decides on the place, and reads the diagonal. Throws what `placeOf` and `readDiagonal` throw. */
@@ -113,7 +116,9 @@ export async function setup(target: LinalgTarget, source: SymmetricSource, optio
   const meanDiagonal = diagonal.reduce((sum, value) => sum + value / source.n, 0);
   const bytes = new Uint8Array(diagonal.buffer, diagonal.byteOffset, diagonal.byteLength);
   const matrix = { identity: source.identity, diagonal: crc32c(bytes) };
-  return { ...place, source, diagonal, meanDiagonal, matrix, options };
+  // What the factor does later (`extend`) keeps the same budget, whether it was given or the engine's.
+  const { memoryBytes } = place;
+  return { ...place, source, diagonal, meanDiagonal, matrix, options: { ...options, memoryBytes } };
 }
 
 /** Fused products round differently, so builds with and without them compute different bits. */
@@ -130,6 +135,8 @@ export interface Attempt {
   readonly gflops: number;
   /** Undefined: `tiles` is the factor. Otherwise `tiles` holds the rows before the pivot's. */
   readonly failure: PivotFailure | undefined;
+  /** A pivot that rounding could have made, where the trial is careful: `tiles` is a factor, but not kept. */
+  readonly noise: PivotFailure | undefined;
 }
 
 /** What is added to the diagonal, absolutely and relative to its mean. */
@@ -138,27 +145,42 @@ export interface Shift {
   readonly relative: number;
 }
 
+export interface Trial extends Shift {
+  /** Pivots that rounding could have made count as failed. */
+  readonly careful?: boolean;
+  /** It is part of a search: all smaller shifts have failed. */
+  readonly searched?: boolean;
+  /** It is tried to know whether it passes; the factor is not wanted. */
+  readonly probe?: boolean;
+}
+
 /** `old`: rows of tiles that another factor, with the same shift, has finished. */
 export async function attempt(
   facts: Setup,
-  { absolute: shift, relative }: Shift,
+  trial: Trial,
   old?: { readonly rows: number; readonly tiles: FactorTiles; readonly pivots: Float64Array },
 ): Promise<Attempt> {
   const { backend, source, tiling, plan, meanDiagonal, options } = facts;
   const { n } = tiling;
+  const { absolute: shift, relative } = trial;
   const check = checkOf(options.signal);
-  const folder = await openFolder(facts, shift);
+  const folder = await openFolder(facts, trial);
   const finishedColumns = folder?.state?.finishedColumns ?? 0;
+  const diagonal = facts.diagonal.map((value) => value + shift);
+  const noiseIn = (found: Float64Array) => (trial.careful === true ? noisePivot(found, diagonal) : undefined);
   const pivots = folder?.pivots ?? new Float64Array(n);
-  if (old !== undefined && finishedColumns === 0) pivots.set(old.pivots.subarray(0, old.rows * tiling.tile));
+  if (old !== undefined) pivots.set(old.pivots.subarray(0, old.rows * tiling.tile));
   const storage: TileStorage | undefined =
     folder?.storage ?? (plan.where === "buffers" ? new BufferStorage(tiling) : undefined);
   const { streamBytes } = plan;
   if (folder?.state?.complete === true) {
     options.log?.(`the factor was found in ${options.scratch?.folder ?? "its folder"}`);
-    await folder.end(true);
+    await folder.end(true).catch(async (thrown: unknown) => {
+      await storage?.close();
+      throw thrown;
+    });
     const tiles = await resident(new FactorTiles(backend, tiling, { storage, streamBytes }), plan, check);
-    return { tiles, pivots, seconds: folder.state.seconds, gflops: 0, failure: undefined };
+    return { tiles, pivots, seconds: folder.state.seconds, gflops: 0, failure: undefined, noise: noiseIn(pivots) };
   }
   const flops = tiling.flops({ begin: finishedColumns, end: tiling.blocks }, old?.rows);
   const clock = new Clock(flops, relative, options.onProgress);
@@ -173,19 +195,19 @@ export async function attempt(
   });
   let run: Factorisation | undefined;
   let failure: PivotFailure | undefined;
-  let finished = false;
+  let noise: PivotFailure | undefined;
   try {
     run = new Factorisation({
       backend,
       tiling,
       source,
-      diagonal: facts.diagonal.map((value) => value + shift),
+      diagonal,
       panelBytes: plan.panelBytes,
       // One panel may have finished columns before it, too: of a run that was killed.
       streamBytes: Math.max(streamBytes, tiling.columnBytes(0, { begin: 0, end: tiling.blocks })),
       storage,
       finishedColumns,
-      old: finishedColumns === 0 ? old : undefined,
+      old,
       pivots,
       onRead: (fraction) => {
         clock.read(fraction);
@@ -193,29 +215,31 @@ export async function attempt(
       onFlops: (flops) => {
         clock.factored(flops);
       },
-      onStored: async (columns) => {
+      onStored: async (columns, panelEnds) => {
         stored = columns;
-        if (performance.now() - saved < SAVE_SECONDS * 1000) return;
+        // The last panel's end is the factor's, which is saved below.
+        if (columns === tiling.blocks || (!panelEnds && performance.now() - saved < SAVE_SECONDS * 1000)) return;
         await folder?.save(state(false));
         saved = performance.now();
       },
       check,
     });
     failure = await run.run();
-    if (failure === undefined) await folder?.save(state(true));
+    noise = failure === undefined ? noiseIn(pivots) : undefined;
+    const passed = failure === undefined && noise === undefined;
+    if (passed) await folder?.save(state(true));
     else await folder?.forget();
-    finished = true;
+    await folder?.end(passed);
   } catch (thrown) {
-    // What is finished is kept for the next run, unless the disk itself refuses.
+    // What is finished is kept for the next run, unless the disk itself refuses; what is told is the first refusal.
     if (stored > finishedColumns) await folder?.save(state(false)).catch(() => undefined);
     run?.dispose();
+    await storage?.close().catch(() => undefined);
+    await folder?.end(false).catch(() => undefined);
     throw thrown;
-  } finally {
-    await folder?.end(finished && failure === undefined);
-    if (!finished) await storage?.close();
   }
   const tiles = failure === undefined ? await resident(run.tiles, plan, check) : run.tiles;
-  return { tiles, pivots, seconds: clock.seconds, gflops: clock.gflops, failure };
+  return { tiles, pivots, seconds: clock.seconds, gflops: clock.gflops, failure, noise };
 }
 
 /** Throws E_ABORTED once the signal says so. */
@@ -226,33 +250,44 @@ export function checkOf(signal: AbortSignal | undefined): () => void {
   };
 }
 
-async function openFolder(facts: Setup, shift: number): Promise<FactorFolder | undefined> {
-  const { backend, tiling, plan, options } = facts;
+async function openFolder(
+  facts: Setup,
+  { absolute: shift, searched, probe }: Trial,
+): Promise<FactorFolder | undefined> {
+  const { plan, options } = facts;
   const { scratch } = options;
-  if (scratch === undefined || (plan.where !== "scratch" && scratch.keep !== true)) return undefined;
-  const { files, folder, keep = false } = scratch;
-  const { n, tile } = tiling;
-  const key = { ...facts.matrix, n, tile, shift, adapter: arithmeticOf(backend) };
-  const opened = await FactorFolder.open(files, folder, key, { keep, log: options.log });
-  const there = tiling.bytes({ begin: 0, end: opened.state?.finishedColumns ?? 0 });
-  const free = await files.freeBytes(folder);
-  const missing = tiling.totalBytes - there;
-  if (free !== undefined && free < missing) {
-    await opened.end(false);
-    await opened.storage.close();
-    throw new WidefieldError(
-      "E_IO",
-      `the disk of ${folder} has ${mib(free)} left, and the factor of a ${n} x ${n} matrix needs ${mib(missing)} more: ` +
-        `free some space, or choose another folder`,
-      { details: { folder, freeBytes: free, neededBytes: missing } },
-    );
-  }
-  return opened;
+  const keep = scratch?.keep === true && probe !== true;
+  if (scratch === undefined || (plan.where !== "scratch" && !keep)) return undefined;
+  return FactorFolder.open(
+    scratch.files,
+    scratch.folder,
+    { ...keyOf(facts), shift, searched },
+    { keep, log: options.log },
+  );
 }
 
-/** Brings a factor into the engine's memory where the plan has room for all of it: solves are many, reading is once. */
+function keyOf({ backend, tiling: { n, tile }, matrix }: Setup): Omit<FactorKey, "shift"> {
+  return { ...matrix, n, tile, adapter: arithmeticOf(backend) };
+}
+
+/** The shift that an earlier search for the jitter of this matrix came to, from its folder; undefined if there is none. */
+export async function earlierShift(facts: Setup): Promise<number | undefined> {
+  const { scratch } = facts.options;
+  return scratch === undefined ? undefined : searchedShift(scratch.files, scratch.folder, keyOf(facts));
+}
+
+/**
+ * Brings a factor into the engine's memory where the plan has room for all of it: solves are many, reading is once. When
+ * that fails, nothing is left of the tiles.
+ */
 export async function resident(tiles: FactorTiles, plan: CholeskyPlan, check: () => void): Promise<FactorTiles> {
-  return plan.where === "memory" ? tiles.loaded(check) : tiles;
+  if (plan.where !== "memory") return tiles;
+  try {
+    return await tiles.loaded(check);
+  } catch (thrown) {
+    tiles.dispose();
+    throw thrown;
+  }
 }
 
 /** Time and rates, of reading and of arithmetic apart. */
@@ -283,7 +318,7 @@ class Clock {
   factored(flops: number): void {
     this.flops += flops;
     this.seconds += this.lap();
-    this.report("factor", Math.min(1, this.flops / this.total), this.seconds, this.gflops);
+    this.report("factor", this.total > 0 ? Math.min(1, this.flops / this.total) : 1, this.seconds, this.gflops);
   }
 
   private report(phase: CholeskyProgress["phase"], fraction: number, seconds: number, gflops: number): void {

@@ -8,18 +8,20 @@ import type { Files } from "../platform/files.ts";
 import {
   attempt,
   checkOf,
+  earlierShift,
   placeOf,
   resident,
   setup,
   type LinalgTarget,
   type RunOptions,
   type Setup,
+  type Trial,
 } from "./attempt.ts";
 import { CholeskyFactor } from "./factor.ts";
 import { keptFactor } from "./factor-folder.ts";
 import { FactorTiles } from "./factor-tiles.ts";
 import type { PivotFailure } from "./factorisation.ts";
-import { nextJitter, noisePivot, notPositiveDefinite, shiftLowerBound, type Failure } from "./jitter.ts";
+import { jitterOf, nextJitter, notPositiveDefinite, shiftLowerBound, type Failure } from "./jitter.ts";
 import { sourceRows, type SymmetricSource } from "./source.ts";
 
 export type { CholeskyProgress, LinalgTarget, Scratch } from "./attempt.ts";
@@ -67,27 +69,30 @@ export async function cholesky(
   const { lambda, explain = n <= EXPLAINED_ROWS } = options;
   const jitter = requireJitter(options);
   const facts = await setup(target, source, options);
-  const shift = lambda ?? (jitter === "auto" ? 0 : jitter * facts.meanDiagonal);
-  const relative = lambda === undefined ? (jitter === "auto" ? 0 : jitter) : lambda / facts.meanDiagonal;
-  const first = await factorise(facts, { absolute: shift, relative }, jitter === "auto");
+  const auto = jitter === "auto";
+  const firstJitter = auto ? jitterOf((await earlierShift(facts)) ?? 0, facts.meanDiagonal) : jitter;
+  const shift = lambda ?? firstJitter * facts.meanDiagonal;
+  const relative = lambda === undefined ? firstJitter : lambda / facts.meanDiagonal;
+  const first = await factorise(facts, { absolute: shift, relative, careful: auto, searched: auto });
   if (first instanceof CholeskyFactor) return first;
   let last = first;
-  if (jitter === "auto" || explain) {
+  if (auto || explain) {
     for (
       let next = nextJitter(last.jitter, last.bound);
       next !== undefined;
       next = nextJitter(last.jitter, last.bound)
     ) {
-      const outcome = await factorise(facts, { absolute: next * facts.meanDiagonal, relative: next }, true);
+      const trial = { absolute: next * facts.meanDiagonal, relative: next, careful: true };
+      const outcome = await factorise(facts, { ...trial, searched: auto, probe: !auto });
       if (outcome instanceof CholeskyFactor) {
-        if (jitter === "auto") return outcome;
+        if (auto) return outcome;
         outcome.dispose();
         throw notPositiveDefinite(first, last.bound, next);
       }
       last = outcome;
     }
   }
-  throw notPositiveDefinite(first, last.bound, explain || jitter === "auto" ? undefined : "unknown");
+  throw notPositiveDefinite(first, last.bound, explain || auto ? undefined : "unknown");
 }
 
 function requireJitter({ jitter = 0, lambda }: CholeskyOptions): number | "auto" {
@@ -104,21 +109,17 @@ function requireJitter({ jitter = 0, lambda }: CholeskyOptions): number | "auto"
   return jitter;
 }
 
-/** Reads and factorises once. With `careful`, pivots that rounding could have made count as failed. */
-async function factorise(
-  facts: Setup,
-  shift: { readonly absolute: number; readonly relative: number },
-  careful: boolean,
-): Promise<CholeskyFactor | Failure> {
+/** Reads and factorises once. */
+async function factorise(facts: Setup, trial: Trial): Promise<CholeskyFactor | Failure> {
   const { plan, meanDiagonal, matrix, options } = facts;
   const { n } = facts.tiling;
-  const { tiles, pivots, seconds, gflops, failure } = await attempt(facts, shift);
-  const jitter = shift.relative;
+  const { tiles, pivots, seconds, gflops, failure, noise } = await attempt(facts, trial);
+  const { absolute, relative: jitter } = trial;
   if (failure === undefined) {
-    const shifted = facts.diagonal.map((value) => value + shift.absolute);
-    const noise = careful ? noisePivot(pivots, shifted) : undefined;
-    if (noise === undefined)
+    if (noise === undefined) {
+      const shift = { absolute, relative: jitter };
       return new CholeskyFactor(tiles, { ...shift, meanDiagonal, pivots, seconds, gflops, plan, options, matrix });
+    }
     tiles.dispose();
     return { n, ...noise, jitter, meanDiagonal, smallestBefore: undefined, bound: jitter };
   }
@@ -153,7 +154,7 @@ export async function openFactor(
   const { key, state, storage, pivots } = await keptFactor(files, folder);
   try {
     const run = { ...options, tile: key.tile, scratch: { files, folder } };
-    const { backend, tiling, plan } = await placeOf(target, { n: key.n }, run);
+    const { backend, tiling, plan, memoryBytes } = await placeOf(target, { n: key.n }, run);
     const { streamBytes } = plan;
     const tiles = await resident(
       new FactorTiles(backend, tiling, { storage, streamBytes }),
@@ -163,7 +164,8 @@ export async function openFactor(
     const { meanDiagonal, seconds } = state;
     const shift = { absolute: key.shift, relative: key.shift / meanDiagonal };
     const matrix = { identity: key.identity, diagonal: key.diagonal };
-    return new CholeskyFactor(tiles, { ...shift, meanDiagonal, pivots, seconds, gflops: 0, plan, options, matrix });
+    const facts = { meanDiagonal, pivots, seconds, gflops: 0, plan, matrix, options: { ...options, memoryBytes } };
+    return new CholeskyFactor(tiles, { ...shift, ...facts });
   } catch (thrown) {
     await storage.close();
     throw thrown;

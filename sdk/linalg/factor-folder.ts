@@ -9,9 +9,10 @@
  */
 import * as z from "zod";
 import { WidefieldError } from "../errors.ts";
-import { replaceFile, type Files, type ScratchFile } from "../platform/files.ts";
+import { crc32c } from "../platform/crc32c.ts";
+import { isAbandoned, replaceFile, type Files, type ScratchFile } from "../platform/files.ts";
 import { lockFile, type Lock } from "../platform/lock.ts";
-import { FileStorage } from "./tile-storage.ts";
+import { FileStorage, requireBytes } from "./tile-storage.ts";
 import { Tiling } from "./tiling.ts";
 
 /** What tells a matrix from others. */
@@ -28,6 +29,8 @@ export interface FactorKey extends MatrixIdentity {
   readonly tile: number;
   /** Added to the diagonal. */
   readonly shift: number;
+  /** Smaller ones have been tried before this one, and failed: another search need not begin anew. Tells nothing apart. */
+  readonly searched?: boolean | undefined;
   /** The build that computed it: fused products round differently. */
   readonly adapter: string;
 }
@@ -54,11 +57,14 @@ const schema = z.object({
   identity: z.string().optional(),
   diagonal: z.int(),
   shift: z.number(),
+  searched: z.boolean().optional(),
   adapter: z.string(),
   finishedColumns: z.int().nonnegative(),
   complete: z.boolean(),
   meanDiagonal: z.number(),
   seconds: z.number(),
+  /** CRC-32C of the finished pivots. */
+  pivots: z.int(),
 });
 type Stored = z.infer<typeof schema>;
 
@@ -81,32 +87,53 @@ export class FactorFolder {
   private readonly pivotFile: ScratchFile;
   private lock: Lock | undefined;
   private savedColumns: number;
+  /** CRC-32C of the pivots of the saved columns. */
+  private pivotSum: number;
   private forgotten = false;
 
   /**
    * Opens or makes the folder for a factorisation, and locks it. Throws E_MISMATCH (see `keep`), E_LOCKED where another
-   * process works on it, E_CORRUPT where its state cannot be read, E_IO.
+   * process works on it, E_CORRUPT for a damaged one, E_IO, also where the disk has no room for all of the factor.
    */
   static async open(files: Files, folder: string, key: FactorKey, options: FolderOptions): Promise<FactorFolder> {
     await files.makeFolder(folder);
-    const lock = await lockFile(files, `${folder}/${LOCK}`, {
-      name: "this factor",
-      advice: "wait for it, or choose another folder",
-    });
     try {
-      const state = usable(await readState(files, folder, options.keep), key, folder, options.keep);
-      if (state !== undefined && state.finishedColumns > 0 && !state.complete)
-        options.log?.(`${folder} holds ${state.finishedColumns} finished columns of tiles: going on from there`);
-      // What is not finished must not look so, should this run end before it saves anything.
-      if (state === undefined) await files.remove(`${folder}/${STATE}`);
-      return new FactorFolder(files, folder, key, {
-        keep: options.keep,
-        lock,
-        state,
-        ...(await opened(files, folder, key, state)),
+      const lock = await lockFile(files, `${folder}/${LOCK}`, {
+        name: "this factor",
+        advice: "wait for it, or choose another folder",
       });
+      try {
+        return await FactorFolder.openLocked(files, folder, key, lock, options);
+      } catch (thrown) {
+        await lock.release();
+        throw thrown;
+      }
     } catch (thrown) {
-      await lock.release();
+      await removeIfEmpty(files, folder);
+      throw thrown;
+    }
+  }
+
+  private static async openLocked(
+    files: Files,
+    folder: string,
+    key: FactorKey,
+    lock: Lock,
+    { keep, log }: FolderOptions,
+  ): Promise<FactorFolder> {
+    // A process that is killed while it writes its state or its lock leaves a temporary file.
+    for (const name of await files.list(folder))
+      if (await isAbandoned(files, name)) await files.remove(`${folder}/${name}`);
+    const state = usable(await readState(files, folder, keep), key, folder, keep);
+    if (state !== undefined && state.finishedColumns > 0 && !state.complete)
+      log?.(`${folder} holds ${state.finishedColumns} finished columns of tiles: going on from there`);
+    // Removed, not written over: a factor that is being read from these files, unlinked by now, must not change.
+    if (state === undefined) await removeFactor(files, folder);
+    if (state?.complete !== true) await requireRoom(files, folder, key);
+    try {
+      return new FactorFolder(files, folder, key, { keep, lock, state, ...(await opened(files, folder, key, state)) });
+    } catch (thrown) {
+      if (state === undefined) await removeFactor(files, folder).catch(() => undefined);
       throw thrown;
     }
   }
@@ -118,7 +145,7 @@ export class FactorFolder {
     found: {
       keep: boolean;
       lock: Lock | undefined;
-      state: FactorState | undefined;
+      state: Stored | undefined;
       storage: FileStorage;
       pivotFile: ScratchFile;
       pivots: Float64Array<ArrayBuffer>;
@@ -134,19 +161,23 @@ export class FactorFolder {
     this.pivotFile = found.pivotFile;
     this.pivots = found.pivots;
     this.savedColumns = found.state?.finishedColumns ?? 0;
+    this.pivotSum = found.state?.pivots ?? 0;
   }
 
-  /** Puts on the disk how far it is; the columns have been written to the storage. */
+  /** Puts on the disk how far it is, where anybody will ask; the columns have been written to the storage. */
   async save(state: FactorState): Promise<void> {
+    if (state.complete ? !this.keep : this.key.identity === undefined) return;
     const { n, tile } = this.key;
     await this.storage.sync();
     const [begin, end] = [this.savedColumns * tile, Math.min(n, state.finishedColumns * tile)];
-    await this.pivotFile.write(new Uint8Array(this.pivots.buffer, begin * 8, (end - begin) * 8), begin * 8);
+    const pivots = new Uint8Array(this.pivots.buffer, begin * 8, (end - begin) * 8);
+    await this.pivotFile.write(pivots, begin * 8);
     await this.pivotFile.sync();
-    const stored: Stored = { format: FORMAT, ...this.key, ...state };
-    const bytes = new TextEncoder().encode(`${JSON.stringify(stored, undefined, 2)}\n`);
-    await replaceFile(this.files, `${this.folder}/${STATE}`, bytes);
+    const pivotSum = crc32c(pivots, this.pivotSum);
+    const stored: Stored = { format: FORMAT, ...this.key, ...state, pivots: pivotSum };
+    await replaceFile(this.files, `${this.folder}/${STATE}`, encodeState(stored));
     this.savedColumns = state.finishedColumns;
+    this.pivotSum = pivotSum;
   }
 
   /** Removes what has been saved: it led to a pivot that is not positive. The storage can still be read. */
@@ -157,17 +188,40 @@ export class FactorFolder {
 
   /**
    * Ends the work here. A finished factor's tiles can still be read from the storage; one that is not kept has its files
-   * removed at once, before anything can go wrong: the system frees them when the storage is closed.
+   * removed at once, before anything can go wrong: the system frees them when the storage is closed. One that was found
+   * finished stays: somebody kept it.
    */
   async end(finished: boolean): Promise<void> {
-    const useful = !this.forgotten && (finished ? this.keep : this.key.identity !== undefined);
-    await this.pivotFile.close();
-    if (!useful) await removeFactor(this.files, this.folder);
-    await this.lock?.release();
-    this.lock = undefined;
-    // A folder that somebody else has put something into stays.
-    if (!useful) await this.files.removeFolder(this.folder).catch(() => undefined);
+    const kept = this.keep || this.state?.complete === true;
+    const useful = !this.forgotten && (finished ? kept : this.savedColumns > 0);
+    try {
+      await this.pivotFile.close();
+      if (!useful) await removeFactor(this.files, this.folder);
+    } finally {
+      await this.lock?.release();
+      this.lock = undefined;
+    }
+    if (!useful) await removeIfEmpty(this.files, this.folder);
   }
+}
+
+/** A folder that somebody has put something into stays. */
+async function removeIfEmpty(files: Files, folder: string): Promise<void> {
+  await files.removeFolder(folder).catch(() => undefined);
+}
+
+/** Throws E_IO where the disk will be full before the factor is finished. */
+async function requireRoom(files: Files, folder: string, { n, tile }: FactorKey): Promise<void> {
+  const bytes = new Tiling(n, tile).totalBytes;
+  const missing = Math.max(0, bytes - ((await files.size(`${folder}/${TILES}`)) ?? 0));
+  const free = await files.freeBytes(folder);
+  if (free === undefined || free >= missing) return;
+  throw new WidefieldError(
+    "E_IO",
+    `the disk of ${folder} has ${mib(free)} left, and the factor of a ${n} x ${n} matrix needs ${mib(missing)} more: ` +
+      `free some space, or choose another folder`,
+    { details: { folder, freeBytes: free, neededBytes: missing } },
+  );
 }
 
 async function removeFactor(files: Files, folder: string): Promise<void> {
@@ -178,15 +232,25 @@ async function opened(
   files: Files,
   folder: string,
   { n, tile }: Pick<FactorKey, "n" | "tile">,
-  state: FactorState | undefined,
+  state: Stored | undefined,
 ): Promise<{ storage: FileStorage; pivotFile: ScratchFile; pivots: Float64Array<ArrayBuffer> }> {
   const finished = state?.finishedColumns ?? 0;
   const storage = await FileStorage.open(files, `${folder}/${TILES}`, new Tiling(n, tile), finished);
   const pivots = new Float64Array(n);
   try {
-    const pivotFile = await files.openScratch(`${folder}/${PIVOTS}`);
+    const path = `${folder}/${PIVOTS}`;
+    const known = new Uint8Array(pivots.buffer, 0, Math.min(n, finished * tile) * 8);
+    if (state !== undefined) await requireBytes(files, path, known.length);
+    const pivotFile = await files.openScratch(path);
     try {
-      await pivotFile.read(new Uint8Array(pivots.buffer, 0, Math.min(n, finished * tile) * 8), 0);
+      await pivotFile.read(known, 0);
+      if (state !== undefined && crc32c(known) !== state.pivots) {
+        throw new WidefieldError(
+          "E_CORRUPT",
+          `${path} is not what was written (its CRC-32C is wrong): remove the folder and factorise again`,
+          { details: { path } },
+        );
+      }
     } catch (thrown) {
       await pivotFile.close();
       throw thrown;
@@ -215,12 +279,38 @@ export async function keptFactor(
   return { key: stored, state: stored, storage, pivots };
 }
 
+/** With a checksum of its own: one wrong digit of the shift would look like any other number. */
+function encodeState(stored: Stored): Uint8Array {
+  const content = { ...stored, checksum: crc32c(new TextEncoder().encode(JSON.stringify(stored))) };
+  return new TextEncoder().encode(`${JSON.stringify(content, undefined, 2)}\n`);
+}
+
+function decodeState(bytes: Uint8Array): Stored {
+  const { checksum, ...stored } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
+  if (crc32c(new TextEncoder().encode(JSON.stringify(stored))) !== checksum) throw new Error("its CRC-32C is wrong");
+  return schema.parse(stored);
+}
+
+/**
+ * The shift that a search for the jitter of this matrix came to, in a run that was killed or that kept its factor; all
+ * smaller ones had failed.
+ */
+export async function searchedShift(
+  files: Files,
+  folder: string,
+  key: Omit<FactorKey, "shift">,
+): Promise<number | undefined> {
+  const stored = await readState(files, folder, false);
+  if (stored?.searched !== true || key.identity === undefined) return undefined;
+  return differences(stored, { ...key, shift: stored.shift }).length === 0 ? stored.shift : undefined;
+}
+
 /** Of scratch, what cannot be read is as good as nothing. */
 async function readState(files: Files, folder: string, keep: boolean): Promise<Stored | undefined> {
   const bytes = await files.read(`${folder}/${STATE}`);
   if (bytes === undefined) return undefined;
   try {
-    return schema.parse(JSON.parse(new TextDecoder().decode(bytes)));
+    return decodeState(bytes);
   } catch (cause) {
     if (!keep) return undefined;
     throw new WidefieldError("E_CORRUPT", `${folder}/${STATE} is damaged: remove the folder and factorise again`, {
@@ -231,10 +321,9 @@ async function readState(files: Files, folder: string, keep: boolean): Promise<S
 }
 
 /** What a run with this key can go on from. */
-function usable(stored: Stored | undefined, key: FactorKey, folder: string, keep: boolean): FactorState | undefined {
+function usable(stored: Stored | undefined, key: FactorKey, folder: string, keep: boolean): Stored | undefined {
   if (stored === undefined) return undefined;
-  const names = ["n", "tile", "identity", "diagonal", "shift", "adapter"] as const;
-  const differing = names.filter((name) => stored[name] !== key[name]);
+  const differing = differences(stored, key);
   if (differing.length === 0 && key.identity !== undefined) return stored;
   // What is unfinished and not wanted any more: of the same matrix, with another jitter, say.
   if (!keep || !stored.complete) return undefined;
@@ -247,4 +336,13 @@ function usable(stored: Stored | undefined, key: FactorKey, folder: string, keep
     `${folder} holds the factor of another matrix (${why}): choose another folder, or remove it`,
     { details: { folder, differing } },
   );
+}
+
+function differences(stored: Stored, key: FactorKey): ("n" | "tile" | "identity" | "diagonal" | "shift" | "adapter")[] {
+  const names = ["n", "tile", "identity", "diagonal", "shift", "adapter"] as const;
+  return names.filter((name) => stored[name] !== key[name]);
+}
+
+function mib(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }

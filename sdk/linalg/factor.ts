@@ -197,8 +197,8 @@ export class CholeskyFactor {
       await target.save({ finishedColumns: tiling.blocks, complete: true, meanDiagonal, seconds });
       finished = true;
     } finally {
-      await target.end(finished);
       await target.storage.close();
+      await target.end(finished);
     }
   }
 
@@ -224,11 +224,9 @@ export class CholeskyFactor {
     }
   }
 
-  /** Right-hand sides that are under way at once: of a factor on disk, as many as its panel took, for each has a pass. */
+  /** Right-hand sides that are under way at once. Where each pass is over a file, as many as fit in place of the panel. */
   private chunkColumns(): number {
-    const bytes = this.tiles.resident
-      ? RHS_BYTES
-      : Math.max(RHS_BYTES / 8, Math.min(8 * RHS_BYTES, this.plan.panelBytes));
+    const bytes = this.tiles.resident ? RHS_BYTES : Math.min(8 * RHS_BYTES, this.plan.panelBytes);
     return STRIP * Math.max(1, Math.floor(bytes / (this.tiles.tiling.padded * STRIP * 8)));
   }
 

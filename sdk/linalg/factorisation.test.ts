@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { planOf } from "../../test/forced-plan.ts";
 import { difference, naiveCholesky, norm, randoms, times, withSpectrum, type Matrix } from "../../test/spectra.ts";
 import { openWasm, wasmConfigurations } from "../../test/wasm.ts";
 import type { Backend } from "../engine/backend.ts";
@@ -15,9 +16,8 @@ import type { Files } from "../platform/files.ts";
 import { attempt, setup, type RunOptions } from "./attempt.ts";
 import { cholesky, openFactor } from "./cholesky.ts";
 import type { FactorTiles } from "./factor-tiles.ts";
-import { panelRanges, type CholeskyPlan } from "./plan.ts";
+import type { CholeskyPlan } from "./plan.ts";
 import { denseSymmetric } from "./source.ts";
-import { Tiling } from "./tiling.ts";
 
 const UNIT_ROUNDOFF = 2 ** -53;
 
@@ -28,23 +28,6 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "widefield-factor-"));
 });
 afterAll(() => rm(folder, { recursive: true }));
-
-/** A plan with panels of about so many columns of tiles. */
-function planOf(n: number, tile: number, where: CholeskyPlan["where"], columns: number): CholeskyPlan {
-  const tiling = new Tiling(n, tile);
-  const column = tiling.columnBytes(0, { begin: 0, end: tiling.blocks });
-  const panelBytes = where === "memory" ? tiling.totalBytes : columns * column;
-  const panels = panelRanges(tiling, panelBytes);
-  return {
-    where,
-    panelBytes,
-    streamBytes: where === "memory" ? 0 : column * (1 + (columns % 3)),
-    panelColumns: Math.min(n, (panels[0]?.end ?? 0) * tile),
-    panels: panels.length,
-    memoryBytes: 0,
-    scratchBytes: 0,
-  };
-}
 
 /** L as a row-major n x n matrix. */
 async function lower(tiles: FactorTiles): Promise<Matrix> {

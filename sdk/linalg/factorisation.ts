@@ -42,8 +42,11 @@ export interface FactorisationJob {
   onRead(fraction: number): void;
   /** Multiplications and additions that have been done since the last call. */
   onFlops(flops: number): void;
-  /** Columns of tiles, from the first on, that have been written to the storage; their pivots are in `pivots`. */
-  onStored(columns: number): Promise<void>;
+  /**
+   * Columns of tiles, from the first on, that have been written to the storage, with their pivots in `pivots`; and whether
+   * they end a panel.
+   */
+  onStored(columns: number, panelEnds: boolean): Promise<void>;
   /** Throws to stop. */
   check(): void;
 }
@@ -237,7 +240,7 @@ export class Factorisation {
       this.failed ||= failure !== undefined;
       if (failure !== undefined) return failure;
       this.job.onFlops(this.chunkFlops(pending.columns, panel));
-      this.writeBehind(pending.columns);
+      this.writeBehind(pending.columns, panel);
       return undefined;
     };
     const { table, tiles } = this.window;
@@ -293,13 +296,13 @@ export class Factorisation {
     return failed === 0 ? undefined : { index, value: pivots[index] ?? Number.NaN };
   }
 
-  private writeBehind(columns: Range): void {
+  private writeBehind(columns: Range, panel: Range): void {
     const { storage, tiling } = this.job;
     if (storage === undefined) return;
     this.written = this.written.then(async () => {
       for (let j = columns.begin; j < columns.end; j++)
         await storage.write(j, { begin: j, end: tiling.blocks }, (i) => this.window.view(i, j));
-      await this.job.onStored(columns.end);
+      await this.job.onStored(columns.end, columns.end === panel.end);
     });
     this.written.catch(() => (this.writeFailed = true));
   }

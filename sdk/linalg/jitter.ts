@@ -21,6 +21,13 @@ export function nextJitter(above: number, bound: number): number | undefined {
   return undefined;
 }
 
+/** The decade whose shift of the diagonal this is; 0 if it is none's. */
+export function jitterOf(shift: number, meanDiagonal: number): number {
+  for (let jitter = nextJitter(0, 0); jitter !== undefined; jitter = nextJitter(jitter, 0))
+    if (jitter * meanDiagonal === shift) return jitter;
+  return 0;
+}
+
 /**
  * The first pivot that is so small, relative to the diagonal entry that it is left of, that rounding alone could have
  * made it (8 sqrt(n) units of roundoff); undefined if there is none. Two equal rows give such a pivot, of either sign.

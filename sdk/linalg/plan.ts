@@ -42,24 +42,32 @@ export interface PlanOptions {
 export const WASM_BYTES = 2 ** 32 - 65536;
 /** Right-hand sides that are under way at once, at most, while the factor is in the engine's memory. */
 export const RHS_BYTES = 64 * 2 ** 20;
-/** Streams are at least one column of tiles, and otherwise this: a command of some tenths of a second. */
+/** Streams are at least one column of tiles, and otherwise up to this: a command of some tenths of a second. */
 const STREAM_BYTES = 48 * 2 ** 20;
-/** Node with the engine loaded, its compiler's code and the garbage between two collections: 102 MiB before work. */
+/**
+ * Node itself, with everything loaded and an engine open: 98 MiB before work (measured with Node 20, two threads). Beside
+ * the other parts of the plan, peaks of factorisations were 83 to 101 MiB, and up to 133 with 200 right-hand sides: blocks
+ * and pieces of files that wait for the garbage collector. The rest is for sources that hold more than a block.
+ */
 export const RUNTIME_BYTES = 144 * 2 ** 20;
 /** Pieces of files that are under way. */
 const FILE_BYTES = 16 * 2 ** 20;
 
-/**
- * Throws E_MEMORY, with what is needed, where the budget does not hold one column of tiles and what goes with it.
- */
+/** What the allocator loses at each buffer, and buffers of a few words. */
+const SLOT_BYTES = 4096;
+
+/** Throws E_MEMORY, with what is needed, where the budget holds neither the matrix nor one column of tiles out of core. */
 export function choleskyPlan(n: number, options: PlanOptions): CholeskyPlan {
   const { memoryBytes, threads, wasmBytes = WASM_BYTES, blockSize = 512 } = options;
   const tiling = new Tiling(n, options.tile);
   const triangle = tiling.totalBytes;
   const block = Math.min(blockSize, n) ** 2 * 8;
-  const engine = fixedBytes(threads) + block;
+  // The diagonal and the pivots; for the panel and each stream, where its columns are; which columns are finished.
+  const vectors = 2 * tiling.padded * 8 + 4 * tiling.blocks * 4 + SLOT_BYTES;
+  const engine = fixedBytes(threads) + block + vectors;
   const inCore = triangle + engine + 2 * block;
-  if (inCore <= memoryBytes && triangle + engine + Math.min(RHS_BYTES, triangle) <= wasmBytes) {
+  const addressable = triangle + engine + Math.min(RHS_BYTES, triangle) <= wasmBytes;
+  if (inCore <= memoryBytes && addressable) {
     return {
       where: "memory",
       panelBytes: triangle,
@@ -71,23 +79,38 @@ export function choleskyPlan(n: number, options: PlanOptions): CholeskyPlan {
     };
   }
   const column = tiling.columnBytes(0, { begin: 0, end: tiling.blocks });
-  const streamBytes = Math.max(column, Math.min(STREAM_BYTES, memoryBytes / 16));
-  const beside = RUNTIME_BYTES + engine + 2 * block + 2 * streamBytes + FILE_BYTES;
-  const address = wasmBytes - engine - 2 * streamBytes;
-  const panelOf = (bytes: number) => Math.min(triangle, Math.floor(bytes / 64) * 64, address);
-  const inBuffers = panelOf(memoryBytes - beside - triangle);
-  const where = inBuffers >= Math.min(triangle / 8, address / 2) && inBuffers >= column ? "buffers" : "scratch";
-  const panelBytes = where === "buffers" ? inBuffers : panelOf(memoryBytes - beside);
-  if (panelBytes < column) {
-    const needed = beside + column;
-    const why = needed > memoryBytes ? "" : " within the 4 GiB that WebAssembly addresses";
+  const always = RUNTIME_BYTES + engine + 2 * block + FILE_BYTES;
+  // A panel of one column, and two that stream past it.
+  const outOfCore = always + 3 * column;
+  if (wasmBytes < engine + 3 * column) {
     throw new WidefieldError(
       "E_MEMORY",
-      `factorising a ${n} x ${n} matrix takes at least ${mib(needed)}${why}: one column of tiles (${mib(column)}), two ` +
-        `more that stream past it, and ${mib(RUNTIME_BYTES)} for the runtime itself; the budget is ${mib(memoryBytes)}`,
+      `factorising a ${n} x ${n} matrix takes three columns of tiles (${mib(column)} each) in the engine's memory, which ` +
+        `has ${mib(wasmBytes)}: open the engine with more (WebAssembly addresses 4 GiB)`,
+      { details: { n, neededBytes: outOfCore, memoryBytes } },
+    );
+  }
+  if (memoryBytes < outOfCore) {
+    const needed = addressable ? Math.min(inCore, outOfCore) : outOfCore;
+    const parts =
+      needed === inCore
+        ? `the matrix itself (${mib(triangle)})`
+        : `one column of tiles (${mib(column)}), two more that stream past it, and ${mib(RUNTIME_BYTES)} for the runtime`;
+    throw new WidefieldError(
+      "E_MEMORY",
+      `factorising a ${n} x ${n} matrix takes at least ${mib(needed)}: ${parts}, and working space; the budget is ` +
+        mib(memoryBytes),
       { details: { n, neededBytes: needed, memoryBytes } },
     );
   }
+  const room = Math.min(memoryBytes - always, wasmBytes - engine);
+  const streamBytes = Math.max(column, whole(Math.min(STREAM_BYTES, memoryBytes / 16, (room - column) / 2)));
+  const beside = always + 2 * streamBytes;
+  const address = wasmBytes - engine - 2 * streamBytes;
+  const panelOf = (bytes: number) => whole(Math.min(triangle, bytes, address));
+  const inBuffers = panelOf(memoryBytes - beside - triangle);
+  const where = inBuffers >= Math.min(triangle / 8, address / 2) && inBuffers >= column ? "buffers" : "scratch";
+  const panelBytes = where === "buffers" ? inBuffers : panelOf(memoryBytes - beside);
   const panels = panelRanges(tiling, panelBytes);
   return {
     where,
@@ -96,7 +119,7 @@ export function choleskyPlan(n: number, options: PlanOptions): CholeskyPlan {
     panelColumns: Math.min(n, (panels[0]?.end ?? 0) * tiling.tile),
     panels: panels.length,
     memoryBytes: beside + panelBytes + (where === "buffers" ? triangle : 0),
-    scratchBytes: where === "scratch" ? triangle + 4 * tiling.number(tiling.blocks - 1, tiling.blocks - 1) + 4 : 0,
+    scratchBytes: where === "scratch" ? triangle + 4 * tiling.tiles : 0,
   };
 }
 
@@ -114,6 +137,11 @@ export function panelRanges(tiling: Tiling, panelBytes: number, first = 0): Rang
     begin = Math.max(end, begin + 1);
   }
   return ranges;
+}
+
+/** Buffers are multiples of 64 bytes, as columns of tiles are. */
+function whole(bytes: number): number {
+  return Math.floor(bytes / 64) * 64;
 }
 
 function mib(bytes: number): string {

@@ -89,7 +89,7 @@ export class FileStorage implements TileStorage {
     this.path = path;
     this.data = data;
     this.sums = sums;
-    this.checksums = new Uint32Array(tiling.number(tiling.blocks - 1, tiling.blocks - 1) + 1);
+    this.checksums = new Uint32Array(tiling.tiles);
   }
 
   /** Names of the files that stand for `path`. */
@@ -97,18 +97,21 @@ export class FileStorage implements TileStorage {
     return [path, `${path}.crc32c`];
   }
 
-  /** Opens the files, or makes them; the checksums of the columns before `finished` are read. */
+  /**
+   * Opens the files, or makes them; the checksums of the columns before `finished` are read. Throws E_CORRUPT where the
+   * files do not hold those columns, E_IO.
+   */
   static async open(files: Files, path: string, tiling: Tiling, finished: number): Promise<FileStorage> {
     const [data, sums] = FileStorage.names(path);
+    const known = finished >= tiling.blocks ? tiling.tiles : tiling.number(finished, finished);
+    await requireBytes(files, data, tiling.bytes({ begin: 0, end: finished }));
+    await requireBytes(files, sums, known * 4);
     const dataFile = await files.openScratch(data);
     try {
       const sumsFile = await files.openScratch(sums);
       const storage = new FileStorage(tiling, path, dataFile, sumsFile);
       try {
-        if (finished > 0) {
-          const known = finished >= tiling.blocks ? storage.checksums.length : tiling.number(finished, finished);
-          await sumsFile.read(new Uint8Array(storage.checksums.buffer, 0, known * 4), 0);
-        }
+        await sumsFile.read(new Uint8Array(storage.checksums.buffer, 0, known * 4), 0);
         return storage;
       } catch (thrown) {
         await sumsFile.close();
@@ -180,6 +183,17 @@ export class FileStorage implements TileStorage {
       at += bytes;
     }
   }
+}
+
+/** Throws E_CORRUPT for a file that is shorter, or not there. */
+export async function requireBytes(files: Files, path: string, neededBytes: number): Promise<void> {
+  if (neededBytes === 0) return;
+  const bytes = await files.size(path);
+  if (bytes !== undefined && bytes >= neededBytes) return;
+  const what = bytes === undefined ? "is missing" : `has ${bytes} bytes, not the ${neededBytes} that were written`;
+  throw new WidefieldError("E_CORRUPT", `${path} ${what}: remove the folder and factorise again`, {
+    details: { path, bytes, neededBytes },
+  });
 }
 
 function hex(crc: number | undefined): string {

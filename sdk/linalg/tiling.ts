@@ -61,6 +61,11 @@ export class Tiling {
     return this.bytes({ begin: 0, end: this.blocks });
   }
 
+  /** Of the whole triangle. */
+  get tiles(): number {
+    return (this.blocks * (this.blocks + 1)) / 2;
+  }
+
   /** Tiles before tile (i, j), column by column. */
   number(i: number, j: number): number {
     return j * this.blocks - (j * (j - 1)) / 2 + i - j;
