@@ -70,7 +70,7 @@ export function choleskyFactor(params: usize, buffers: usize, begin: i32, end: i
       const rows = extent(n, tile, i);
       for (let r = 0; r < rows; r += 4) solveStrip(l, scratch, tile, to + stripAt(r, tile));
     }
-    publish(finished, i, j);
+    publish(finished, i);
   }
 }
 
@@ -111,10 +111,11 @@ function awaitTile(finished: usize, i: i32, j: i32, status: usize): bool {
   }
 }
 
-function publish(finished: usize, i: i32, j: i32): void {
+/** A count, not a column's number: whatever it starts from, it only grows, and nobody waits for ever. */
+function publish(finished: usize, i: i32): void {
   if (!ASC_FEATURE_THREADS) return;
   const at = finished + (<usize>i << 2);
-  atomic.store<u32>(at, <u32>(j + 1));
+  atomic.add<u32>(at, 1);
   atomic.notify(at, -1);
 }
 
