@@ -6,7 +6,7 @@
  *                                                      choleskyFactor: columns k of this window, and then
  *     L(j,j) = potrf(A(j,j)),  L(i,j) = A(i,j) L(j,j)^-T
  *
- * A tile is brought up to date in one go, so it stays in a core's cache (128 KiB) while the tiles of L stream by, and a
+ * In a window a tile is brought up to date in one go, so it stays in a core's cache (128 KiB) while the tiles of L stream by, and a
  * window's columns may begin before the last column of the one before is through: choleskyFactor is a task graph in a
  * single command. Its items are the tiles, column after column; a thread takes the next one and sleeps only where a tile
  * that it reads is still in another thread's hands. Such a tile was taken earlier, so the earliest unfinished one never

@@ -8,10 +8,10 @@ import { WidefieldError } from "../errors.ts";
 import { crc32c } from "../platform/crc32c.ts";
 import type { Files } from "../platform/files.ts";
 import { Factorisation, type PivotFailure } from "./factorisation.ts";
-import { FactorFolder, type FactorKey, type MatrixIdentity, searchedShift } from "./factor-folder.ts";
+import { FactorFolder, type FactorKey, type FactorIdentity, searchedShift } from "./factor-folder.ts";
 import { FactorTiles } from "./factor-tiles.ts";
 import { noisePivot } from "./jitter.ts";
-import { choleskyPlan, type CholeskyPlan, WASM_BYTES } from "./plan.ts";
+import { choleskyPlan, mib, type CholeskyPlan, WASM_BYTES } from "./plan.ts";
 import { readDiagonal, type SymmetricSource } from "./source.ts";
 import { BufferStorage, type TileStorage } from "./tile-storage.ts";
 import { Tiling } from "./tiling.ts";
@@ -64,7 +64,7 @@ export interface Setup extends Place {
   /** The source's, n values, and its mean. */
   readonly diagonal: Float64Array;
   readonly meanDiagonal: number;
-  readonly matrix: MatrixIdentity;
+  readonly matrix: FactorIdentity;
   readonly options: RunOptions;
 }
 
@@ -95,7 +95,9 @@ export async function placeOf(
   const wasmBytes = Math.min(WASM_BYTES, fixedBytes(threads) + maxBufferBytes - backend.stats().bytes);
   const memoryBytes = options.memoryBytes ?? ("cpu" in target ? target.memoryBytes : undefined) ?? wasmBytes;
   const { tile } = options;
-  const plan = options.plan ?? choleskyPlan(n, { memoryBytes, threads, wasmBytes, blockSize, tile });
+  const plan =
+    options.plan ??
+    choleskyPlan(n, { memoryBytes, threads, wasmBytes, blockSize, tile, buffers: options.scratch?.keep !== true });
   if (plan.where === "scratch" && options.scratch === undefined) {
     throw new WidefieldError(
       "E_MEMORY",
@@ -115,7 +117,7 @@ export async function setup(target: LinalgTarget, source: SymmetricSource, optio
   // Divided before they are added: a sum of entries near the end of the range may leave it.
   const meanDiagonal = diagonal.reduce((sum, value) => sum + value / source.n, 0);
   const bytes = new Uint8Array(diagonal.buffer, diagonal.byteOffset, diagonal.byteLength);
-  const matrix = { identity: source.identity, diagonal: crc32c(bytes) };
+  const matrix = { identity: source.identity, diagonal: crc32c(bytes), arithmetic: arithmeticOf(place.backend) };
   // What the factor does later (`extend`) keeps the same budget, whether it was given or the engine's.
   const { memoryBytes } = place;
   return { ...place, source, diagonal, meanDiagonal, matrix, options: { ...options, memoryBytes } };
@@ -266,8 +268,8 @@ async function openFolder(
   );
 }
 
-function keyOf({ backend, tiling: { n, tile }, matrix }: Setup): Omit<FactorKey, "shift"> {
-  return { ...matrix, n, tile, adapter: arithmeticOf(backend) };
+function keyOf({ tiling: { n, tile }, matrix }: Setup): Omit<FactorKey, "shift"> {
+  return { ...matrix, n, tile };
 }
 
 /** The shift that an earlier search for the jitter of this matrix came to, from its folder; undefined if there is none. */
@@ -332,8 +334,4 @@ class Clock {
     this.mark = now;
     return seconds;
   }
-}
-
-function mib(bytes: number): string {
-  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }

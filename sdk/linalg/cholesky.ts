@@ -20,8 +20,7 @@ import {
 import { CholeskyFactor } from "./factor.ts";
 import { keptFactor } from "./factor-folder.ts";
 import { FactorTiles } from "./factor-tiles.ts";
-import type { PivotFailure } from "./factorisation.ts";
-import { jitterOf, nextJitter, notPositiveDefinite, shiftLowerBound, type Failure } from "./jitter.ts";
+import { jitterOf, failureOf, nextJitter, notPositiveDefinite, type Failure } from "./jitter.ts";
 import { sourceRows, type SymmetricSource } from "./source.ts";
 
 export type { CholeskyProgress, LinalgTarget, Scratch } from "./attempt.ts";
@@ -124,25 +123,15 @@ async function factorise(facts: Setup, trial: Trial): Promise<CholeskyFactor | F
     return { n, ...noise, jitter, meanDiagonal, smallestBefore: undefined, bound: jitter };
   }
   try {
-    const bound = meanDiagonal > 0 ? jitter + (await shiftLowerBound(tiles, failure)) / meanDiagonal : Infinity;
-    return { n, ...failure, jitter, meanDiagonal, smallestBefore: smallest(pivots.subarray(0, failure.index)), bound };
+    return await failureOf(tiles, failure, { jitter, meanDiagonal, pivots });
   } finally {
     tiles.dispose();
   }
 }
 
-function smallest(pivots: Float64Array): PivotFailure | undefined {
-  let index = 0;
-  pivots.forEach((pivot, i) => {
-    if (pivot < (pivots[index] ?? Number.NaN)) index = i;
-  });
-  const value = pivots[index];
-  return value === undefined ? undefined : { index, value };
-}
-
 /**
- * A factor that was kept in a folder (`scratch.keep`, `factor.save`), for new right-hand sides; in memory where the budget
- * holds it, else streamed from the folder by every solve.
+ * A factor that was kept in a folder (`scratch.keep`, `factor.save`), for new right-hand sides; in the engine's memory
+ * where that holds it, else streamed from the folder by every solve.
  *
  * Throws E_DATA where there is none or it is not finished, E_CORRUPT for one that is damaged, E_MEMORY, E_IO.
  */
@@ -163,7 +152,7 @@ export async function openFactor(
     );
     const { meanDiagonal, seconds } = state;
     const shift = { absolute: key.shift, relative: key.shift / meanDiagonal };
-    const matrix = { identity: key.identity, diagonal: key.diagonal };
+    const matrix = { identity: key.identity, diagonal: key.diagonal, arithmetic: key.arithmetic };
     const facts = { meanDiagonal, pivots, seconds, gflops: 0, plan, matrix, options: { ...options, memoryBytes } };
     return new CholeskyFactor(tiles, { ...shift, ...facts });
   } catch (thrown) {

@@ -12,27 +12,28 @@ import { WidefieldError } from "../errors.ts";
 import { crc32c } from "../platform/crc32c.ts";
 import { isAbandoned, replaceFile, type Files, type ScratchFile } from "../platform/files.ts";
 import { lockFile, type Lock } from "../platform/lock.ts";
+import { mib } from "./plan.ts";
 import { FileStorage, requireBytes } from "./tile-storage.ts";
 import { Tiling } from "./tiling.ts";
 
-/** What tells a matrix from others. */
-export interface MatrixIdentity {
+/** What tells a matrix, and the arithmetic that factorises it, from others. */
+export interface FactorIdentity {
   /** The source's; without one, nothing is taken over from an earlier run. */
   readonly identity?: string | undefined;
   /** CRC-32C of its diagonal. */
   readonly diagonal: number;
+  /** Of the build that computes: fused products round differently. */
+  readonly arithmetic: string;
 }
 
 /** What a factor is of. Two runs with the same one compute the same bits. */
-export interface FactorKey extends MatrixIdentity {
+export interface FactorKey extends FactorIdentity {
   readonly n: number;
   readonly tile: number;
   /** Added to the diagonal. */
   readonly shift: number;
   /** Smaller ones have been tried before this one, and failed: another search need not begin anew. Tells nothing apart. */
   readonly searched?: boolean | undefined;
-  /** The build that computed it: fused products round differently. */
-  readonly adapter: string;
 }
 
 export interface FactorState {
@@ -58,18 +59,20 @@ const schema = z.object({
   diagonal: z.int(),
   shift: z.number(),
   searched: z.boolean().optional(),
-  adapter: z.string(),
+  arithmetic: z.string(),
   finishedColumns: z.int().nonnegative(),
   complete: z.boolean(),
   meanDiagonal: z.number(),
   seconds: z.number(),
+  /** Whether the folder is to go with the factor: it was made for it. */
+  made: z.boolean(),
   /** CRC-32C of the finished pivots. */
   pivots: z.int(),
 });
 type Stored = z.infer<typeof schema>;
 
 export interface FolderOptions {
-  /** The factor stays there; a folder with another finished one is refused. Otherwise it is overwritten. */
+  /** The factor stays there. A folder in which another one was kept is refused in any case. */
   readonly keep: boolean;
   readonly log?: ((line: string) => void) | undefined;
 }
@@ -90,12 +93,15 @@ export class FactorFolder {
   /** CRC-32C of the pivots of the saved columns. */
   private pivotSum: number;
   private forgotten = false;
+  /** The folder was not there before the factor. */
+  private readonly made: boolean;
 
   /**
-   * Opens or makes the folder for a factorisation, and locks it. Throws E_MISMATCH (see `keep`), E_LOCKED where another
+   * Opens or makes the folder for a factorisation, and locks it. Throws E_MISMATCH (another factor was kept there), E_LOCKED where another
    * process works on it, E_CORRUPT for a damaged one, E_IO, also where the disk has no room for all of the factor.
    */
   static async open(files: Files, folder: string, key: FactorKey, options: FolderOptions): Promise<FactorFolder> {
+    const ours = (await files.size(folder)) === undefined || isOurs(await files.list(folder));
     await files.makeFolder(folder);
     try {
       const lock = await lockFile(files, `${folder}/${LOCK}`, {
@@ -103,13 +109,13 @@ export class FactorFolder {
         advice: "wait for it, or choose another folder",
       });
       try {
-        return await FactorFolder.openLocked(files, folder, key, lock, options);
+        return await FactorFolder.openLocked(files, folder, key, lock, ours, options);
       } catch (thrown) {
         await lock.release();
         throw thrown;
       }
     } catch (thrown) {
-      await removeIfEmpty(files, folder);
+      if (ours) await removeIfEmpty(files, folder);
       throw thrown;
     }
   }
@@ -119,19 +125,28 @@ export class FactorFolder {
     folder: string,
     key: FactorKey,
     lock: Lock,
+    ours: boolean,
     { keep, log }: FolderOptions,
   ): Promise<FactorFolder> {
     // A process that is killed while it writes its state or its lock leaves a temporary file.
     for (const name of await files.list(folder))
       if (await isAbandoned(files, name)) await files.remove(`${folder}/${name}`);
-    const state = usable(await readState(files, folder, keep), key, folder, keep);
+    const found = await readState(files, folder, keep);
+    const made = found?.made ?? ours;
+    const state = usable(found, key, folder);
     if (state !== undefined && state.finishedColumns > 0 && !state.complete)
       log?.(`${folder} holds ${state.finishedColumns} finished columns of tiles: going on from there`);
     // Removed, not written over: a factor that is being read from these files, unlinked by now, must not change.
     if (state === undefined) await removeFactor(files, folder);
     if (state?.complete !== true) await requireRoom(files, folder, key);
     try {
-      return new FactorFolder(files, folder, key, { keep, lock, state, ...(await opened(files, folder, key, state)) });
+      return new FactorFolder(files, folder, key, {
+        keep,
+        lock,
+        state,
+        made,
+        ...(await opened(files, folder, key, state)),
+      });
     } catch (thrown) {
       if (state === undefined) await removeFactor(files, folder).catch(() => undefined);
       throw thrown;
@@ -146,6 +161,7 @@ export class FactorFolder {
       keep: boolean;
       lock: Lock | undefined;
       state: Stored | undefined;
+      made: boolean;
       storage: FileStorage;
       pivotFile: ScratchFile;
       pivots: Float64Array<ArrayBuffer>;
@@ -157,6 +173,7 @@ export class FactorFolder {
     this.keep = found.keep;
     this.lock = found.lock;
     this.state = found.state;
+    this.made = found.made;
     this.storage = found.storage;
     this.pivotFile = found.pivotFile;
     this.pivots = found.pivots;
@@ -174,7 +191,7 @@ export class FactorFolder {
     await this.pivotFile.write(pivots, begin * 8);
     await this.pivotFile.sync();
     const pivotSum = crc32c(pivots, this.pivotSum);
-    const stored: Stored = { format: FORMAT, ...this.key, ...state, pivots: pivotSum };
+    const stored: Stored = { format: FORMAT, ...this.key, ...state, made: this.made, pivots: pivotSum };
     await replaceFile(this.files, `${this.folder}/${STATE}`, encodeState(stored));
     this.savedColumns = state.finishedColumns;
     this.pivotSum = pivotSum;
@@ -201,8 +218,14 @@ export class FactorFolder {
       await this.lock?.release();
       this.lock = undefined;
     }
-    if (!useful) await removeIfEmpty(this.files, this.folder);
+    if (!useful && this.made) await removeIfEmpty(this.files, this.folder);
   }
+}
+
+/** Whether nothing but what earlier runs have left is in a folder. An empty one is somebody's: ours go when they are empty. */
+function isOurs(names: readonly string[]): boolean {
+  const files = [STATE, PIVOTS, LOCK, ...FileStorage.names(TILES)];
+  return names.length > 0 && names.every((name) => files.some((file) => name === file || name.startsWith(`${file}.`)));
 }
 
 /** A folder that somebody has put something into stays. */
@@ -321,12 +344,12 @@ async function readState(files: Files, folder: string, keep: boolean): Promise<S
 }
 
 /** What a run with this key can go on from. */
-function usable(stored: Stored | undefined, key: FactorKey, folder: string, keep: boolean): Stored | undefined {
+function usable(stored: Stored | undefined, key: FactorKey, folder: string): Stored | undefined {
   if (stored === undefined) return undefined;
   const differing = differences(stored, key);
   if (differing.length === 0 && key.identity !== undefined) return stored;
-  // What is unfinished and not wanted any more: of the same matrix, with another jitter, say.
-  if (!keep || !stored.complete) return undefined;
+  // What is unfinished and not wanted any more: of the same matrix, with another jitter, say. Finished ones were kept.
+  if (!stored.complete) return undefined;
   const why =
     differing.length === 0
       ? "nothing says that it is of the same matrix"
@@ -338,11 +361,10 @@ function usable(stored: Stored | undefined, key: FactorKey, folder: string, keep
   );
 }
 
-function differences(stored: Stored, key: FactorKey): ("n" | "tile" | "identity" | "diagonal" | "shift" | "adapter")[] {
-  const names = ["n", "tile", "identity", "diagonal", "shift", "adapter"] as const;
+function differences(
+  stored: Stored,
+  key: FactorKey,
+): ("n" | "tile" | "identity" | "diagonal" | "shift" | "arithmetic")[] {
+  const names = ["n", "tile", "identity", "diagonal", "shift", "arithmetic"] as const;
   return names.filter((name) => stored[name] !== key[name]);
-}
-
-function mib(bytes: number): string {
-  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }

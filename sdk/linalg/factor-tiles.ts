@@ -49,6 +49,10 @@ export class FactorTiles {
     return this.resident || this.storage instanceof BufferStorage ? this.tiling.totalBytes : 0;
   }
 
+  private requireOpen(): void {
+    if (this.disposed) throw new WidefieldError("E_CLOSED", "this Cholesky factor has been disposed");
+  }
+
   /** Whether the engine's memory holds all of them. */
   get resident(): boolean {
     const { window, tiling } = this;
@@ -58,10 +62,16 @@ export class FactorTiles {
   /** Hands out finished tiles (i, j), i in `rows`; the bytes are valid during the call only. */
   async each(j: number, rows: Range, take: (i: number, bytes: Uint8Array) => void): Promise<void> {
     const { window, storage } = this;
-    if (this.disposed) throw new WidefieldError("E_CLOSED", "this Cholesky factor has been disposed");
+    this.requireOpen();
     if (window?.holds(rows.begin, j) === true) for (let i = rows.begin; i < rows.end; i++) take(i, window.view(i, j));
-    else if (storage !== undefined) await storage.read(j, rows, take);
-    else throw new Error(`column ${j} of a factor is nowhere`);
+    else if (storage !== undefined) {
+      try {
+        await storage.read(j, rows, take);
+      } catch (thrown) {
+        this.requireOpen(); // whose files are closed
+        throw thrown;
+      }
+    } else throw new Error(`column ${j} of a factor is nowhere`);
   }
 
   /** A copy of tile (i, j): entry (r, c) at ((r >> 2) * columns + c) * 4 + (r & 3). */

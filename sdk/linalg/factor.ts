@@ -8,10 +8,10 @@ import type { Slot } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
 import { crc32c } from "../platform/crc32c.ts";
 import type { Files } from "../platform/files.ts";
-import { arithmeticOf, attempt, setup, type RunOptions } from "./attempt.ts";
-import { FactorFolder, type MatrixIdentity } from "./factor-folder.ts";
+import { attempt, setup, type RunOptions, type Setup } from "./attempt.ts";
+import { FactorFolder, type FactorIdentity } from "./factor-folder.ts";
 import type { FactorTiles, StreamHooks } from "./factor-tiles.ts";
-import { notPositiveDefinite } from "./jitter.ts";
+import { failureOf, notPositiveDefinite } from "./jitter.ts";
 import { type CholeskyPlan, RHS_BYTES } from "./plan.ts";
 import { pack, packedLength, stripIndex, unpack } from "./right-hand-sides.ts";
 import { sourceRows, type SymmetricSource, type Values } from "./source.ts";
@@ -29,7 +29,7 @@ export interface FactorFacts {
   readonly plan: CholeskyPlan;
   readonly options: RunOptions;
   /** What A is; see `FactorKey`. */
-  readonly matrix: MatrixIdentity;
+  readonly matrix: FactorIdentity;
 }
 
 export interface SolveProgress {
@@ -64,7 +64,7 @@ export class CholeskyFactor {
   private readonly tiles: FactorTiles;
   private readonly pivots: Float64Array;
   private readonly options: RunOptions;
-  private readonly matrix: MatrixIdentity;
+  private readonly matrix: FactorIdentity;
   private disposed = false;
 
   constructor(tiles: FactorTiles, facts: FactorFacts) {
@@ -142,7 +142,8 @@ export class CholeskyFactor {
    * the same shift is added. With k new rows it costs about n^2 k operations. This factor stays as it is.
    *
    * Bit for bit what a factorisation of the larger matrix with this factor's tiles would give. Throws what `cholesky`
-   * throws; E_SHAPE for a source with fewer rows, E_MISMATCH for one whose leading rows have another diagonal.
+   * throws; E_SHAPE for a source with fewer rows, E_MISMATCH for one whose leading rows have another diagonal,
+   * or for an engine that rounds differently.
    */
   async extend(source: SymmetricSource, options: RunOptions = {}): Promise<CholeskyFactor> {
     this.requireOpen();
@@ -150,43 +151,55 @@ export class CholeskyFactor {
     const n = sourceRows(source);
     if (n < this.n)
       throw new WidefieldError("E_SHAPE", `a factor of ${this.n} rows is extended to more rows, not to ${n}`);
-    const budget = options.memoryBytes ?? this.options.memoryBytes;
-    const run = { ...options, memoryBytes: budget, tile };
+    // This factor stays, in the same memory.
+    const held = this.tiles.heldBytes;
+    const budget = this.options.memoryBytes;
+    const memoryBytes = options.memoryBytes ?? (budget === undefined ? undefined : Math.max(1, budget - held));
+    const run = { ...options, memoryBytes, tile };
     const facts = await setup(this.tiles.backend, source, run);
-    const leading = facts.diagonal.slice(0, this.n);
+    this.requireExtension(facts);
+    const { plan, meanDiagonal, matrix } = facts;
+    const relative = this.shift / meanDiagonal;
+    const shift = { absolute: this.shift, relative };
+    const old = { rows: Math.floor(this.n / tile), tiles: this.tiles, pivots: this.pivots };
+    const { tiles, pivots, seconds, gflops, failure } = await attempt(facts, shift, old);
+    if (failure === undefined) {
+      const made = { meanDiagonal, pivots, seconds, gflops, plan, matrix, options: { ...run, memoryBytes: budget } };
+      return new CholeskyFactor(tiles, { ...shift, ...made });
+    }
+    try {
+      const known = await failureOf(tiles, failure, { jitter: relative, meanDiagonal, pivots });
+      throw notPositiveDefinite(known, known.bound, "unknown");
+    } finally {
+      tiles.dispose();
+    }
+  }
+
+  /** Throws E_MISMATCH. */
+  private requireExtension({ diagonal, matrix, tiling }: Setup): void {
+    const leading = diagonal.slice(0, this.n);
+    const rows = tiling.n;
     if (crc32c(new Uint8Array(leading.buffer)) !== this.matrix.diagonal) {
       throw new WidefieldError(
         "E_MISMATCH",
-        `the leading ${this.n} rows of this ${n} x ${n} matrix are not those of the factor: their diagonals differ`,
-        { details: { n: this.n, rows: n } },
+        `the leading ${this.n} rows of this ${rows} x ${rows} matrix are not those of the factor: their diagonals differ`,
+        { details: { n: this.n, rows } },
       );
     }
-    const relative = this.shift / facts.meanDiagonal;
-    const old = { rows: Math.floor(this.n / tile), tiles: this.tiles, pivots: this.pivots };
-    const shift = { absolute: this.shift, relative };
-    const { tiles, pivots, seconds, gflops, failure } = await attempt(facts, shift, old);
-    const { plan, meanDiagonal } = facts;
-    if (failure === undefined)
-      return new CholeskyFactor(tiles, {
-        ...shift,
-        meanDiagonal,
-        pivots,
-        seconds,
-        gflops,
-        plan,
-        options: run,
-        matrix: facts.matrix,
-      });
-    tiles.dispose();
-    const known = { n, ...failure, jitter: relative, meanDiagonal, smallestBefore: undefined, bound: relative };
-    throw notPositiveDefinite(known, relative, "unknown");
+    if (matrix.arithmetic !== this.matrix.arithmetic) {
+      throw new WidefieldError(
+        "E_MISMATCH",
+        `this factor was computed with ${this.matrix.arithmetic} arithmetic, and this engine's is ${matrix.arithmetic}: ` +
+          `extend it in a runtime like the first, or factorise anew`,
+      );
+    }
   }
 
   /** Keeps the factor in a folder, for `openFactor`. Throws E_MISMATCH where another one is there, E_LOCKED, E_IO. */
   async save({ files, folder }: { readonly files: Files; readonly folder: string }): Promise<void> {
     this.requireOpen();
-    const { tiling, backend } = this.tiles;
-    const key = { ...this.matrix, n: this.n, tile: tiling.tile, shift: this.shift, adapter: arithmeticOf(backend) };
+    const { tiling } = this.tiles;
+    const key = { ...this.matrix, n: this.n, tile: tiling.tile, shift: this.shift };
     const target = await FactorFolder.open(files, folder, key, { keep: true });
     let finished = target.state?.complete === true;
     try {
@@ -218,10 +231,10 @@ export class CholeskyFactor {
 
   private async copyColumn(j: number, { storage }: FactorFolder): Promise<void> {
     const { tiling } = this.tiles;
-    for (let i = j; i < tiling.blocks; i++) {
-      const tile = new Uint8Array((await this.tiles.readTile(i, j)).buffer);
-      await storage.write(j, { begin: i, end: i + 1 }, () => tile);
-    }
+    const rows = { begin: j, end: tiling.blocks };
+    const column: Uint8Array[] = [];
+    await this.tiles.each(j, rows, (_, bytes) => column.push(bytes.slice()));
+    await storage.write(j, rows, (i) => column[i - j] ?? new Uint8Array());
   }
 
   /** Right-hand sides that are under way at once. Where each pass is over a file, as many as fit in place of the panel. */

@@ -2,7 +2,7 @@
  * One run of a tiled Cholesky factorisation, panel by panel (`plan.ts`): read a panel of the matrix, subtract what all
  * finished columns contribute, which stream past it, and finish it; its columns are written behind, while the next ones
  * are computed. A matrix that memory holds is one panel, with nothing to stream. The arithmetic is in
- * `assembly/linalg/cholesky.ts`; jitter, errors and files are the business of `cholesky.ts`.
+ * `assembly/linalg/cholesky.ts`; files and progress are the business of `attempt.ts`, jitter of `cholesky.ts`.
  *
  * The tiles' values depend neither on the panels nor on where tiles are kept, bit for bit. So a run can begin with finished
  * columns (of one that was killed) or with finished rows (of a smaller matrix that this one extends).
@@ -84,7 +84,9 @@ export class Factorisation {
       return sum + lowerEntries(job.source, rows, columns);
     }, 0);
     const label = `${Math.ceil(job.panelBytes / 2 ** 20)} MiB of a ${tiling.n} x ${tiling.n} matrix in float64`;
-    this.window = new Window(backend, tiling, job.panelBytes, label);
+    // Of a run that goes on, what is left may be less than a panel.
+    const largest = Math.max(0, ...this.panels().map((panel) => this.panelBytes(panel)));
+    this.window = new Window(backend, tiling, largest, label);
     const slots: Slot[] = [];
     try {
       for (const [bytes, name] of [
@@ -126,6 +128,11 @@ export class Factorisation {
       // After a failure the panel is still needed, to explain it.
       if (!this.failed && !this.tiles.resident && this.job.storage !== undefined) this.window.free();
     }
+  }
+
+  private panelBytes(panel: Range): number {
+    const { tiling } = this.job;
+    return tiling.bytes(panel, { begin: panel.begin, end: tiling.blocks });
   }
 
   private panels(): Range[] {

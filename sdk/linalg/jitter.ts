@@ -97,6 +97,27 @@ export interface Failure extends PivotFailure {
   readonly bound: number;
 }
 
+/** What a failed factorisation tells: `tiles` holds the rows before its pivot's. */
+export async function failureOf(
+  tiles: FactorTiles,
+  pivot: PivotFailure,
+  facts: { readonly jitter: number; readonly meanDiagonal: number; readonly pivots: Float64Array },
+): Promise<Failure> {
+  const { jitter, meanDiagonal, pivots } = facts;
+  const bound = meanDiagonal > 0 ? jitter + (await shiftLowerBound(tiles, pivot)) / meanDiagonal : Infinity;
+  const smallestBefore = smallest(pivots.subarray(0, pivot.index));
+  return { n: tiles.tiling.n, ...pivot, jitter, meanDiagonal, smallestBefore, bound };
+}
+
+function smallest(pivots: Float64Array): PivotFailure | undefined {
+  let index = 0;
+  pivots.forEach((pivot, i) => {
+    if (pivot < (pivots[index] ?? Number.NaN)) index = i;
+  });
+  const value = pivots[index];
+  return value === undefined ? undefined : { index, value };
+}
+
 /** `needed`: the first decade of jitter that passed; undefined where none did, "unknown" where none was tried. */
 export function notPositiveDefinite(
   { n, index, value, jitter, meanDiagonal, smallestBefore }: Failure,

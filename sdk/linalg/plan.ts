@@ -6,7 +6,7 @@
  *     scratch   panels in the engine's memory, the finished triangle in a file
  *
  * A panel is as many columns of tiles as fit. Before it is factorised, all finished columns stream past it once, so that
- * the triangle is read about n / (3 w) times for panels of w columns: 2 x 25 GB for n = 50,000 in 4 GiB.
+ * the triangle is read about n / (3 w) times for panels of w columns: n = 50,000 streams 8 GB in 4 GiB.
  */
 import { fixedBytes } from "../engine/wasm/layout.ts";
 import { WidefieldError } from "../errors.ts";
@@ -37,12 +37,14 @@ export interface PlanOptions {
   /** Side of the blocks that the source is read in; default 512. */
   readonly blockSize?: number | undefined;
   readonly tile?: number | undefined;
+  /** Whether finished columns may stand in ordinary buffers: not where they go to a file in any case. Default true. */
+  readonly buffers?: boolean | undefined;
 }
 
 export const WASM_BYTES = 2 ** 32 - 65536;
 /** Right-hand sides that are under way at once, at most, while the factor is in the engine's memory. */
 export const RHS_BYTES = 64 * 2 ** 20;
-/** Streams are at least one column of tiles, and otherwise up to this: a command of some tenths of a second. */
+/** Streams are at least one column of tiles, and otherwise up to this: long enough to hide the reading of the next one. */
 const STREAM_BYTES = 48 * 2 ** 20;
 /**
  * Node itself, with everything loaded and an engine open: 98 MiB before work (measured with Node 20, two threads). Beside
@@ -64,7 +66,7 @@ export function choleskyPlan(n: number, options: PlanOptions): CholeskyPlan {
   const block = Math.min(blockSize, n) ** 2 * 8;
   // The diagonal and the pivots; for the panel and each stream, where its columns are; which columns are finished.
   const vectors = 2 * tiling.padded * 8 + 4 * tiling.blocks * 4 + SLOT_BYTES;
-  const engine = fixedBytes(threads) + block + vectors;
+  const engine = fixedBytes(threads) + 2 * block + vectors;
   const inCore = triangle + engine + 2 * block;
   const addressable = triangle + engine + Math.min(RHS_BYTES, triangle) <= wasmBytes;
   if (inCore <= memoryBytes && addressable) {
@@ -109,7 +111,8 @@ export function choleskyPlan(n: number, options: PlanOptions): CholeskyPlan {
   const address = wasmBytes - engine - 2 * streamBytes;
   const panelOf = (bytes: number) => whole(Math.min(triangle, bytes, address));
   const inBuffers = panelOf(memoryBytes - beside - triangle);
-  const where = inBuffers >= Math.min(triangle / 8, address / 2) && inBuffers >= column ? "buffers" : "scratch";
+  const roomy = inBuffers >= Math.max(column, Math.min(triangle / 8, address / 2));
+  const where = options.buffers !== false && roomy ? "buffers" : "scratch";
   const panelBytes = where === "buffers" ? inBuffers : panelOf(memoryBytes - beside);
   const panels = panelRanges(tiling, panelBytes);
   return {
@@ -144,6 +147,7 @@ function whole(bytes: number): number {
   return Math.floor(bytes / 64) * 64;
 }
 
-function mib(bytes: number): string {
+/** For messages: rounded up. */
+export function mib(bytes: number): string {
   return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }

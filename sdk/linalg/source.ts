@@ -74,10 +74,10 @@ function blockSide(source: SymmetricSource): number {
   throw new WidefieldError("E_CONFIG", `blockSize must be a positive whole number, not ${size}`);
 }
 
-type Place = Omit<Block, "values">;
+type BlockPlace = Omit<Block, "values">;
 
 /** The source's blocks, cut where they leave the given rows and columns, as far as they touch the lower triangle. */
-function* places(source: SymmetricSource, rows: Range, columns: Range): Generator<Place> {
+function* places(source: SymmetricSource, rows: Range, columns: Range): Generator<BlockPlace> {
   const size = blockSide(source);
   for (const { begin: row, end: rowEnd } of aligned(rows, size))
     for (const { begin: column, end: columnEnd } of aligned({ ...columns, end: Math.min(columns.end, rowEnd) }, size))

@@ -17,8 +17,6 @@ export interface TileStorage {
   read(j: number, rows: Range, take: (i: number, bytes: Uint8Array) => void): Promise<void>;
   /** Takes the tiles (i, j), i in `rows`, from the views that `give` returns. */
   write(j: number, rows: Range, give: (i: number) => Uint8Array): Promise<void>;
-  /** Returns when everything written would survive a power cut, where that can be had. */
-  sync(): Promise<void>;
   /** Releases what it holds; the file stays. Idempotent. */
   close(): Promise<void>;
 }
@@ -46,10 +44,6 @@ export class BufferStorage implements TileStorage {
     const column = this.columns.get(j) ?? allocate(tiling.columnBytes(j, { begin: 0, end: tiling.blocks }));
     this.columns.set(j, column);
     for (let i = rows.begin; i < rows.end; i++) this.tileOf(column, i, j).set(give(i));
-  }
-
-  async sync(): Promise<void> {
-    // Nothing in memory survives anything.
   }
 
   async close(): Promise<void> {
@@ -156,6 +150,7 @@ export class FileStorage implements TileStorage {
     await this.sums.write(sums, first);
   }
 
+  /** Returns when everything written would survive a power cut. */
   async sync(): Promise<void> {
     await this.data.sync();
     await this.sums.sync();
