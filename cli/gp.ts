@@ -1,4 +1,5 @@
 /** `widefield gp`: GP classification from data to error rates. */
+import { rmSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -121,6 +122,7 @@ async function run(options: GpOptions): Promise<void> {
     }
     const ridge = ridgeOf(options);
     const scratch = scratchOf(options);
+    if (scratch?.temporary === true) removeAtExit(scratch.folder);
     const opened: { kxx?: KernelStore; kxv?: KernelStore; kxt?: KernelStore } = {};
     for (const name of ["kxx", "kxv", "kxt"] as const) {
       const path = options[name];
@@ -202,8 +204,13 @@ function ridgeOf({ jitter, lambda }: GpOptions): Pick<GpExperiment, "jitter" | "
   return { lambda: positiveNumber("--lambda", lambda) };
 }
 
-function toleranceOf({ tolerance, solver }: GpOptions): number | undefined {
+function toleranceOf({ tolerance, solver, keepFactor }: GpOptions): number | undefined {
   if (tolerance === undefined) return undefined;
+  if (keepFactor !== undefined)
+    throw new WidefieldError(
+      "E_CONFIG",
+      "--tolerance is for conjugate gradients, and --keep-factor keeps a Cholesky factor",
+    );
   if (solver === "cholesky" || solver === "eigh")
     throw new WidefieldError("E_CONFIG", `--tolerance is for conjugate gradients (--solver cg); ${solver} is exact`);
   return positiveNumber("--tolerance", tolerance);
@@ -216,7 +223,7 @@ interface Scratch {
 }
 
 /** Where a factor goes that memory does not hold; beside the kernels (undefined) where those are kept. */
-function scratchOf({ scratch, keepFactor, store, solver }: GpOptions): Scratch | undefined {
+function scratchOf({ scratch, keepFactor, store, kxx, solver }: GpOptions): Scratch | undefined {
   if (scratch !== undefined && keepFactor !== undefined)
     throw new WidefieldError(
       "E_CONFIG",
@@ -224,6 +231,11 @@ function scratchOf({ scratch, keepFactor, store, solver }: GpOptions): Scratch |
     );
   if (keepFactor !== undefined && (solver === "cg" || solver === "eigh"))
     throw new WidefieldError("E_CONFIG", `--keep-factor keeps a Cholesky factor, and --solver ${solver} makes none`);
+  if (keepFactor !== undefined && store === undefined && kxx === undefined)
+    throw new WidefieldError(
+      "E_CONFIG",
+      "--keep-factor needs --store or --kxx: only of a kernel on disk can a later run know that the factor is its own",
+    );
   if (keepFactor !== undefined) return { folder: keepFactor, keep: true, temporary: false };
   if (scratch !== undefined) return { folder: scratch, keep: false, temporary: false };
   if (store !== undefined) return undefined;
@@ -232,6 +244,14 @@ function scratchOf({ scratch, keepFactor, store, solver }: GpOptions): Scratch |
     keep: false,
     temporary: true,
   };
+}
+
+/** However the process ends, unless it is killed: a factor may be large. */
+function removeAtExit(folder: string): void {
+  process.once("exit", () => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  process.once("SIGTERM", () => process.exit(143));
 }
 
 /** Made, unless this is but a plan. */
@@ -280,7 +300,7 @@ function summaryText(result: GpResult, where: string): string {
 
 function solveText({ solver, seconds, gflops, jitter, iterations, relativeResidual }: GpResult["solve"]): string {
   const how = {
-    cholesky: `${gflops.toFixed(1)} GFLOP/s`,
+    cholesky: gflops > 0 ? `${gflops.toFixed(1)} GFLOP/s` : "when the kept factor was made",
     eigh: "by eigenvectors",
     cg: `${iterations ?? 0} iterations of conjugate gradients, relative residual ${(relativeResidual ?? 0).toExponential(1)}`,
   }[solver];

@@ -6,9 +6,9 @@
  *                                                      choleskyFactor: columns k of this window, and then
  *     L(j,j) = potrf(A(j,j)),  L(i,j) = A(i,j) L(j,j)^-T
  *
- * In a window a tile is brought up to date in one go, so it stays in a core's cache (128 KiB) while the tiles of L stream by, and a
- * window's columns may begin before the last column of the one before is through: choleskyFactor is a task graph in a
- * single command. Its items are the tiles, column after column; a thread takes the next one and sleeps only where a tile
+ * In a window a tile is brought up to date in one go, so it stays in a core's cache (128 KiB) while the tiles of L
+ * stream by, and inside a command a column may begin before the one before it is through: choleskyFactor is a task graph
+ * in a single command. Its items are the tiles, column after column; a thread takes the next one and sleeps only where a tile
  * that it reads is still in another thread's hands. Such a tile was taken earlier, so the earliest unfinished one never
  * waits: there is no deadlock, whatever the number of threads.
  *
@@ -70,7 +70,7 @@ export function choleskyFactor(params: usize, buffers: usize, begin: i32, end: i
       const rows = extent(n, tile, i);
       for (let r = 0; r < rows; r += 4) solveStrip(l, scratch, tile, to + stripAt(r, tile));
     }
-    publish(finished, i);
+    publish(finished, i, j);
   }
 }
 
@@ -111,11 +111,11 @@ function awaitTile(finished: usize, i: i32, j: i32, status: usize): bool {
   }
 }
 
-/** A count, not a column's number: whatever it starts from, it only grows, and nobody waits for ever. */
-function publish(finished: usize, i: i32): void {
+/** In order: tile (i, j) has waited for (i, j - 1). The counts must start at windowBegin, or where rows are finished, above. */
+function publish(finished: usize, i: i32, j: i32): void {
   if (!ASC_FEATURE_THREADS) return;
   const at = finished + (<usize>i << 2);
-  atomic.add<u32>(at, 1);
+  atomic.store<u32>(at, <u32>(j + 1));
   atomic.notify(at, -1);
 }
 

@@ -14,7 +14,7 @@ import { PREDICT_ROWS, Posterior } from "../learn/posterior.ts";
 import type { SolveMethod } from "../linalg/solve-plan.ts";
 import { platform } from "../platform/platform.ts";
 import { type GpExperiment, refuseMixture } from "./gp.ts";
-import { type GpMemory, planGpSolver, sizesOf } from "./gp-memory.ts";
+import { type GpMemory, planGpSolver, sizesOf, leastFactorBytes } from "./gp-memory.ts";
 import { selectImages } from "./stored-kernel.ts";
 
 export interface GpPlanOptions {
@@ -249,8 +249,9 @@ interface SolveRates {
 
 /** From a factorisation and predictions of a matrix of at most `most` rows; of 2048, rates are near those of larger ones. */
 async function solveRates({ engine, dataset }: GpExperiment, most: number): Promise<SolveRates> {
-  // Kernel and factor take 12 bytes an entry here.
-  const n = Math.min(most, Math.floor(Math.sqrt(engine.memoryBytes / 32)));
+  // The kernel, its blocks, and what the factorisation takes.
+  let n = most;
+  while (n > 1 && 12 * n * n + leastFactorBytes(n, engine.threads, undefined) > engine.memoryBytes) n >>= 1;
   const values = new Float32Array(n * n).fill(0.5);
   for (let i = 0; i < n; i++) values[i * n + i] = 1;
   const kxx = new MemoryMatrix(values, { rows: n, columns: n, symmetric: true, exponent: 0 });

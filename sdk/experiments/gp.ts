@@ -15,7 +15,7 @@ import { WidefieldError } from "../errors.ts";
 import { fitTemperature, isAtBound, logLoss, scores } from "../learn/calibration.ts";
 import { errorPercent } from "../learn/gp.ts";
 import { Posterior, type PosteriorOptions, type Prediction } from "../learn/posterior.ts";
-import type { SolveProgress } from "../linalg/prepare.ts";
+import { requireScratchPlace, type SolveProgress } from "../linalg/prepare.ts";
 import type { SolveMethod } from "../linalg/solve-plan.ts";
 import { calibrationBins, calibrationError } from "../report/calibration.ts";
 import { type CrossSet, crossKernel, type HeldKernel, KernelClock, trainingKernel } from "./gp-kernels.ts";
@@ -129,6 +129,7 @@ export async function runGp(experiment: GpExperiment): Promise<GpResult> {
   const { engine, folder } = experiment;
   warnOfOverlap(experiment);
   refuseMixture(experiment);
+  await requireScratchPlace(scratchOf(experiment));
   const budget = await requireGpMemory(experiment);
   const clock = new KernelClock();
   const kept = new Map<CrossSet, HeldKernel>();

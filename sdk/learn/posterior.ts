@@ -2,6 +2,7 @@
  * The posterior of Gaussian process classification as regression, apart from where its kernels come from: means,
  * variances and the marginal likelihood from a solver of (K + lambda I) X = B.
  */
+import type { LinearOperator } from "../linalg/operator.ts";
 import { kernelSource } from "../covariance/kernel-source.ts";
 import { MemoryMatrix, type KernelMatrix } from "../covariance/matrix.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -74,13 +75,15 @@ export class Posterior {
   readonly logMarginalLikelihood: number | undefined;
   private readonly exponent: number;
   private readonly targets: Float64Array;
+  /** K times the weights, where those are only as exact as a tolerance. */
+  private readonly products: Float64Array | undefined;
   /** What conjugate gradients multiply by; the other methods are done with the kernel. */
   private readonly prepared: Prepared | undefined;
 
   private constructor(
     prepared: Prepared,
     { solver, x: weights, iterations, relativeResidual }: Fitted,
-    facts: { targets: Float64Array; classes: number; exponent: number },
+    facts: { targets: Float64Array; classes: number; exponent: number; products: Float64Array | undefined },
   ) {
     this.prepared = solver.method === "cg" ? prepared : undefined;
     this.solver = solver;
@@ -90,6 +93,7 @@ export class Posterior {
     this.relativeResidual = relativeResidual;
     this.solveSeconds = solver.seconds;
     this.targets = facts.targets;
+    this.products = facts.products;
     this.classes = facts.classes;
     this.exponent = facts.exponent;
     this.lambda = solver.shift * 2 ** facts.exponent;
@@ -142,7 +146,8 @@ export class Posterior {
           : jitter === undefined || jitter === "noise"
             ? await fitAboveNoise(engine, noiseJitter(kxx), prepared.choice.method === "cg" ? 0 : "auto", attempt)
             : await attempt({ jitter });
-      const posterior = new Posterior(prepared, fitted, { targets, classes, exponent });
+      const products = prepared.operator && (await productsOf(prepared.operator, fitted.x, classes, signal));
+      const posterior = new Posterior(prepared, fitted, { targets, classes, exponent, products });
       if (posterior.prepared === undefined) await prepared.dispose();
       return posterior;
     } catch (thrown) {
@@ -151,10 +156,15 @@ export class Posterior {
     }
   }
 
-  /** Means at the training inputs: K (K + lambda I)^-1 Y = Y - lambda (K + lambda I)^-1 Y, without another product. */
+  /**
+   * Means at the training inputs: K (K + lambda I)^-1 Y = Y - lambda (K + lambda I)^-1 Y, without another product; that
+   * holds to the accuracy of the solve, so with conjugate gradients it is the product itself.
+   */
   trainingPrediction(): Prediction {
     const { shift } = this.solver;
-    const mean = this.targets.map((target, index) => target - shift * (this.weights[index] ?? Number.NaN));
+    const mean =
+      this.products?.slice() ??
+      this.targets.map((target, index) => target - shift * (this.weights[index] ?? Number.NaN));
     return { mean, labels: argmaxRows(mean, this.classes) };
   }
 
@@ -313,4 +323,17 @@ function argmaxRows(values: Float64Array, columns: number): Int32Array {
     }
   }
   return best;
+}
+
+/** K W for row-major weights, [n, classes]. */
+async function productsOf(
+  operator: LinearOperator,
+  weights: Float64Array,
+  classes: number,
+  signal: AbortSignal | undefined,
+): Promise<Float64Array> {
+  const { n } = operator;
+  const columns = weights.map((_, at) => weights[(at % n) * classes + Math.floor(at / n)] ?? Number.NaN);
+  const products = await operator.apply(columns, classes, signal);
+  return products.map((_, at) => products[(at % classes) * n + Math.floor(at / classes)] ?? Number.NaN);
 }

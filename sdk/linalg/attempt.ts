@@ -13,6 +13,7 @@ import { FactorTiles } from "./factor-tiles.ts";
 import { noisePivot } from "./jitter.ts";
 import { choleskyPlan, mib, type CholeskyPlan, WASM_BYTES } from "./plan.ts";
 import { readDiagonal, type SymmetricSource } from "./source.ts";
+import { wasmOf, type LinalgTarget } from "./target.ts";
 import { BufferStorage, type TileStorage } from "./tile-storage.ts";
 import { Tiling } from "./tiling.ts";
 
@@ -28,9 +29,6 @@ export interface CholeskyProgress {
   /** What this attempt adds to the diagonal, relative to its mean. */
   readonly jitter: number;
 }
-
-/** An engine, or its float64 backend. */
-export type LinalgTarget = Backend | { cpu(): Promise<Backend>; readonly memoryBytes?: number };
 
 export interface Scratch {
   readonly files: Files;
@@ -66,13 +64,6 @@ export interface Setup extends Place {
   readonly meanDiagonal: number;
   readonly matrix: FactorIdentity;
   readonly options: RunOptions;
-}
-
-/** The wasm backend of a target. Throws E_CONFIG. */
-export async function wasmOf(target: LinalgTarget): Promise<Backend> {
-  const backend = "cpu" in target ? await target.cpu() : target;
-  if (backend.info.backend === "wasm") return backend;
-  throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
 }
 
 /** Where a factorisation will take place. */
@@ -148,6 +139,8 @@ export interface Shift {
 }
 
 export interface Trial extends Shift {
+  /** Where it was given in place of a jitter. */
+  readonly lambda?: number | undefined;
   /** Pivots that rounding could have made count as failed. */
   readonly careful?: boolean;
   /** It is part of a search: all smaller shifts have failed. */

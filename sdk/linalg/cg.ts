@@ -37,7 +37,7 @@ export interface CgResult {
  *
  * Throws E_SHAPE, E_CONFIG, E_DATA (entries of b, or of a product, that are not finite), E_ABORTED,
  * E_NOT_POSITIVE_DEFINITE (details: `iteration`, `curvature`: p'Ap / p'p of the direction found, `singular`), and
- * E_NOT_CONVERGED (details: `iteration`, `residual`: the smallest relative one, `history`) where rounding or
+ * E_NOT_CONVERGED (details: `iteration`, `residual`: the relative one of the last answer that was looked at, `history`) where rounding or
  * conditioning keep the residual above the tolerance. The cap on iterations is no failure: see `converged`.
  */
 export async function cg(operator: LinearOperator, b: Values, options: CgOptions = {}): Promise<CgResult> {
@@ -46,7 +46,9 @@ export async function cg(operator: LinearOperator, b: Values, options: CgOptions
   const system = new System(operator, b, options);
   requireOne(system);
   requirePreconditioner(preconditioner, system.n);
-  const x = start === undefined ? undefined : startOf(system, start);
+  const given = start === undefined ? undefined : startOf(system, start);
+  // Of b = 0 nothing is small enough but x = 0.
+  const x = system.rhs.every((value) => value === 0) ? undefined : given;
   const solved = await solveOne(system, x, system.scaleLambda(lambda), preconditioner);
   const norms = Float64Array.of(solved.residualNorm);
   const stop = system.stopOf(norms);

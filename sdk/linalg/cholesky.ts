@@ -12,7 +12,6 @@ import {
   placeOf,
   resident,
   setup,
-  type LinalgTarget,
   type RunOptions,
   type Setup,
   type Trial,
@@ -22,8 +21,10 @@ import { keptFactor } from "./factor-folder.ts";
 import { FactorTiles } from "./factor-tiles.ts";
 import { jitterOf, failureOf, nextJitter, notPositiveDefinite, type Failure } from "./jitter.ts";
 import { sourceRows, type SymmetricSource } from "./source.ts";
+import type { LinalgTarget } from "./target.ts";
 
-export type { CholeskyProgress, LinalgTarget, Scratch } from "./attempt.ts";
+export type { CholeskyProgress, Scratch } from "./attempt.ts";
+export type { LinalgTarget } from "./target.ts";
 
 export interface CholeskyOptions extends RunOptions {
   /**
@@ -71,8 +72,8 @@ export async function cholesky(
   const auto = jitter === "auto";
   const firstJitter = auto ? jitterOf((await earlierShift(facts)) ?? 0, facts.meanDiagonal) : jitter;
   const shift = lambda ?? firstJitter * facts.meanDiagonal;
-  const relative = lambda === undefined ? firstJitter : lambda / facts.meanDiagonal;
-  const first = await factorise(facts, { absolute: shift, relative, careful: auto, searched: auto });
+  const relative = lambda === undefined ? firstJitter : lambda === 0 ? 0 : lambda / facts.meanDiagonal;
+  const first = await factorise(facts, { absolute: shift, relative, lambda, careful: auto, searched: auto });
   if (first instanceof CholeskyFactor) return first;
   let last = first;
   if (auto || explain) {
@@ -113,17 +114,18 @@ async function factorise(facts: Setup, trial: Trial): Promise<CholeskyFactor | F
   const { plan, meanDiagonal, matrix, options } = facts;
   const { n } = facts.tiling;
   const { tiles, pivots, seconds, gflops, failure, noise } = await attempt(facts, trial);
-  const { absolute, relative: jitter } = trial;
+  const { absolute, relative: jitter, lambda } = trial;
+  const known = { jitter, meanDiagonal, exponent: facts.source.exponent ?? 0, lambda };
   if (failure === undefined) {
     if (noise === undefined) {
       const shift = { absolute, relative: jitter };
       return new CholeskyFactor(tiles, { ...shift, meanDiagonal, pivots, seconds, gflops, plan, options, matrix });
     }
     tiles.dispose();
-    return { n, ...noise, jitter, meanDiagonal, smallestBefore: undefined, bound: jitter };
+    return { n, ...noise, ...known, smallestBefore: undefined, bound: jitter };
   }
   try {
-    return await failureOf(tiles, failure, { jitter, meanDiagonal, pivots });
+    return await failureOf(tiles, failure, { ...known, pivots, check: checkOf(options.signal) });
   } finally {
     tiles.dispose();
   }
@@ -142,7 +144,7 @@ export async function openFactor(
 ): Promise<CholeskyFactor> {
   const { key, state, storage, pivots } = await keptFactor(files, folder);
   try {
-    const run = { ...options, tile: key.tile, scratch: { files, folder } };
+    const run = { ...options, tile: key.tile, scratch: { files, folder, keep: true } };
     const { backend, tiling, plan, memoryBytes } = await placeOf(target, { n: key.n }, run);
     const { streamBytes } = plan;
     const tiles = await resident(

@@ -17,7 +17,7 @@ import {
   tridiagonalUpdate,
 } from "../engine/kernels/eigen.ts";
 import { WidefieldError } from "../errors.ts";
-import type { LinalgTarget } from "./cholesky.ts";
+import { wasmOf, type LinalgTarget } from "./target.ts";
 import { requireSymmetric } from "./dense.ts";
 import type { Values } from "./source.ts";
 
@@ -86,7 +86,7 @@ export async function eigh(target: LinalgTarget, a: Values, options: EighOptions
   if (!Number.isSafeInteger(k) || k < 1 || k > n)
     throw new WidefieldError("E_CONFIG", `largest must be a whole number from 1 to ${n}, the matrix's rows; got ${k}`);
   const exponent = exponentOf(requireSymmetric(a, n, ASYMMETRY).largest);
-  const backend = await wasmBackend(target);
+  const backend = await wasmOf(target);
   requireRoom(backend, n, k, vectors);
   throwIfAborted(signal);
   const work = new Work(backend, n, vectors ? k : 0, options);
@@ -102,13 +102,6 @@ export async function eigh(target: LinalgTarget, a: Values, options: EighOptions
   } finally {
     work.free();
   }
-}
-
-/** The backend that does float64 work. Throws E_CONFIG for another. */
-export async function wasmBackend(target: LinalgTarget): Promise<Backend> {
-  const backend = "cpu" in target ? await target.cpu() : target;
-  if (backend.info.backend === "wasm") return backend;
-  throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
 }
 
 function requireRoom(backend: Backend, n: number, largest: number, vectors: boolean): void {

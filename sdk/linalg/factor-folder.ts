@@ -101,7 +101,7 @@ export class FactorFolder {
    * process works on it, E_CORRUPT for a damaged one, E_IO, also where the disk has no room for all of the factor.
    */
   static async open(files: Files, folder: string, key: FactorKey, options: FolderOptions): Promise<FactorFolder> {
-    const ours = (await files.size(folder)) === undefined || isOurs(await files.list(folder));
+    const existed = (await files.size(folder)) !== undefined;
     await files.makeFolder(folder);
     try {
       const lock = await lockFile(files, `${folder}/${LOCK}`, {
@@ -109,13 +109,13 @@ export class FactorFolder {
         advice: "wait for it, or choose another folder",
       });
       try {
-        return await FactorFolder.openLocked(files, folder, key, lock, ours, options);
+        return await FactorFolder.openLocked(files, folder, key, lock, existed, options);
       } catch (thrown) {
         await lock.release();
         throw thrown;
       }
     } catch (thrown) {
-      if (ours) await removeIfEmpty(files, folder);
+      if (!existed) await removeIfEmpty(files, folder);
       throw thrown;
     }
   }
@@ -125,14 +125,14 @@ export class FactorFolder {
     folder: string,
     key: FactorKey,
     lock: Lock,
-    ours: boolean,
+    existed: boolean,
     { keep, log }: FolderOptions,
   ): Promise<FactorFolder> {
     // A process that is killed while it writes its state or its lock leaves a temporary file.
     for (const name of await files.list(folder))
       if (await isAbandoned(files, name)) await files.remove(`${folder}/${name}`);
     const found = await readState(files, folder, keep);
-    const made = found?.made ?? ours;
+    const made = found?.made ?? !existed;
     const state = usable(found, key, folder);
     if (state !== undefined && state.finishedColumns > 0 && !state.complete)
       log?.(`${folder} holds ${state.finishedColumns} finished columns of tiles: going on from there`);
@@ -220,12 +220,6 @@ export class FactorFolder {
     }
     if (!useful && this.made) await removeIfEmpty(this.files, this.folder);
   }
-}
-
-/** Whether nothing but what earlier runs have left is in a folder. An empty one is somebody's: ours go when they are empty. */
-function isOurs(names: readonly string[]): boolean {
-  const files = [STATE, PIVOTS, LOCK, ...FileStorage.names(TILES)];
-  return names.length > 0 && names.every((name) => files.some((file) => name === file || name.startsWith(`${file}.`)));
 }
 
 /** A folder that somebody has put something into stays. */

@@ -116,6 +116,7 @@ export class FactorTiles {
     const { backend, tiling, window } = this;
     if (parts.length === 0) return;
     if (this.resident && window !== undefined) {
+      this.requireOpen();
       yield window;
       return;
     }

@@ -8,7 +8,7 @@ import type { Slot } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
 import { crc32c } from "../platform/crc32c.ts";
 import type { Files } from "../platform/files.ts";
-import { attempt, setup, type RunOptions, type Setup } from "./attempt.ts";
+import { attempt, checkOf, setup, type RunOptions, type Setup } from "./attempt.ts";
 import { FactorFolder, type FactorIdentity } from "./factor-folder.ts";
 import type { FactorTiles, StreamHooks } from "./factor-tiles.ts";
 import { failureOf, notPositiveDefinite } from "./jitter.ts";
@@ -33,7 +33,7 @@ export interface FactorFacts {
 }
 
 export interface SolveProgress {
-  /** Of all right-hand sides, 0 to 1. */
+  /** Of all right-hand sides (of a factor that is saved: of its columns), 0 to 1. */
   readonly fraction: number;
 }
 
@@ -164,11 +164,20 @@ export class CholeskyFactor {
     const old = { rows: Math.floor(this.n / tile), tiles: this.tiles, pivots: this.pivots };
     const { tiles, pivots, seconds, gflops, failure } = await attempt(facts, shift, old);
     if (failure === undefined) {
-      const made = { meanDiagonal, pivots, seconds, gflops, plan, matrix, options: { ...run, memoryBytes: budget } };
+      const made = {
+        meanDiagonal,
+        pivots,
+        seconds,
+        gflops,
+        plan,
+        matrix,
+        options: { ...run, memoryBytes: options.memoryBytes ?? budget },
+      };
       return new CholeskyFactor(tiles, { ...shift, ...made });
     }
     try {
-      const known = await failureOf(tiles, failure, { jitter: relative, meanDiagonal, pivots });
+      const told = { jitter: relative, meanDiagonal, exponent: source.exponent ?? 0, lambda: undefined };
+      const known = await failureOf(tiles, failure, { ...told, pivots, check: checkOf(options.signal) });
       throw notPositiveDefinite(known, known.bound, "unknown");
     } finally {
       tiles.dispose();
@@ -196,7 +205,10 @@ export class CholeskyFactor {
   }
 
   /** Keeps the factor in a folder, for `openFactor`. Throws E_MISMATCH where another one is there, E_LOCKED, E_IO. */
-  async save({ files, folder }: { readonly files: Files; readonly folder: string }): Promise<void> {
+  async save(
+    { files, folder }: { readonly files: Files; readonly folder: string },
+    { signal, onProgress }: FactorSolveOptions = {},
+  ): Promise<void> {
     this.requireOpen();
     const { tiling } = this.tiles;
     const key = { ...this.matrix, n: this.n, tile: tiling.tile, shift: this.shift };
@@ -204,7 +216,11 @@ export class CholeskyFactor {
     let finished = target.state?.complete === true;
     try {
       if (finished) return;
-      for (let j = 0; j < tiling.blocks; j++) await this.copyColumn(j, target);
+      for (let j = 0; j < tiling.blocks; j++) {
+        requireGoing(signal);
+        await this.copyColumn(j, target);
+        onProgress?.({ fraction: (j + 1) / tiling.blocks });
+      }
       target.pivots.set(this.pivots);
       const { meanDiagonal, seconds } = this;
       await target.save({ finishedColumns: tiling.blocks, complete: true, meanDiagonal, seconds });
@@ -307,6 +323,8 @@ export class CholeskyFactor {
     const pace = this.pace(strips, signal);
     for await (const window of this.tiles.columns({ begin: first, end: blocks }, pace)) {
       const step = async (block: number, update: number, solve: number): Promise<void> => {
+        // Right before the command: memory that has been given up may be somebody else's by now.
+        this.requireOpen();
         const params = { tile, n, block, transpose: 0, update, solve, strips };
         backend.dispatch(triangularSolve, params, [window.table, window.tiles, slot]);
         await pace.done(blocks - block);
@@ -325,6 +343,8 @@ export class CholeskyFactor {
     const pace = this.pace(strips, signal);
     for await (const window of this.tiles.rowsUpwards(pace)) {
       const step = async (block: number, update: number, solve: number): Promise<void> => {
+        // Right before the command: memory that has been given up may be somebody else's by now.
+        this.requireOpen();
         const params = { tile, n, block, transpose: 1, update, solve, strips };
         backend.dispatch(triangularSolve, params, [window.table, window.tiles, slot]);
         await pace.done(block + 1);

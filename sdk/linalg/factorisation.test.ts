@@ -218,6 +218,21 @@ describe.each(wasmConfigurations)("tiled Cholesky on wasm: $variant, $threads th
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it("a factor that is disposed while it solves says so, and computes with nobody else's memory", async () => {
+    const [n, tile] = [150, 16];
+    const a = withSpectrum(Array.from({ length: n }, () => 0.1 + Math.random()));
+    for (const where of ["memory", "buffers", "scratch"] as const) {
+      for (const work of ["solve", "forward", "inverseDiagonal"] as const) {
+        const factor = await cholesky(backend, denseSymmetric(a, n), optionsOf(n, tile, where, 2));
+        const outcome = work === "inverseDiagonal" ? factor.inverseDiagonal() : factor[work](randoms(n));
+        factor.dispose();
+        await expect(outcome).rejects.toMatchObject({ code: "E_CLOSED" });
+        await backend.finish();
+      }
+    }
+    expect(backend.stats().slots).toBe(0);
+  });
+
   it("a kept factor is opened again, in memory or streamed, and a second run takes it from its folder", async () => {
     const [n, tile] = [150, 16];
     const a = withSpectrum(Array.from({ length: n }, () => 0.1 + Math.random()));

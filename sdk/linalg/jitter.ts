@@ -3,6 +3,7 @@
  * scale; it is tried in decades, because only its order of magnitude matters.
  */
 import { WidefieldError } from "../errors.ts";
+import { Breath } from "./breath.ts";
 import type { PivotFailure } from "./factorisation.ts";
 import type { FactorTiles } from "./factor-tiles.ts";
 
@@ -43,13 +44,23 @@ export function noisePivot(pivots: Float64Array, diagonal: Float64Array): PivotF
  * L11 the factor up to there and l its next row, v = (-L11^-T l, 1) has v^T A v = value, so the smallest eigenvalue is
  * at most value / v^T v. Costs one pass over the first `index` rows of the factor, which the failure has left intact.
  */
-export async function shiftLowerBound(tiles: FactorTiles, { index, value }: PivotFailure): Promise<number> {
+export async function shiftLowerBound(
+  tiles: FactorTiles,
+  { index, value }: PivotFailure,
+  check: () => void = () => undefined,
+): Promise<number> {
   const { tiling } = tiles;
+  const breath = new Breath();
+  const read = async (i: number, j: number): Promise<Float64Array> => {
+    await breath.take();
+    check();
+    return tiles.readTile(i, j);
+  };
   const { tile } = tiling;
   const last = Math.floor(index / tile);
   const w = new Float64Array(index);
   for (let j = 0; j <= last; j++) {
-    const l = await tiles.readTile(last, j);
+    const l = await read(last, j);
     const columns = tiling.extent(j);
     for (let c = 0; c < columns && j * tile + c < index; c++)
       w[j * tile + c] = entry(l, columns, index - last * tile, c);
@@ -57,9 +68,8 @@ export async function shiftLowerBound(tiles: FactorTiles, { index, value }: Pivo
   for (let i = last; i >= 0; i--) {
     const rows = Math.min(tiling.extent(i), index - i * tile);
     const x = w.subarray(i * tile, i * tile + rows);
-    solveTransposed(await tiles.readTile(i, i), tiling.extent(i), x);
-    for (let j = 0; j < i; j++)
-      subtractTransposed(await tiles.readTile(i, j), tile, x, w.subarray(j * tile, (j + 1) * tile));
+    solveTransposed(await read(i, i), tiling.extent(i), x);
+    for (let j = 0; j < i; j++) subtractTransposed(await read(i, j), tile, x, w.subarray(j * tile, (j + 1) * tile));
   }
   return -value / w.reduce((sum, x) => sum + x * x, 1);
 }
@@ -95,18 +105,30 @@ export interface Failure extends PivotFailure {
   readonly smallestBefore: PivotFailure | undefined;
   /** No smaller jitter can pass: relative to the mean diagonal. */
   readonly bound: number;
+  /** The matrix is 2^exponent times the one that was factorised: what is told is told of the matrix. */
+  readonly exponent: number;
+  /** Given in place of a jitter, in units of the factorised matrix. */
+  readonly lambda: number | undefined;
 }
 
 /** What a failed factorisation tells: `tiles` holds the rows before its pivot's. */
 export async function failureOf(
   tiles: FactorTiles,
   pivot: PivotFailure,
-  facts: { readonly jitter: number; readonly meanDiagonal: number; readonly pivots: Float64Array },
+  facts: {
+    readonly jitter: number;
+    readonly meanDiagonal: number;
+    readonly pivots: Float64Array;
+    readonly exponent: number;
+    readonly lambda: number | undefined;
+    /** Throws to stop: out of core this reads the factor once more. */
+    readonly check: () => void;
+  },
 ): Promise<Failure> {
-  const { jitter, meanDiagonal, pivots } = facts;
-  const bound = meanDiagonal > 0 ? jitter + (await shiftLowerBound(tiles, pivot)) / meanDiagonal : Infinity;
+  const { jitter, meanDiagonal, pivots, exponent, lambda, check } = facts;
+  const bound = meanDiagonal > 0 ? jitter + (await shiftLowerBound(tiles, pivot, check)) / meanDiagonal : Infinity;
   const smallestBefore = smallest(pivots.subarray(0, pivot.index));
-  return { n: tiles.tiling.n, ...pivot, jitter, meanDiagonal, smallestBefore, bound };
+  return { n: tiles.tiling.n, ...pivot, jitter, meanDiagonal, smallestBefore, bound, exponent, lambda };
 }
 
 function smallest(pivots: Float64Array): PivotFailure | undefined {
@@ -120,36 +142,38 @@ function smallest(pivots: Float64Array): PivotFailure | undefined {
 
 /** `needed`: the first decade of jitter that passed; undefined where none did, "unknown" where none was tried. */
 export function notPositiveDefinite(
-  { n, index, value, jitter, meanDiagonal, smallestBefore }: Failure,
+  { n, index, value, jitter, meanDiagonal, smallestBefore, exponent, lambda }: Failure,
   bound: number,
   needed: number | undefined | "unknown",
 ): WidefieldError {
+  const scale = 2 ** exponent;
   const before =
     smallestBefore === undefined
       ? ""
-      : ` (the smallest before it was ${smallestBefore.value.toExponential(3)}, at ${smallestBefore.index})`;
+      : ` (the smallest before it was ${(smallestBefore.value * scale).toExponential(3)}, at ${smallestBefore.index})`;
+  const added = lambda === undefined ? `jitter ${jitter}` : `lambda ${lambda * scale}`;
   const advice =
     needed === "unknown"
       ? Number.isFinite(bound)
         ? `it needs a jitter of at least ${bound.toExponential(1)} times the mean diagonal, or a lambda of ` +
-          (bound * meanDiagonal).toExponential(1)
+          (bound * meanDiagonal * scale).toExponential(1)
         : "its mean diagonal is not positive"
       : needed === undefined
         ? "no jitter up to the mean diagonal itself makes it so: this is not the covariance of anything"
         : `a jitter of ${needed.toExponential(0)} times the mean diagonal would have passed`;
   return new WidefieldError(
     "E_NOT_POSITIVE_DEFINITE",
-    `the ${n} x ${n} matrix with jitter ${jitter} is not positive definite: pivot ${index} came out as ` +
-      `${value.toExponential(3)}${before}; ${advice}`,
+    `the ${n} x ${n} matrix with ${added} is not positive definite: pivot ${index} came out as ` +
+      `${(value * scale).toExponential(3)}${before}; ${advice}`,
     {
       details: {
         pivot: index,
-        value,
-        smallestBefore: smallestBefore?.value,
+        value: value * scale,
+        smallestBefore: smallestBefore && smallestBefore.value * scale,
         smallestBeforeIndex: smallestBefore?.index,
         jitter,
         jitterBound: bound,
-        shiftBound: bound * meanDiagonal,
+        shiftBound: bound * meanDiagonal * scale,
         jitterNeeded: needed === "unknown" ? undefined : needed,
       },
     },

@@ -53,6 +53,11 @@ export function settingsOf(n: number, options: KrylovOptions): Settings {
   const { maxIterations = between(100, 10 * n, 10_000), stagnationWindow = between(100, 5 * n, 1000) } = options;
   requireNumber("tolerance", tolerance);
   requireNumber("absoluteTolerance", absoluteTolerance);
+  if (!(tolerance < 1))
+    throw new WidefieldError(
+      "E_CONFIG",
+      `tolerance must be below 1, not ${tolerance}: x = 0 has a relative residual of 1`,
+    );
   for (const [name, value] of Object.entries({ maxIterations, stagnationWindow })) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
     throw new WidefieldError("E_CONFIG", `${name} must be a whole number of at least 1, not ${value}`);

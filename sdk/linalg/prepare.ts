@@ -87,11 +87,13 @@ const SYMMETRY_TOLERANCE = { f32: 1e-6, f64: 1e-12 } as const;
 
 /** Checks a matrix. Throws E_SHAPE, E_DATA (an entry that is not finite, or the worst pair that is not symmetric), E_CONFIG. */
 export function formOf(matrix: SolveMatrix, symmetryTolerance?: number): MatrixForm {
+  if (typeof matrix !== "object" || (matrix as unknown) === null) throw notAMatrix();
   const { exponent = 0 } = matrix;
   if (!Number.isSafeInteger(exponent))
     throw new WidefieldError("E_CONFIG", `a matrix's exponent is a whole number, not ${exponent}`);
   if ("values" in matrix) {
     const { values } = matrix;
+    if (!(values instanceof Float32Array || values instanceof Float64Array)) throw notAMatrix();
     const n = squareSide(matrix);
     const tolerance = symmetryTolerance ?? SYMMETRY_TOLERANCE[values instanceof Float32Array ? "f32" : "f64"];
     if (!(tolerance >= 0 && Number.isFinite(tolerance)))
@@ -104,12 +106,16 @@ export function formOf(matrix: SolveMatrix, symmetryTolerance?: number): MatrixF
     return { n, exponent, source: denseSymmetric(dense, n), dense };
   }
   if ("block" in matrix) return { n: sourceRows(matrix), exponent, source: matrix };
-  if (!("apply" in matrix))
-    throw new WidefieldError(
-      "E_CONFIG",
-      "K is an array ({ values, rows, columns }), a source (kernelSource makes one of a kernel matrix or store), or an operator",
-    );
+  if (!("apply" in matrix)) throw notAMatrix();
   return { n: operatorRows(matrix), exponent, operator: matrix };
+}
+
+function notAMatrix(): WidefieldError {
+  return new WidefieldError(
+    "E_CONFIG",
+    "K is an array ({ values, rows, columns }, its values a Float32Array or Float64Array), a source (kernelSource makes " +
+      "one of a kernel matrix or store), or an operator",
+  );
 }
 
 /** All methods read the lower triangle, some of them from above. */
@@ -134,6 +140,7 @@ export async function prepare(
     throw new WidefieldError("E_CONFIG", `method is one of auto, cholesky, cg and eigh, not ${JSON.stringify(method)}`);
   if (typeof options.preconditioner === "object" && (method === "cholesky" || method === "eigh"))
     throw new WidefieldError("E_CONFIG", `a preconditioner is for conjugate gradients, not for ${method}`);
+  await requireScratchPlace(scratch);
   const memoryBytes = options.memory === undefined ? engine.memoryBytes : parseBytes(options.memory);
   const facts = {
     n: form.n,
@@ -145,20 +152,41 @@ export async function prepare(
   };
   const choice = method === "auto" ? chooseMethod(facts) : requireMethod(method, facts);
   if (method === "auto") engine.log(`solve: ${choice.reason}`);
-  if (form.source !== undefined && choice.method === "cholesky")
-    return preparedCholesky(engine, form.source, choice, { ...options, memoryBytes });
-  if (form.source !== undefined && choice.method === "eigh")
-    return preparedEigh(engine, form.source, form.dense, choice, options);
+  const source = form.source && withExponent(form.source, form.exponent);
+  if (source !== undefined && choice.method === "cholesky")
+    return preparedCholesky(engine, source, choice, { ...options, memoryBytes });
+  if (source !== undefined && choice.method === "eigh")
+    return preparedEigh(engine, source, form.dense, choice, options);
   const left = memoryBytes - methodPlan("cg", facts).memoryBytes;
   return preparedCg(engine, form, choice, left, options);
+}
+
+/** The source of a form knows the form's power of two: failures are told in the matrix's own units. */
+function withExponent(source: SymmetricSource, exponent: number): SymmetricSource {
+  const { n, blockSize, identity } = source;
+  return { n, blockSize, identity, exponent, block: (...range) => source.block(...range) };
+}
+
+/** Throws E_IO where neither a scratch folder nor the folder that it would be in is there: before hours of work. */
+export async function requireScratchPlace(scratch: PrepareOptions["scratch"]): Promise<void> {
+  if (scratch === undefined) return;
+  const { files, folder } = scratch;
+  const parent = parentOf(folder);
+  if ((await files.size(folder)) !== undefined || (await files.size(parent)) !== undefined) return;
+  throw new WidefieldError("E_IO", `the scratch folder ${folder} cannot be made: there is no folder ${parent}`, {
+    details: { path: folder },
+  });
+}
+
+function parentOf(folder: string): string {
+  return folder.replace(/[^/]*\/*$/, "") || ".";
 }
 
 /** Bytes free for a scratch folder, which need not be there yet; Infinity where that cannot be told. */
 export async function scratchRoom(scratch: PrepareOptions["scratch"]): Promise<number | undefined> {
   if (scratch === undefined) return undefined;
   const { files, folder } = scratch;
-  const parent = folder.replace(/[^/]*\/*$/, "") || ".";
-  return (await files.freeBytes(folder)) ?? (await files.freeBytes(parent)) ?? Infinity;
+  return (await files.freeBytes(folder)) ?? (await files.freeBytes(parentOf(folder))) ?? Infinity;
 }
 
 function preparedCholesky(
@@ -172,13 +200,12 @@ function preparedCholesky(
     n: source.n,
     operator: undefined,
     async shifted(shift) {
-      if (scratch !== undefined && (choice.scratchBytes > 0 || scratch.keep === true))
-        await scratch.files.makeFolder(scratch.folder);
       const factor = await cholesky(engine, source, {
         ...shift,
         memoryBytes,
         scratch,
         signal,
+        log: engine.log,
         onProgress: onProgress && ((progress) => onProgress({ method: "cholesky", ...progress })),
       });
       return choleskySolver(factor);
@@ -199,14 +226,15 @@ async function preparedEigh(
   throwIfAborted(signal);
   const meanDiagonal = meanOf(Float64Array.from({ length: n }, (_, i) => matrix[i * n + i] as number));
   const begun = performance.now();
-  const elapsed = () => (performance.now() - begun) / 1000;
-  onProgress?.({ method: "eigh", phase: "decompose", fraction: 0, seconds: 0 });
-  const { vectors, ...eigen } = await eigh(engine, matrix);
+  const { vectors, ...eigen } = await eigh(engine, matrix, {
+    signal,
+    onProgress:
+      onProgress && (({ fraction, seconds }) => onProgress({ method: "eigh", phase: "decompose", fraction, seconds })),
+  });
   if (vectors === undefined) throw new Error("eigh gave no vectors");
-  const seconds = elapsed();
-  onProgress?.({ method: "eigh", phase: "decompose", fraction: 1, seconds });
-  throwIfAborted(signal);
-  const decomposition: Decomposition = { eigen: { ...eigen, vectors }, meanDiagonal, seconds };
+  const seconds = (performance.now() - begun) / 1000;
+  const { exponent = 0 } = source;
+  const decomposition: Decomposition = { eigen: { ...eigen, vectors }, meanDiagonal, seconds, exponent };
   return {
     choice,
     n,

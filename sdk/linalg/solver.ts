@@ -71,12 +71,14 @@ export interface Decomposition {
   readonly eigen: Eigen & { readonly vectors: Float64Array };
   readonly meanDiagonal: number;
   readonly seconds: number;
+  /** Of the matrix: failures are told in its own units. */
+  readonly exponent: number;
 }
 
 /** Throws E_NOT_POSITIVE_DEFINITE (details: `eigenvalue`, `lambdaNeeded`, `singular`) unless A + shift I is so. */
-export function eighSolver({ eigen, meanDiagonal, seconds }: Decomposition, shift: number): Solver {
+export function eighSolver({ eigen, meanDiagonal, seconds, exponent }: Decomposition, shift: number): Solver {
   const { n, values, vectors } = eigen;
-  requirePositive(values, shift);
+  requirePositive(values, shift, 2 ** exponent);
   let disposed = false;
   const project = (rhs: Values) => {
     if (disposed) throw new WidefieldError("E_CLOSED", "this solver has been disposed");
@@ -114,17 +116,18 @@ export function eigenvalueNoise(values: Float64Array): number {
   return values.length * 2 ** -53 * Math.max(Math.abs(values[0] ?? 0), Math.abs(values.at(-1) ?? 0));
 }
 
-function requirePositive(values: Float64Array, shift: number): void {
+function requirePositive(values: Float64Array, shift: number, scale: number): void {
   const [smallest, noise] = [values[0] ?? NaN, eigenvalueNoise(values)];
   if (smallest + shift > noise) return;
   const singular = smallest + shift >= -noise;
   const needed = Math.max(noise, noise - smallest);
   throw new WidefieldError(
     "E_NOT_POSITIVE_DEFINITE",
+    // In the matrix's own units.
     `the ${values.length} x ${values.length} matrix is ${singular ? "singular to working precision" : "not positive definite"}: ` +
-      `its smallest eigenvalue is ${smallest.toExponential(3)}, and ${shift.toExponential(3)} was added; it takes more than ` +
-      needed.toExponential(1),
-    { details: { eigenvalue: smallest, lambdaNeeded: needed, singular } },
+      `its smallest eigenvalue is ${(smallest * scale).toExponential(3)}, and ${(shift * scale).toExponential(3)} was added; it takes more than ` +
+      (needed * scale).toExponential(1),
+    { details: { eigenvalue: smallest * scale, lambdaNeeded: needed * scale, singular } },
   );
 }
 

@@ -17,7 +17,7 @@ export interface SymmetricSource {
    * a factor is taken from a folder only for the same one.
    */
   readonly identity?: string | undefined;
-  /** The matrix is 2^exponent times what `block` gives; `solve` minds it, a factorisation is of what `block` gives. Default 0. */
+  /** The matrix is 2^exponent times what `block` gives; a factorisation is of what `block` gives, but tells its failures in the matrix's own units. Default 0. */
   readonly exponent?: number | undefined;
   /**
    * Rows [rowBegin, rowEnd) and columns [columnBegin, columnEnd), row-major. Asked for blocks that touch the lower

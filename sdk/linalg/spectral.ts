@@ -7,8 +7,8 @@ import type { Backend, Slot } from "../engine/backend.ts";
 import { eigenSizes, paddedRows, PANEL, tridiagonalUpdate } from "../engine/kernels/eigen.ts";
 import { WidefieldError } from "../errors.ts";
 import { Breath } from "./breath.ts";
-import { wasmBackend, type Eigen } from "./eigh.ts";
-import type { LinalgTarget } from "./cholesky.ts";
+import type { Eigen } from "./eigh.ts";
+import { wasmOf, type LinalgTarget } from "./target.ts";
 import { requireNumber } from "./krylov.ts";
 import type { Values } from "./source.ts";
 import { axpy, dot } from "./vectors.ts";
@@ -116,7 +116,7 @@ async function spectralProduct(
   signal: AbortSignal | undefined,
 ): Promise<Float64Array> {
   const vectors = vectorsOf(eigen);
-  const backend = await wasmBackend(target);
+  const backend = await wasmOf(target);
   const { n } = eigen;
   const padded = paddedRows(n);
   const slots: Slot[] = [];

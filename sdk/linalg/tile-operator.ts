@@ -3,9 +3,8 @@
  * and features Phi, which stand for Phi Phi'. What tiles they have is decided here; how products are made of them, in
  * `tile-products.ts`.
  */
-import type { Backend } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
-import type { LinalgTarget } from "./cholesky.ts";
+import { wasmOf, type LinalgTarget } from "./target.ts";
 import { operatorRows, type LinearOperator } from "./operator.ts";
 import { runs, type Range } from "./range.ts";
 import type { SymmetricSource, Values } from "./source.ts";
@@ -131,10 +130,4 @@ export async function featureOperator(
     dispose: () => products.dispose(),
     [Symbol.asyncDispose]: () => products.dispose(),
   };
-}
-
-async function wasmOf(target: LinalgTarget): Promise<Backend> {
-  const backend = "cpu" in target ? await target.cpu() : target;
-  if (backend.info.backend === "wasm") return backend;
-  throw new WidefieldError("E_CONFIG", `float64 work needs the wasm backend, not ${backend.info.backend}`);
 }

@@ -73,7 +73,7 @@ async function read(files: Files, path: string): Promise<(Content & Owner) | und
   } catch (cause) {
     throw new WidefieldError(
       "E_LOCKED",
-      `${path} is damaged, so nothing says which process holds it; remove it if no other one works on this store`,
+      `${path} is damaged, so nothing says which process holds it; remove it if no other one is at work there`,
       { cause, details: { path } },
     );
   }
