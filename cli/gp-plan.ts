@@ -89,7 +89,9 @@ function verdicts({ fits, solver, memory, perPair, diskBytes, budgetBytes }: GpP
       `does not fit --memory ${formatBytes(budgetBytes)}: it takes ${formatBytes(memory.inMemory.peakBytes)}, or ` +
         `${formatBytes(memory.stored.peakBytes)} with --store`,
     );
-  const solved = solver.inMemory ?? solver.stored;
-  if (solved !== undefined) lines.push(`solved by ${solved.reason}`);
+  const { inMemory, stored } = solver;
+  const same = inMemory?.reason === stored?.reason;
+  if (inMemory !== undefined) lines.push(`solved${same ? "" : " in memory"} by ${inMemory.reason}`);
+  if (stored !== undefined && !same) lines.push(`solved with --store by ${stored.reason}`);
   return [lines.join("\n")];
 }
