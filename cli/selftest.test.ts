@@ -15,8 +15,8 @@ describe("widefield selftest", () => {
 
   it("prints a line for every kernel with its error and rate, and exits with 0", () => {
     expect(table.code).toBe(0);
-    // A launch of these consumes its input and cannot be repeated for a rate: `bench/eigh.ts` times them together.
-    const unrated = /^(tridiagonal|eigen)/;
+    // A launch of these consumes its input and cannot be repeated for a rate: `widefield bench linalg` times them together.
+    const unrated = /^(cholesky|tridiagonal|eigen)/;
     for (const { name } of kernels) {
       const rate = unrated.test(name) ? "" : ".*/s";
       expect(table.stdout).toMatch(new RegExp(`^${name} .*\\de[+-]\\d+${rate} .*ok$`, "m"));
