@@ -7,7 +7,8 @@ import { smallestBudget } from "./memory.ts";
 import type { Range } from "../linalg/range.ts";
 import { type Grid, columnRange, pairsOf, rowRange, snakeOrder } from "./store/grid.ts";
 import type { KernelStore } from "./store/store.ts";
-import type { Precision, ProgramTiles } from "./tiles.ts";
+import type { KernelTiles } from "./kernel-tiles.ts";
+import type { Precision } from "./tiles.ts";
 
 export type Values = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 
@@ -107,7 +108,7 @@ export interface MatrixProgress {
 }
 
 export interface MatrixJob {
-  readonly tiles: ProgramTiles;
+  readonly tiles: KernelTiles;
   readonly rows: number;
   readonly columns: number;
   readonly symmetric: boolean;
@@ -131,14 +132,21 @@ export function requireTile(tile: number): void {
   );
 }
 
-/**
- * Computes a whole matrix in memory, tile by tile. Throws E_MEMORY before it starts where it does not fit the budget,
- * E_CONFIG for a tile size that is none, E_ABORTED when stopped.
- */
+/** Computes a whole matrix in memory, the first where tiles hold several: see `computeMatrices`. */
 export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
+  const [matrix] = await computeMatrices(job);
+  if (matrix === undefined) throw new Error("tiles have an output");
+  return matrix;
+}
+
+/**
+ * Computes whole matrices in memory, tile by tile: as many as the tiles have outputs. Throws E_MEMORY before it starts
+ * where they do not fit the budget, E_CONFIG for a tile size that is none, E_ABORTED when stopped.
+ */
+export async function computeMatrices(job: MatrixJob): Promise<MemoryMatrix[]> {
   const { rows, columns, symmetric, tiles, precision, signal, onProgress } = job;
   requireTile(job.tile);
-  const bytes = rows * columns * (precision === "f64" ? 8 : 4);
+  const bytes = tiles.outputs * rows * columns * (precision === "f64" ? 8 : 4);
   const [tileRows, tileColumns] = [Math.min(job.tile, rows), Math.min(job.tile, columns)];
   const needed = smallestBudget(
     (budget) => bytes + tiles.peakBytes(tileRows, tileColumns, Math.max(0, budget - bytes)),
@@ -151,7 +159,7 @@ export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
       { details: { neededBytes: needed, memoryBytes: job.memoryBytes } },
     );
   }
-  const values = allocateMatrix(rows, columns, precision);
+  const matrices = Array.from({ length: tiles.outputs }, () => allocateMatrix(rows, columns, precision));
   const grid: Grid = { rows, columns, tile: job.tile, symmetric };
   const order = snakeOrder(grid);
   const pairsTotal = order.reduce((sum, tile) => sum + pairsOf(grid, tile), 0);
@@ -164,13 +172,19 @@ export async function computeMatrix(job: MatrixJob): Promise<MemoryMatrix> {
     const row = rowRange(grid, tile.i);
     const column = columnRange(grid, tile.j);
     const diagonal = symmetric && tile.i === tile.j;
-    const block = await tiles.compute(row.begin, row.end, column.begin, column.end, diagonal);
-    place(values, columns, block, row, column);
-    if (symmetric && !diagonal) placeMirrored(values, columns, block, row, column);
+    const blocks = await tiles.compute(row.begin, row.end, column.begin, column.end, diagonal);
+    matrices.forEach((values, output) => {
+      const block = blocks.subarray(
+        (output * blocks.length) / tiles.outputs,
+        ((output + 1) * blocks.length) / tiles.outputs,
+      );
+      place(values, columns, block, row, column);
+      if (symmetric && !diagonal) placeMirrored(values, columns, block, row, column);
+    });
     pairsDone += pairsOf(grid, tile);
     onProgress?.({ pairsDone, pairsTotal, seconds: (performance.now() - begun) / 1000 });
   }
-  return new MemoryMatrix(values, { rows, columns, symmetric, exponent: job.exponent });
+  return matrices.map((values) => new MemoryMatrix(values, { rows, columns, symmetric, exponent: job.exponent }));
 }
 
 /** Runtimes refuse arrays beyond a size of their own, whatever the machine has. */

@@ -10,7 +10,7 @@ import { covariance, NO_DIAGONAL, tableFloats, takesLines, variance } from "../e
 import { webgpuWorkspace, type Workspace } from "../engine/kernels/covariance.ts";
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
-import type { TileSource } from "./job.ts";
+import type { KernelTiles } from "./kernel-tiles.ts";
 import { encodeProgram } from "./encode.ts";
 import type { Program } from "./program.ts";
 import { programShape } from "./shape.ts";
@@ -43,7 +43,8 @@ export interface TileSettings {
   readonly memoryBytes: number;
 }
 
-export class ProgramTiles implements TileSource {
+export class ProgramTiles implements KernelTiles {
+  readonly outputs = 1;
   private readonly settings: TileSettings;
   private readonly words: Slot;
   private readonly maps: Workspace;
