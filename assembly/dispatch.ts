@@ -20,6 +20,8 @@ import { eigenSweeps } from "./linalg/sweeps";
 import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./linalg/tridiagonal";
 import { matmul } from "./matmul";
 import { randomNormal } from "./randomNormal";
+import { recursion } from "./recursion";
+import { recursionF64 } from "./recursionF64";
 import { reduce } from "./reduce";
 import { simdPeak } from "./simdPeak";
 
@@ -93,6 +95,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.simdPeak:
       simdPeak(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.recursion:
+      recursion(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.recursionF64:
+      recursionF64(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -10,6 +10,7 @@ import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { randomNormal } from "./random-normal.ts";
+import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
 import { simdPeak } from "./simd-peak.ts";
 
@@ -37,6 +38,8 @@ export const kernels: readonly KernelSchema[] = [
   eigenSweeps,
   eigenBack,
   simdPeak,
+  recursion,
+  recursionF64,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -50,6 +53,7 @@ export {
   elementwise,
   matmul,
   randomNormal,
+  recursion,
   reduce,
   simdPeak,
   tileDiagonal,
