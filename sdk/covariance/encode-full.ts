@@ -16,6 +16,10 @@
  *
  *     state + front(sy) * lines(x) + (height - |sy|) * front(sx) + row * (width - |sx|) + column
  *
+ * A pool's sums at horizontal offsets (sy = 0) stand three times: those from base offset 0 in the place above, those from
+ * offsets after it (sy > 0, or sy = 0 < sx) and before it where front(sy) is replaced by lines(y) and by
+ * lines(y) + height. All other offsets get sums from one side only. A load adds (after + before) + own.
+ *
  * Stage, STAGE_WORDS: 0 first step   1 end   2 offsets' address   3 offsets   4 loads' address   5 loads
  *     6 stores' address   7 stores   8 clears' address   9 clears
  * Base offset, one word: sy & 0xffff | sx << 16, both signed.

@@ -17,6 +17,11 @@
  * divisible by it. A stage ends where a step reads what the stage has pooled, or where two maps that meet have different
  * ratios.
  *
+ * **Order.** K(x, y) and K(y, x) are the same to the last bit. Offset s of the one is offset -s of the other, pixel by
+ * pixel; so a stage takes offset 0, then those after it in ascending order, then those before it in descending order, and
+ * a pool keeps the sums from the three apart where more than one of them reaches an offset D, which is where D is
+ * horizontal (sy = 0): their sum (after + before) + own has no order.
+ *
  * What the maps hold is the half squared distance of the two images' activations, D = (K(x, x) + K(y, y)) / 2 - K, and
  * not K: near cosine 1, where kappa_0 divides the error of the cosine by sin t, K has lost 1 - c. Linear steps do to D
  * what they do to K, without the bias; a rectifier makes D' = positive D - curve d sqrt(u) P(u) of it, and equal pixels
@@ -41,7 +46,7 @@ export interface OffsetSet {
   readonly x: OffsetAxis;
 }
 
-/** Where all offsets of a map stand in a pair's state, counted in pixels. */
+/** Where all offsets of a map stand in a pair's state, counted in pixels; a pool's horizontal ones three times. */
 export interface StateMap extends OffsetSet {
   readonly base: number;
   readonly pixels: number;
@@ -243,7 +248,7 @@ class StagePlanner {
       if (adds) load(step.to, ratio.to);
       if (step.kind === "pool") {
         // The sums are there when the stage is over: they take the place of no map that it still reads.
-        const kept: Kept = { state: this.allocate(this.after(end, step.to), number), pool: step, lastStage: number };
+        const kept: Kept = { state: this.allocate(this.after(end, step.to), number, 3), pool: step, lastStage: number };
         this.all.push(kept);
         pooled.set(step.to, kept);
         this.plans[end] = { at, ratio: ratio.from, pooled: kept.state };
@@ -298,12 +303,16 @@ class StagePlanner {
         }
       }
     }
-    return offsets.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    const sign = ([y, x]: readonly [number, number]): number => Math.sign(y) || Math.sign(x);
+    const rank = { 0: 0, 1: 1, [-1]: 2 } as Readonly<Record<number, number>>;
+    const ascending = (a: readonly [number, number], b: readonly [number, number]): number =>
+      a[0] - b[0] || a[1] - b[1];
+    return offsets.sort((a, b) => (rank[sign(a)] ?? 0) - (rank[sign(b)] ?? 0) || sign(a) * ascending(a, b));
   }
 
   /** The first gap between the maps that are still needed in stage `now` or later. */
-  private allocate(set: OffsetSet, now: number): StateMap {
-    const pixels = offsetPixels(set);
+  private allocate(set: OffsetSet, now: number, copies = 1): StateMap {
+    const pixels = offsetPixels(set) + (copies - 1) * set.y.length * axisPixels(set.x);
     const live = new Set([...this.kept.values()]);
     const taken = this.all
       .filter((kept) => kept.lastStage >= now || live.has(kept))
