@@ -3,7 +3,9 @@ export { open, parseBytes, type Engine, type EngineStats, type OpenOptions } fro
 export type { BackendInfo, BackendName } from "./engine/backend.ts";
 export { WidefieldError, type ErrorCode } from "./errors.ts";
 
-export { abs, archToJson, compile, conv, dense, erf, flatten, identity, leakyRelu, type Arch } from "./arch/arch.ts";
+export { abs, archToJson, avgPool, compile, conv, dense, erf, flatten, globalAvgPool } from "./arch/arch.ts";
+export { identity, leakyRelu, type Arch } from "./arch/arch.ts";
+export type { AvgPoolOptions } from "./arch/avg-pool.ts";
 export { mixture, relu, repeat, resnet, resnetBlock, serial, step, sum } from "./arch/arch.ts";
 export { archFromJson } from "./arch/json.ts";
 export type { ConvOptions, Padding } from "./arch/conv.ts";

@@ -61,6 +61,8 @@ export class Network {
     this.parameterCount = this.parameters.reduce((sum, { parameter }) => sum + parameter.floats, 0);
     this.forwardPass = new Forward(engine.backend, builder.graph, output.value, memoryBytes);
     try {
+      for (const { parameter, values } of builder.fixed)
+        engine.backend.write(this.forwardPass.slot(parameter), 0, values);
       this.resample(0);
     } catch (thrown) {
       this.forwardPass.dispose();

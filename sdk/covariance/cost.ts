@@ -46,6 +46,8 @@ function operationsOf(step: Step): number {
       return linearOperations(step, pixels) + sum;
     case "mean":
       return step.height * step.width + 2;
+    case "pool":
+      return step.inHeight * step.inWidth;
     default:
       return pixels * NONLINEARITY[step.kind] + sum;
   }
