@@ -10,6 +10,7 @@ import { covariance, NO_DIAGONAL, tableFloats, takesLines, variance } from "../e
 import { webgpuWorkspace, type Workspace } from "../engine/kernels/covariance.ts";
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
+import { BlockCache, blockBudget } from "./block-cache.ts";
 import type { KernelTiles } from "./kernel-tiles.ts";
 import { encodeProgram } from "./encode.ts";
 import type { Program } from "./program.ts";
@@ -49,21 +50,31 @@ export class ProgramTiles implements KernelTiles {
   private readonly words: Slot;
   private readonly maps: Workspace;
   private readonly workspace: Slot;
-  private readonly blocks = new Map<string, Block>();
-  private bytes = 0;
+  private readonly blocks: BlockCache<Block>;
   private output: { readonly slot: Slot; readonly floats: number } | undefined;
   private disposed = false;
 
   constructor(settings: TileSettings) {
     this.settings = settings;
-    const { program, backend } = settings;
-    for (const side of [settings.rows, settings.columns]) {
+    const { program, backend, rows, columns, memoryBytes } = settings;
+    for (const side of [rows, columns]) {
       if (side.floats !== program.imageFloats)
         throw new WidefieldError(
           "E_SHAPE",
           `images of ${side.floats} numbers, but the program takes ${program.imageFloats}`,
         );
     }
+    this.blocks = new BlockCache<Block>({
+      rows,
+      columns,
+      memoryBytes,
+      bytes: (images) => this.tableBytes(images) + images * this.scalar,
+      make: (images, begin, end) => this.makeBlock(images, begin, end),
+      free: ({ table, variances }) => {
+        backend.free(table);
+        backend.free(variances);
+      },
+    });
     const words = encodeProgram(program);
     this.maps = mapsOf(settings);
     const slots: Slot[] = [];
@@ -89,7 +100,7 @@ export class ProgramTiles implements KernelTiles {
     const uploads = 4 * Math.max(tileRows, tileColumns) * program.imageFloats * this.scalar;
     const held = (rows.count + (rows === columns ? 0 : columns.count)) * program.imageFloats * this.scalar;
     const scratch = (backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0) + this.maps.bytes;
-    const tables = Math.max(block, this.tableBudget(memoryBytes)) + block;
+    const tables = Math.max(block, blockBudget(memoryBytes)) + block;
     return scratch + tables + uploads + held + 2 * tileRows * tileColumns * this.scalar;
   }
 
@@ -104,7 +115,7 @@ export class ProgramTiles implements KernelTiles {
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. Throws E_OVERFLOW. */
   async variances(begin: number, end: number): Promise<Float64Array> {
-    const block = this.block("rows", begin, end, undefined);
+    const block = this.blocks.get("rows", begin, end);
     const variances = await this.readFloats(block.variances, end - begin);
     requireFinite(variances, 1, begin, undefined);
     return variances;
@@ -124,8 +135,8 @@ export class ProgramTiles implements KernelTiles {
     const { backend, program, precision } = this.settings;
     const rows = rowEnd - rowBegin;
     const columns = columnEnd - columnBegin;
-    const rowBlock = this.block("rows", rowBegin, rowEnd, undefined);
-    const columnBlock = this.block("columns", columnBegin, columnEnd, rowBlock);
+    const rowBlock = this.blocks.get("rows", rowBegin, rowEnd);
+    const columnBlock = this.blocks.get("columns", columnBegin, columnEnd, rowBlock);
     const slot = this.outputSlot(rows * columns);
     const params = {
       rows,
@@ -162,7 +173,6 @@ export class ProgramTiles implements KernelTiles {
     if (this.disposed) return;
     this.disposed = true;
     const { backend } = this.settings;
-    for (const block of this.blocks.values()) this.release(block);
     this.blocks.clear();
     backend.free(this.words);
     backend.free(this.workspace);
@@ -181,27 +191,11 @@ export class ProgramTiles implements KernelTiles {
     return tableFloats(backend.info.backend, images, imageFloats, tablePixels) * 4;
   }
 
-  private block(side: "rows" | "columns", begin: number, end: number, keep: Block | undefined): Block {
-    const { rows, columns } = this.settings;
-    const images = side === "rows" ? rows : columns;
-    const key = `${rows === columns ? "rows" : side}:${begin}:${end}`;
-    const known = this.blocks.get(key);
-    if (known !== undefined) {
-      this.blocks.delete(key);
-      this.blocks.set(key, known);
-      return known;
-    }
-    const block = this.makeBlock(images, begin, end, keep);
-    this.blocks.set(key, block);
-    return block;
-  }
-
-  private makeBlock(images: ImageBlock, begin: number, end: number, keep: Block | undefined): Block {
+  private makeBlock(images: ImageBlock, begin: number, end: number): Block {
     const { backend, program, precision } = this.settings;
     const count = end - begin;
     const table = this.tableBytes(count);
     const variances = count * this.scalar;
-    this.evict(table + variances, keep);
     const pixels = images.slice(begin, end);
     const source = precision === "f64" ? Float64Array.from(pixels) : Float32Array.from(pixels);
     const slots: Slot[] = [];
@@ -228,33 +222,11 @@ export class ProgramTiles implements KernelTiles {
       if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
       else backend.dispatch(variance, params, buffers);
       backend.free(upload);
-      this.bytes += block.bytes;
       return block;
     } catch (error) {
       for (const slot of slots) backend.free(slot);
       throw error;
     }
-  }
-
-  /** Bytes that tables may take: a quarter of the budget, and of what wasm can address. */
-  private tableBudget(memoryBytes: number): number {
-    return Math.floor(Math.min(memoryBytes, 2 ** 32) / 4);
-  }
-
-  private evict(needed: number, keep: Block | undefined): void {
-    const budget = this.tableBudget(this.settings.memoryBytes);
-    for (const [key, block] of this.blocks) {
-      if (this.bytes + needed <= budget) return;
-      if (block === keep) continue;
-      this.blocks.delete(key);
-      this.release(block);
-    }
-  }
-
-  private release(block: Block): void {
-    this.settings.backend.free(block.table);
-    this.settings.backend.free(block.variances);
-    this.bytes -= block.bytes;
   }
 
   private outputSlot(floats: number): Slot {
