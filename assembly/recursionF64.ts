@@ -81,7 +81,7 @@ function apply(
       value = factor * k + step.bias64;
       gap = factor * d;
       if (step.biased) gap += own * turn(x, xPitch, y, yPitch, ROW_BIAS);
-      theta = factor * theta + step.gain64 * factor * k + step.offset64;
+      theta = factor * theta + step.gain64 * value + step.offset64;
       break;
     case RecursionKind.rectifier: {
       const t = arc(u);

@@ -140,8 +140,8 @@ fn apply(step: u32, kind: u32, at: Entries, pair: vec3f) -> vec3f {
   if (kind == AFFINE) {
     var gap = factor * d;
     if (program[step + 5u] == 1u) { gap = fma(product(at, 2u), turn(at, 3u), gap); }
-    let theta = fma(factor, pair.z, fma(real(step, 4u) * factor, k, real(step, 5u)));
-    return vec3f(fma(factor, k, real(step, 1u)), gap, theta);
+    let value = fma(factor, k, real(step, 1u));
+    return vec3f(value, gap, fma(factor, pair.z, fma(real(step, 4u), value, real(step, 5u))));
   }
   if (kind >= POWER) {
     if (kind == POWER) {

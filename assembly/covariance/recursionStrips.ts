@@ -125,7 +125,7 @@ export function affineStrip(
 ): void {
   const weight = f32x4.splat(step.factor);
   const bias = f32x4.splat(step.bias);
-  const gain = f32x4.splat(step.gain * step.factor);
+  const gain = f32x4.splat(step.gain);
   const offset = f32x4.splat(step.offset);
   const owned = f32x4.splat(own);
   const angle = f32x4.splat(phi);
@@ -137,11 +137,12 @@ export function affineStrip(
       const n = f32x4.mul(owned, v128.load(owns + at));
       d = f32x4.add(d, f32x4.mul(n, turn(angle, phis + at, constants)));
     }
-    v128.store(to + at, f32x4.add(f32x4.mul(weight, k), bias));
+    const value = f32x4.add(f32x4.mul(weight, k), bias);
+    v128.store(to + at, value);
     v128.store(to + at, d, STRIP_BYTES);
     if (!ntk) continue;
     const theta = f32x4.mul(weight, v128.load(from + at, 2 * STRIP_BYTES));
-    v128.store(to + at, f32x4.add(f32x4.add(theta, f32x4.mul(gain, k)), offset), 2 * STRIP_BYTES);
+    v128.store(to + at, f32x4.add(f32x4.add(theta, f32x4.mul(gain, value)), offset), 2 * STRIP_BYTES);
   }
 }
 

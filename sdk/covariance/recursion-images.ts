@@ -101,7 +101,8 @@ function through(
   switch (step.kind) {
     case "affine": {
       const { weight, bias, gain, offset } = step;
-      return { k: weight * k + bias, theta: weight * theta + gain * weight * k + offset };
+      const own = weight * k + bias;
+      return { k: own, theta: weight * theta + gain * own + offset };
     }
     case "rectifier":
       return { k: step.positive * k, theta: step.positive * theta };

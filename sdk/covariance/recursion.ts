@@ -20,7 +20,7 @@
  *     a sum      d = d1 + d2 + n turn       (phi: the angle between the two maps of an image)
  */
 import type { ClosedKernel } from "./closed-kernel.ts";
-import type { ConvStep, Program, Step } from "./program.ts";
+import type { Gradient, Program, Step } from "./program.ts";
 
 interface Route {
   readonly from: number;
@@ -35,7 +35,7 @@ export interface InputStep {
   readonly to: number;
 }
 
-/** K' = weight K + bias; theta' = weight theta + gain (K' - bias) + offset. */
+/** K' = weight K + bias; theta' = weight theta + gain K' + offset: see `Gradient` in `program.ts`. */
 export interface AffineStep extends Route {
   readonly kind: "affine";
   readonly weight: number;
@@ -114,6 +114,8 @@ function withoutPixels(step: Step): RecursionStep {
       return affine(step, step.weight, step.accumulate);
     case "mean":
       return affine(step, step.weight, false);
+    case "pool":
+      return affine({ from: step.from, to: step.to, bias: 0 }, 1, false);
     case "rectifier": {
       const { from, to, accumulate, positive, negative, curve } = step;
       return { kind: "rectifier", from, to, accumulate, positive, negative, curve };
@@ -128,15 +130,16 @@ function withoutPixels(step: Step): RecursionStep {
 }
 
 function affine(
-  step: Exclude<Step, { kind: "input" }> & { bias: number },
+  step: { readonly from: number; readonly to: number; readonly bias: number; readonly gradient?: Gradient | undefined },
   weight: number,
   accumulate: boolean,
 ): AffineStep {
-  const { from, to, bias } = step;
-  return { kind: "affine", from, to, accumulate, weight, bias, gain: 0, offset: 0 };
+  const { from, to, bias, gradient } = step;
+  const { gain = 0, offset = 0 } = gradient ?? {};
+  return { kind: "affine", from, to, accumulate, weight, bias, gain, offset };
 }
 
-function seesPixel(pad: ConvStep["padTop"], dilation: number, taps: number): boolean {
+function seesPixel(pad: number, dilation: number, taps: number): boolean {
   return pad % dilation === 0 && pad / dilation < taps;
 }
 

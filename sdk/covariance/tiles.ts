@@ -8,6 +8,7 @@ import { WidefieldError } from "../errors.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
 import type { Workspace } from "../engine/kernels/covariance.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
+import { BlockCache, blockBudget } from "./block-cache.ts";
 import type { KernelTiles } from "./kernel-tiles.ts";
 import type { Program } from "./program.ts";
 import { type Kinds, type Precision, programKernels, type ProgramKernels } from "./program-kernels.ts";
@@ -46,15 +47,14 @@ export class ProgramTiles implements KernelTiles {
   private readonly kernels: ProgramKernels;
   private readonly words: Slot;
   private readonly workspace: Slot;
-  private readonly blocks = new Map<string, Block>();
-  private bytes = 0;
+  private readonly blocks: BlockCache<Block>;
   private output: { readonly slot: Slot; readonly floats: number } | undefined;
   private disposed = false;
 
   constructor(settings: TileSettings) {
     this.settings = settings;
-    const { program, backend } = settings;
-    for (const side of [settings.rows, settings.columns]) {
+    const { program, backend, rows, columns, memoryBytes } = settings;
+    for (const side of [rows, columns]) {
       if (side.floats !== program.imageFloats)
         throw new WidefieldError(
           "E_SHAPE",
@@ -62,7 +62,18 @@ export class ProgramTiles implements KernelTiles {
         );
     }
     this.kernels = programKernels({ ...settings, kinds: settings.kinds ?? ["nngp"] });
-    const { words, workspace } = this.kernels;
+    const { words, workspace, tableBytes, outputs } = this.kernels;
+    this.blocks = new BlockCache<Block>({
+      rows,
+      columns,
+      memoryBytes,
+      bytes: (images) => tableBytes(images) + images * outputs * this.scalar,
+      make: (images, begin, end) => this.makeBlock(images, begin, end),
+      free: ({ table, variances }) => {
+        backend.free(table);
+        backend.free(variances);
+      },
+    });
     const slots: Slot[] = [];
     try {
       slots.push((this.words = backend.allocate(words.byteLength, "covariance program")));
@@ -91,7 +102,7 @@ export class ProgramTiles implements KernelTiles {
     const uploads = 4 * Math.max(tileRows, tileColumns) * program.imageFloats * this.scalar;
     const held = (rows.count + (rows === columns ? 0 : columns.count)) * program.imageFloats * this.scalar;
     const scratch = (backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0) + workspace.bytes;
-    const tables = Math.max(block, this.tableBudget(memoryBytes)) + block;
+    const tables = Math.max(block, blockBudget(memoryBytes)) + block;
     return scratch + tables + uploads + held + 2 * outputs * tileRows * tileColumns * this.scalar;
   }
 
@@ -105,7 +116,7 @@ export class ProgramTiles implements KernelTiles {
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. Throws E_OVERFLOW. */
   async variances(begin: number, end: number): Promise<Float64Array> {
-    const block = this.block("rows", begin, end, undefined);
+    const block = this.blocks.get("rows", begin, end);
     const images = end - begin;
     const variances = await this.readFloats(block.variances, this.outputs * images);
     for (let output = 0; output < this.outputs; output++)
@@ -124,8 +135,8 @@ export class ProgramTiles implements KernelTiles {
     const { backend, precision } = this.settings;
     const rows = rowEnd - rowBegin;
     const columns = columnEnd - columnBegin;
-    const rowBlock = this.block("rows", rowBegin, rowEnd, undefined);
-    const columnBlock = this.block("columns", columnBegin, columnEnd, rowBlock);
+    const rowBlock = this.blocks.get("rows", rowBegin, rowEnd);
+    const columnBlock = this.blocks.get("columns", columnBegin, columnEnd, rowBlock);
     const slot = this.outputSlot(this.outputs * rows * columns);
     const offset = diagonal ? rowBegin - columnBegin : undefined;
     const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.variances, slot, this.workspace];
@@ -157,7 +168,6 @@ export class ProgramTiles implements KernelTiles {
     if (this.disposed) return;
     this.disposed = true;
     const { backend } = this.settings;
-    for (const block of this.blocks.values()) this.release(block);
     this.blocks.clear();
     backend.free(this.words);
     backend.free(this.workspace);
@@ -169,27 +179,11 @@ export class ProgramTiles implements KernelTiles {
     return this.settings.precision === "f64" ? 8 : 4;
   }
 
-  private block(side: "rows" | "columns", begin: number, end: number, keep: Block | undefined): Block {
-    const { rows, columns } = this.settings;
-    const images = side === "rows" ? rows : columns;
-    const key = `${rows === columns ? "rows" : side}:${begin}:${end}`;
-    const known = this.blocks.get(key);
-    if (known !== undefined) {
-      this.blocks.delete(key);
-      this.blocks.set(key, known);
-      return known;
-    }
-    const block = this.makeBlock(images, begin, end, keep);
-    this.blocks.set(key, block);
-    return block;
-  }
-
-  private makeBlock(images: ImageBlock, begin: number, end: number, keep: Block | undefined): Block {
+  private makeBlock(images: ImageBlock, begin: number, end: number): Block {
     const { backend, precision } = this.settings;
     const count = end - begin;
     const table = this.kernels.tableBytes(count);
     const variances = count * this.outputs * this.scalar;
-    this.evict(table + variances, keep);
     const pixels = images.slice(begin, end);
     const source = precision === "f64" ? Float64Array.from(pixels) : Float32Array.from(pixels);
     const slots: Slot[] = [];
@@ -208,33 +202,11 @@ export class ProgramTiles implements KernelTiles {
       backend.write(upload, 0, source);
       this.kernels.variances(count, [this.words, upload, block.table, block.variances, this.workspace]);
       backend.free(upload);
-      this.bytes += block.bytes;
       return block;
     } catch (error) {
       for (const slot of slots) backend.free(slot);
       throw error;
     }
-  }
-
-  /** Bytes that tables may take: a quarter of the budget, and of what wasm can address. */
-  private tableBudget(memoryBytes: number): number {
-    return Math.floor(Math.min(memoryBytes, 2 ** 32) / 4);
-  }
-
-  private evict(needed: number, keep: Block | undefined): void {
-    const budget = this.tableBudget(this.settings.memoryBytes);
-    for (const [key, block] of this.blocks) {
-      if (this.bytes + needed <= budget) return;
-      if (block === keep) continue;
-      this.blocks.delete(key);
-      this.release(block);
-    }
-  }
-
-  private release(block: Block): void {
-    this.settings.backend.free(block.table);
-    this.settings.backend.free(block.variances);
-    this.bytes -= block.bytes;
   }
 
   private outputSlot(floats: number): Slot {

@@ -89,9 +89,9 @@ function apply(step: Exclude<RecursionStep, { kind: "input" }>, from: State): St
         k: weight * k,
         a: weight * a,
         b: weight * b,
-        theta: weight * theta + gain * weight * k,
-        thetaA: weight * thetaA + gain * weight * a,
-        thetaB: weight * thetaB + gain * weight * b,
+        theta: weight * theta + gain * (weight * k + bias),
+        thetaA: weight * thetaA + gain * (weight * a + bias),
+        thetaB: weight * thetaB + gain * (weight * b + bias),
         gap: weight * gap,
       };
       return added(scaled, { k: bias, a: bias, b: bias, theta: offset, thetaA: offset, thetaB: offset, gap: 0 });
