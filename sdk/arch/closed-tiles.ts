@@ -1,16 +1,15 @@
 /** From a kernel in closed form and two sets of inputs to what computes its tiles. */
-import type { ClosedKernel } from "../covariance/closed-kernel.ts";
-import { closedKernel } from "../covariance/closed-kernel.ts";
+import { type ClosedKernel, closedKernel } from "../covariance/closed-kernel.ts";
 import { FiniteFeatureTiles, type FeatureProgress } from "../covariance/finite-features.ts";
 import type { Checkpoint } from "../covariance/feature-sums.ts";
-import { GramTiles } from "../covariance/gram-tiles.ts";
+import { GramTiles, gramTile } from "../covariance/gram-tiles.ts";
 import type { SizedTiles } from "../covariance/kernel-tiles.ts";
 import { closedRecursion } from "../covariance/recursion.ts";
 import type { Precision } from "../covariance/tiles.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
-import { imageBlock, shapeOf, type ImageSet, type TileBudget } from "./kernel.ts";
-import { formatShape } from "./layer.ts";
+import { imageBlock, type ImageSet } from "./image-set.ts";
+import type { TileBudget } from "./spec-tiles.ts";
 
 export interface ClosedTileOptions extends TileBudget {
   /** Of a finite model: where its sums are kept, so that they go on where they were stopped. */
@@ -26,8 +25,8 @@ export interface ClosedTileOptions extends TileBudget {
  * Accuracy, relative to sqrt(K(x, x) K(z, z)): float32 1e-5 (measured: 1e-6), float64 1e-10 (measured: 1e-14). Polynomials
  * multiply their base's error, 5e-7, by the degree; arc-cosine kernels of order 0 take a root of it at every depth.
  *
- * Throws E_SHAPE for sets that do not fit together, E_DATA for inputs that are not finite, E_CONFIG for parameters that
- * cannot be meant, and for a finite model in float64: it is made of float32 features, whatever the sums are taken in.
+ * Throws E_DATA for inputs that are not finite, E_CONFIG for parameters that cannot be meant, and for a finite model in
+ * float64: it is made of float32 features, whatever the sums are taken in. `specTiles` checks what else there is.
  */
 export async function closedTiles(
   engine: Engine,
@@ -37,18 +36,15 @@ export async function closedTiles(
   precision: Precision,
   options: ClosedTileOptions = {},
 ): Promise<SizedTiles> {
-  engine.assertOpen();
   const { name, ...parameters } = kernel;
   const checked = closedKernel(name, parameters);
-  const [shape, other] = [shapeOf(rows.shape), shapeOf(columns.shape)];
-  if (formatShape(shape) !== formatShape(other))
-    throw new WidefieldError("E_SHAPE", `X has inputs of ${formatShape(shape)}, and Y of ${formatShape(other)}`);
   const rowBlock = imageBlock(rows, "X");
   const columnBlock = columns === rows ? rowBlock : imageBlock(columns, "Y");
   const { memoryBytes = engine.memoryBytes, whole = false } = options;
   const matrix = whole ? rowBlock.count * columnBlock.count * (precision === "f64" ? 8 : 4) : 0;
   const sides = { rows: rowBlock, columns: columnBlock, memoryBytes: Math.max(0, memoryBytes - matrix) };
-  const size = { exponent: 0, rows: rowBlock.count, columns: columnBlock.count };
+  const tile = gramTile(rowBlock.count, columnBlock.count, precision);
+  const size = { exponent: 0, rows: rowBlock.count, columns: columnBlock.count, tile };
   if (checked.name === "rf") {
     if (precision === "f64")
       throw new WidefieldError(

@@ -1,6 +1,6 @@
 /** Kernels in closed form and of fully connected networks, against their formulas in plain float64. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { engineOf, gpuEngine, wasmEngine } from "../../test/engines.ts";
+import { engineOf, gpuEngine, wasmEngine, worstRelative } from "../../test/engines.ts";
 import { golden, hasGolden, mnistFolder } from "../../test/golden-files.ts";
 import { freshSeed } from "../../test/seed.ts";
 import { openWasm } from "../../test/wasm.ts";
@@ -22,13 +22,13 @@ import { closedTiles } from "../arch/closed-tiles.ts";
 import { kernel as kernelOf } from "../arch/kernel.ts";
 import { readFileFromDisk } from "../data/files.ts";
 import { loadDataset } from "../data/registry.ts";
-import { float64Backend, type Engine } from "../engine/engine.ts";
+import { referenceFull } from "../engine/conformance/full-reference.ts";
+import { referenceCovariance } from "../engine/conformance/reference.ts";
+import type { Engine } from "../engine/engine.ts";
 import { RandomStream } from "../engine/rng.ts";
 import type { ClosedKernel } from "./closed-kernel.ts";
-import { GramTiles, type GramSettings } from "./gram-tiles.ts";
 import { computeMatrices, type Values } from "./matrix.ts";
-import { recursionOf } from "./recursion.ts";
-import type { ImageBlock, Precision } from "./tiles.ts";
+import type { Precision } from "./tiles.ts";
 
 const seed = freshSeed();
 const random = new RandomStream(seed, "gram tiles");
@@ -203,8 +203,8 @@ describe("kernels in closed form", () => {
           await valuesOf(engine, kernel, x, z, floats, "f32", 4),
           await valuesOf(engine, kernel, z, x, floats, "f32", 16),
         ];
-        for (let i = 0; i < 23; i++)
-          for (let j = 0; j < 11; j++) expect(xz[i * 11 + j], `${name} ${kernel.name}`).toBe(zx[j * 23 + i]);
+        const turned = xz.map((_, at) => zx[(at % 11) * 23 + Math.floor(at / 11)] ?? NaN);
+        expect(xz, `${name} ${kernel.name}`).toEqual(turned);
       }
     }
   });
@@ -248,84 +248,68 @@ const architectures: readonly (readonly [string, Arch])[] = [
   ],
 ];
 
-function block(values: Values, floats: number): ImageBlock {
-  return {
-    count: values.length / floats,
-    floats,
-    slice: (begin, end) => values.subarray(begin * floats, end * floats),
-  };
-}
-
-/** Matrices of an architecture by its recursion. */
-async function byRecursion(
-  engine: Engine,
-  arch: Arch,
-  values: Values,
-  floats: number,
-  precision: Precision,
-  kinds: GramSettings["kinds"] = ["nngp"],
-): Promise<Values[]> {
-  const recursion = recursionOf(compile(arch, [floats]));
-  if (recursion === undefined) throw new Error("the architecture has maps");
-  const images = block(values, floats);
-  const backend = precision === "f64" ? await float64Backend(engine) : engine.backend;
-  const { memoryBytes } = engine;
-  const tiles = new GramTiles({ backend, recursion, kinds, rows: images, columns: images, precision, memoryBytes });
-  const size = { rows: images.count, columns: images.count, symmetric: true, exponent: recursion.exponent };
-  const matrices = await computeMatrices({ tiles, ...size, precision, tile: 5, memoryBytes });
-  tiles.dispose();
-  return matrices.map((matrix) => matrix.values.map((value) => value * 2 ** recursion.exponent));
-}
-
 describe("fully connected networks", () => {
-  it.each(architectures)("have the kernel that their covariance program has: %s", async (name, arch) => {
+  it.each(architectures)("have the kernels of their covariance program: %s", async (name, arch) => {
     const floats = 30 + random.below(20);
     const x = inputs(8, floats, Math.sqrt(floats));
     const double = { images: Float64Array.from(x), shape: [floats] } as const;
-    const { values } = await kernelOf(wasm, arch, double, undefined, { precision: "f64" });
-    const expected = (i: number, j: number): number => values[i * 8 + j] ?? NaN;
-    const own = (_: string, i: number): number => expected(i, i);
-    for (const [backend, engine] of engines) {
-      const [single = new Float32Array()] = await byRecursion(engine, arch, x, floats, "f32");
-      // A step behind a step takes the root of an error of an angle.
-      expect(worstError(single, expected, 8, 8, own), backend).toBeLessThan(name === "steps" ? 1e-5 : 2e-6);
+    const single = { images: x, shape: [floats] } as const;
+    const kinds = name === "steps" ? (["nngp"] as const) : (["nngp", "ntk"] as const);
+    for (const kind of kinds) {
+      const program = compile(arch, [floats], kind === "ntk" ? { ntk: true, parametrisation: "ntk" } : undefined);
+      const of = (i: number, j: number): number => {
+        const one = row(x, floats, i);
+        const other = i === j ? one : row(x, floats, j);
+        if (kind === "nngp") return referenceCovariance(program, one, other) * 2 ** program.exponent;
+        return referenceFull(program, one, other).ntk * 2 ** program.exponent;
+      };
+      const own = (_: string, i: number): number => of(i, i);
+      // The reference's cosines of nearly equal inputs are off by 1e-16, and its acos by the root of that.
+      const [f64, f32] = name === "steps" ? [1e-4, 1e-4] : kind === "ntk" ? [1e-7, 2e-6] : [1e-12, 2e-6];
+      for (const [backend, engine] of engines) {
+        const { values } = await kernelOf(engine, arch, single, undefined, { kind, tile: 5 });
+        expect(worstError(values, of, 8, 8, own), `${backend} ${kind}`).toBeLessThan(f32);
+      }
+      const { values } = await kernelOf(wasm, arch, double, undefined, { kind, precision: "f64" });
+      expect(worstError(values, of, 8, 8, own), kind).toBeLessThan(f64);
     }
-    const [same = new Float64Array()] = await byRecursion(wasm, arch, double.images, floats, "f64");
-    // The program's own cosines of nearly equal inputs are off by 1e-16, of which two steps take roots.
-    expect(worstError(same, expected, 8, 8, own)).toBeLessThan(name === "steps" ? 1e-4 : 1e-12);
+  });
+
+  it("have both kernels of one computation, bit for bit those of one alone", async () => {
+    const floats = 41;
+    const X = { images: inputs(20, floats, 6), shape: [floats] } as const;
+    const arch = serial(dense(bias), relu(), dense(bias), erf(), dense());
+    for (const engine of engines.values()) {
+      const both = await kernelOf(engine, arch, X, undefined, { kind: ["nngp", "ntk"], tile: 8 });
+      for (const kind of ["nngp", "ntk"] as const)
+        expect(both[kind].values).toEqual((await kernelOf(engine, arch, X, undefined, { kind })).values);
+    }
   });
 
   it.runIf(hasGolden)("have the kernels and neural tangent kernels computed elsewhere", async () => {
     const { indices, kernels: depths } = (await golden()).fc;
     const mnist = await loadDataset("mnist", { dataDir: mnistFolder, readFile: readFileFromDisk });
-    const images = mnist.selectFloat64(indices.map(String).join(",")).images;
+    const { images } = mnist.selectFloat64(indices.map((i) => `${i}:${i + 1}`).join(","));
     const floats = 784;
     for (let i = 0; i < indices.length; i++) {
       const image = images.subarray(i * floats, (i + 1) * floats);
       const norm = Math.sqrt(image.reduce((total, value) => total + value * value, 0));
       image.forEach((value, at) => (image[at] = (28 * value) / norm));
     }
+    const double = { images, shape: [floats] } as const;
+    const single = { images: Float32Array.from(images), shape: [floats] } as const;
     for (const [depth, matrices] of Object.entries(depths)) {
       const layers = Array.from({ length: Number(depth) }, (_, layer) => (layer === 0 ? [dense()] : [relu(), dense()]));
-      const recursion = recursionOf(compile(serial(...layers.flat()), [floats]));
-      if (recursion === undefined) throw new Error("the architecture has maps");
-      const learning = recursion.steps.slice(1).map((one) => (one.kind === "affine" ? one : one));
-      expect(learning.length).toBeGreaterThan(0);
-      const { nngp } = matrices;
-      const expected = (i: number, j: number): number => nngp[i]?.[j] ?? NaN;
-      const own = (_: string, i: number): number => expected(i, i);
-      for (const engine of engines.values()) {
-        const [single = new Float32Array()] = await byRecursion(
-          engine,
-          serial(...layers.flat()),
-          Float32Array.from(images),
-          floats,
-          "f32",
-        );
-        expect(worstError(single, expected, 6, 6, own)).toBeLessThan(1e-6);
+      const arch = serial(...layers.flat());
+      for (const kind of ["nngp", "ntk"] as const) {
+        const expected = (matrices as Readonly<Record<typeof kind, number[][]>>)[kind].flat();
+        for (const engine of engines.values()) {
+          const { values } = await kernelOf(engine, arch, single, undefined, { kind });
+          expect(worstRelative(values, expected)).toBeLessThan(1e-6);
+        }
+        const { values } = await kernelOf(wasm, arch, double, undefined, { kind, precision: "f64" });
+        expect(worstRelative(values, expected)).toBeLessThan(1e-13);
       }
-      const [double = new Float64Array()] = await byRecursion(wasm, serial(...layers.flat()), images, floats, "f64");
-      expect(worstError(double, expected, 6, 6, own)).toBeLessThan(1e-12);
     }
   });
 });
@@ -339,7 +323,8 @@ describe("memory", () => {
     const X = { images: x, shape: [floats] } as const;
     const small = await closedTiles(engineOf(backend), { name: "ntk2" }, X, X, "f32", { memoryBytes: 0 });
     const tile = await small.tiles.compute(35, 40, 0, 5, false);
-    for (let i = 0; i < 5; i++) for (let j = 0; j < 5; j++) expect(tile[i * 5 + j]).toBe(large[(35 + i) * 40 + j]);
+    const same = tile.map((_, at) => large[(35 + Math.floor(at / 5)) * 40 + (at % 5)] ?? NaN);
+    expect(tile).toEqual(same);
     small.tiles.dispose();
     expect(backend.stats()).toMatchObject({ slots: 0, bytes: 0 });
     await backend.close();
