@@ -9,6 +9,8 @@ import { broadcastAdd } from "./broadcastAdd";
 import { conv2d } from "./conv2d";
 import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
+import { fullCovarianceF64 } from "./fullCovarianceF64";
+import { fullVarianceF64 } from "./fullVarianceF64";
 import { variance } from "./variance";
 import { elementwise } from "./elementwise";
 import { eigenBack } from "./linalg/backtransform";
@@ -41,6 +43,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.covarianceF64:
       covarianceF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullVarianceF64:
+      fullVarianceF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullCovarianceF64:
+      fullCovarianceF64(params, buffers, begin, end, scratch);
       break;
     case Opcode.elementwise:
       elementwise(params, buffers, begin, end, scratch);

@@ -34,8 +34,8 @@ export async function specTiles(
   precision: Precision,
   budget: TileBudget = {},
 ): Promise<SizedTiles> {
-  requireInputs(rows, columns, precision);
   if (spec.name === "arch") return archTiles(engine, spec, [spec.kind], rows, columns, precision, budget);
+  requireInputs(rows, columns, precision);
   return closedTiles(engine, spec, rows, columns, precision, budget);
 }
 

@@ -6,6 +6,7 @@ import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
+import { fullCovarianceF64, fullVarianceF64 } from "./full-covariance-f64.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
@@ -22,6 +23,8 @@ export const kernels: readonly KernelSchema[] = [
   covariance,
   varianceF64,
   covarianceF64,
+  fullVarianceF64,
+  fullCovarianceF64,
   tileLoad,
   tileDiagonal,
   choleskyFactor,
