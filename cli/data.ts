@@ -1,6 +1,6 @@
 /**
  * `widefield data list` and `widefield data verify NAME`: what datasets there are, and whether the files of one are
- * whole. Free-standing: `dataCommand` takes what it reads with and writes to, and leaves errors to whoever mounts it.
+ * whole (`data-fetch.ts`: downloading them). Free-standing: `dataCommand` takes what it reads with and writes to, and leaves errors to whoever mounts it.
  */
 import { Command } from "commander";
 import { shapeText } from "../sdk/data/dataset.ts";
@@ -10,6 +10,7 @@ import type { ReadFile } from "../sdk/data/idx.ts";
 import { DATASETS, type NamedDataset } from "../sdk/data/registry.ts";
 import { type FileReport, type PartReport, verifyDataset, type VerifyReport } from "../sdk/data/verify.ts";
 import { WidefieldError } from "../sdk/errors.ts";
+import { dataFetchCommand } from "./data-fetch.ts";
 
 export interface DataCommandContext {
   /** Takes whole lines; default: standard output. */
@@ -53,7 +54,7 @@ export function dataCommand(context: DataCommandContext = {}): Command {
       refuseDifferent(report);
     });
 
-  return command;
+  return command.addCommand(dataFetchCommand());
 }
 
 function parseSeed(text: string): number {
