@@ -39,9 +39,9 @@ export function dataFetchCommand(context: Pick<FetchOptions, "sources" | "retry"
 }
 
 function reportText({ dataset, folder, files, downloadedBytes }: FetchReport): string {
-  const use = commandLine(["data", "verify", dataset, "--data-dir", folder]);
+  const use = commandLine(["--data", dataset, "--data-dir", folder]).replace(/^widefield /, "");
   return [
     table(files.map(({ status, name, bytes, sha256 }) => [status, name, formatBytes(bytes), `sha256 ${sha256}`])),
-    `${formatBytes(downloadedBytes)} downloaded; use it with --data ${dataset} --data-dir ${folder} (check: ${use})`,
+    `${formatBytes(downloadedBytes)} downloaded; use it with ${use}`,
   ].join("\n");
 }

@@ -87,6 +87,7 @@ function listed(dataset: NamedDataset) {
     testCount: testCount ?? null,
     files: fileNames(files),
     trainOptional: files?.format === "idx" && files.trainOptional,
+    testOptional: files?.format === "npy",
     fetch: SOURCES.filter((source) => source.dataset === name).map((source) => source.name),
   };
 }
@@ -98,7 +99,8 @@ function fileNames(files: NamedDataset["files"]): readonly string[] {
 }
 
 function listText({ name, title, shape, files, fetch, ...entry }: ReturnType<typeof listed>): string {
-  const optional = entry.trainOptional ? "; the train files may be absent" : "";
+  const may = entry.trainOptional ? "train" : entry.testOptional ? "test" : undefined;
+  const optional = may === undefined ? "" : `; the ${may} files may be absent`;
   const [train, all] = [entry.trainCount ?? 0, (entry.trainCount ?? 0) + (entry.testCount ?? 0)];
   const lines = [
     title,

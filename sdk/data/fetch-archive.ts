@@ -168,16 +168,16 @@ async function pump(files: Files, path: string, extract: tar.Extract, signal: Ab
       controller.enqueue(piece);
     },
   });
+  let wake: () => void = () => undefined;
+  extract.on("drain", () => wake());
+  extract.on("close", () => wake());
   const reader = packed.pipeThrough(new DecompressionStream("gzip")).getReader();
   try {
     for (let next = await reader.read(); !next.done && !extract.destroyed; next = await reader.read()) {
       if (signal?.aborted === true)
         throw new WidefieldError("E_ABORTED", "stopped while unpacking; the same command unpacks it again");
-      if (extract.write(next.value)) continue;
-      await new Promise<void>((resolve) => {
-        extract.once("drain", resolve);
-        extract.once("close", resolve);
-      });
+      const drained = new Promise<void>((resolve) => (wake = resolve));
+      if (!extract.write(next.value)) await drained;
     }
     if (!extract.destroyed) extract.end(null);
   } finally {
