@@ -64,7 +64,7 @@ export async function downloadPart(
     const url = `${base}${download.file}`;
     try {
       await downloadFrom(url, part, download, transfer);
-      await verify(part, download, transfer);
+      await verify(path, download, transfer);
       return { resumedFrom };
     } catch (thrown) {
       if (!(thrown instanceof Unavailable)) throw thrown;
@@ -100,14 +100,13 @@ export async function removePart(files: Files, path: string): Promise<void> {
   await files.remove(part);
 }
 
-async function verify(part: string, { file, sha256 }: Download, { files }: Transfer): Promise<void> {
-  const found = await files.sha256(part);
+async function verify(path: string, { file, sha256 }: Download, { files }: Transfer): Promise<void> {
+  const found = await files.sha256(partOf(path));
   if (found === sha256) {
-    await files.remove(tagOf(part));
+    await files.remove(tagOf(partOf(path)));
     return;
   }
-  await files.remove(tagOf(part));
-  await files.remove(part);
+  await removePart(files, path);
   throw new WidefieldError(
     "E_CORRUPT",
     `${file}: what arrived has SHA-256 ${found}, and the published file ${sha256}: it was changed or damaged on the way; ` +
@@ -170,6 +169,7 @@ async function attempt(url: string, part: string, had: number, download: Downloa
   const stalled = new AbortController();
   const stall = () => stalled.abort();
   let timer = setTimeout(stall, stallMs);
+  let reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
   try {
     const response = await connection(async () =>
       fetch(url, {
@@ -177,6 +177,7 @@ async function attempt(url: string, part: string, had: number, download: Downloa
         signal: signal === undefined ? stalled.signal : AbortSignal.any([signal, stalled.signal]),
       }),
     );
+    reader = response.body?.getReader();
     let at = startOf(response, url, had, download);
     if (at === undefined) {
       await files.remove(part);
@@ -188,7 +189,6 @@ async function attempt(url: string, part: string, had: number, download: Downloa
     }
     await keepTag(files, url, part, response.headers.get("etag"));
     const file = await files.openScratch(part);
-    const reader = response.body?.getReader();
     try {
       for (;;) {
         const piece = await connection(async () => reader?.read());
@@ -202,7 +202,6 @@ async function attempt(url: string, part: string, had: number, download: Downloa
       }
       await file.sync();
     } finally {
-      await reader?.cancel().catch(() => undefined);
       await file.close();
     }
     if (at < download.bytes) throw new Interrupted("the connection was closed");
@@ -211,6 +210,8 @@ async function attempt(url: string, part: string, had: number, download: Downloa
     throw thrown;
   } finally {
     clearTimeout(timer);
+    // A body that is left unread would hold its connection.
+    await reader?.cancel().catch(() => undefined);
   }
 }
 

@@ -235,6 +235,7 @@ class Run {
     }
     const packed = own ? path : partOf(path);
     const digests = contentDigests(dataset);
+    this.options.log?.(`unpacking ${archive.file}`);
     const unpacked = await unpackArchive(this.disk, packed, archive, this.folder, digests, this.options.signal);
     const list = { archive: archive.sha256, files: unpacked.map(({ name, sha256 }) => ({ name, sha256 })) };
     await replaceFile(this.disk, this.listPath, new TextEncoder().encode(`${JSON.stringify(list)}\n`));
