@@ -13,6 +13,8 @@ export interface Serving {
   statuses?: number[];
   /** True: half of the bytes, and then nothing more until `cut` is called. */
   stalls?: boolean;
+  /** What Content-Encoding says. */
+  encoding?: string;
   /** What Content-Length and Content-Range say, if not the truth. */
   claims?: number;
 }
@@ -75,6 +77,7 @@ export class TestServer {
     response.writeHead(partly ? 206 : 200, {
       "content-length": rest.length + claims - body.length,
       ...(etag !== undefined && { etag }),
+      ...(file.encoding !== undefined && { "content-encoding": file.encoding }),
       ...(partly && { "content-range": `bytes ${asked}-${claims - 1}/${claims}` }),
     });
     const cut = file.cuts?.shift();
