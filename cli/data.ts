@@ -54,7 +54,8 @@ export function dataCommand(context: DataCommandContext = {}): Command {
       refuseDifferent(report);
     });
 
-  return command.addCommand(dataFetchCommand());
+  command.addCommand(dataFetchCommand());
+  return command;
 }
 
 function parseSeed(text: string): number {

@@ -15,8 +15,8 @@ import {
   type Found,
   requireFolder,
   requireNoneMissing,
+  unpackFound,
 } from "./folder.ts";
-import { gunzip, isGzip } from "./gzip.ts";
 import type { CifarBatches, PublishedDataset } from "./registry.ts";
 
 /** Of a label and its image, in the binary version. */
@@ -50,7 +50,7 @@ export async function readCifarFolder(
   const { train, test } = complete(entry.name, dataDir, names, found);
   const parse = isPython ? parsePythonBatch : parseBinaryBatch;
   const read = async (file: Found): Promise<{ file: DataFile; records: Records }> => {
-    const unpacked = await unpack(file);
+    const unpacked = await unpackFound(file);
     const records = parse(unpacked.content, unpacked.path);
     return { file: { ...unpacked, records: records.labels.length }, records };
   };
@@ -110,10 +110,6 @@ function complete(
   requireNoneMissing(dataset, dataDir, missing);
   if (test === undefined) throw new Error("missing files were not reported");
   return { train, test };
-}
-
-async function unpack({ name, path, bytes }: Found): Promise<DataFile> {
-  return { name, path, content: isGzip(bytes) ? await gunzip(bytes, path) : bytes };
 }
 
 function parseBinaryBatch(content: Uint8Array, path: string): Records {

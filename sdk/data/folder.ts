@@ -1,6 +1,7 @@
 /** The files of a dataset's folder, packed or not: finding them, and saying which are missing. */
 import { WidefieldError } from "../errors.ts";
 import { SOURCES } from "./fetch-sources.ts";
+import { gunzip, isGzip } from "./gzip.ts";
 import type { ReadFile } from "./idx.ts";
 
 export interface DataFile {
@@ -61,6 +62,11 @@ export async function findFile(dataDir: string, name: string, readFile: ReadFile
     if (bytes !== undefined) return { name, path, bytes };
   }
   return undefined;
+}
+
+/** The file's content, whatever its name says about its packing. Throws GzipError (E_DATA). */
+export async function unpackFound({ name, path, bytes }: Found): Promise<DataFile> {
+  return { name, path, content: isGzip(bytes) ? await gunzip(bytes, path) : bytes };
 }
 
 /** Throws E_DATA where files are missing, with where they were looked for. */

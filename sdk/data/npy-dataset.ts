@@ -13,8 +13,8 @@ import {
   type Found,
   requireFolder,
   requireNoneMissing,
+  unpackFound,
 } from "./folder.ts";
-import { gunzip, isGzip } from "./gzip.ts";
 import type { ReadFile } from "./idx.ts";
 import type { ArraysDataset } from "./registry.ts";
 
@@ -50,12 +50,12 @@ export async function npyDataset(arrays: NpyArrays): Promise<Dataset> {
   if ((testImages === undefined) !== (testLabels === undefined))
     throw new WidefieldError("E_CONFIG", `${name}: give both testImages and testLabels, or neither`);
   const open = async (source: NpySource, what: string): Promise<DataFile> => {
-    if (typeof source !== "string") return unpack({ name: what, path: what, bytes: source });
+    if (typeof source !== "string") return unpackFound({ name: what, path: what, bytes: source });
     if (readFile === undefined)
       throw new WidefieldError("E_CONFIG", `${name}: ${source} is a path: give readFile, which reads one`);
     const bytes = await readFile(source);
     if (bytes === undefined) throw new WidefieldError("E_DATA", `${name}: there is no file ${source}`);
-    return unpack({ name: what, path: source, bytes });
+    return unpackFound({ name: what, path: source, bytes });
   };
   const train = await parsePart(await open(trainImages, "trainImages"), await open(trainLabels, "trainLabels"), shape);
   const test =
@@ -82,7 +82,7 @@ export async function readNpyFolder(
     ...(hasTest && testLabels === undefined ? [files.test.labels] : []),
   ]);
   const found = [trainImages, trainLabels, testImages, testLabels].filter((file) => file !== undefined);
-  const [images, labels, moreImages, moreLabels] = await Promise.all(found.map(unpack));
+  const [images, labels, moreImages, moreLabels] = await Promise.all(found.map(unpackFound));
   if (images === undefined || labels === undefined) throw new Error("missing files were not reported");
   const train = await parsePart(images, labels);
   const test =
@@ -91,10 +91,6 @@ export async function readNpyFolder(
     dataset: joined(name, train, test),
     files: [images, labels, moreImages, moreLabels].filter((file) => file !== undefined),
   };
-}
-
-async function unpack({ name, path, bytes }: Found): Promise<DataFile> {
-  return { name, path, content: isGzip(bytes) ? await gunzip(bytes, path) : bytes };
 }
 
 type Numbers = Uint8Array | Float32Array | Float64Array;

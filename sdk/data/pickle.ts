@@ -24,7 +24,7 @@ import {
 } from "./pickle-values.ts";
 
 /** A batch of 10,000 images takes about 50,000: for each a label, a file name and its place in the memo. */
-const MAX_OPERATIONS = 2 ** 21;
+const MAX_OPERATIONS = 2 ** 20;
 const MAX_DEPTH = 16;
 const PROTO = 0x80;
 const STOP = 0x2e;
