@@ -9,6 +9,7 @@ import type { ReadFile } from "../sdk/data/idx.ts";
 import { DATASETS, type NamedDataset } from "../sdk/data/registry.ts";
 import { type FileReport, type PartReport, verifyDataset, type VerifyReport } from "../sdk/data/verify.ts";
 import { WidefieldError } from "../sdk/errors.ts";
+import { previewCommand } from "./data-preview.ts";
 
 export interface DataCommandContext {
   /** Takes whole lines; default: standard output. */
@@ -52,6 +53,7 @@ export function dataCommand(context: DataCommandContext = {}): Command {
       refuseDifferent(report);
     });
 
+  command.addCommand(previewCommand());
   return command;
 }
 

@@ -73,6 +73,18 @@ export function noiseLevels(name: string, noise?: NoiseKind): readonly number[] 
   return levelsOf(parseName(name, noise));
 }
 
+/**
+ * The multiplier or threshold of one level.
+ *
+ * @throws WidefieldError E_CONFIG for a level that the noise does not have, or a problem without noise
+ */
+export function noiseLevel(name: string, noise: NoiseKind | undefined, level: number): number {
+  const parsed = parseName(name, noise);
+  const found = requireLevel(parsed, level);
+  if (found !== undefined) return found.value;
+  throw new WidefieldError("E_CONFIG", `${parsed.base} has no noise that could have a level`);
+}
+
 function levelsOf({ base, noise }: ProblemName): readonly number[] {
   if (noise === undefined) return [];
   if (noise === "hf") return HIGH_FREQUENCY_MULTIPLIERS;
@@ -92,7 +104,8 @@ export async function openProblem(name: string, options: ProblemOptions): Promis
   const { engine } = options;
   engine.assertOpen();
   const parsed = parseName(name, options.noise);
-  const level = requireLevel(parsed, options);
+  requireOwnOptions(parsed, options);
+  const level = requireLevel(parsed, options.level ?? 0);
   const { rng, ranges, signal, onProgress } = options;
   const common = { rng, ranges, signal, onProgress, memoryBytes: engine.memoryBytes };
   const seed = options.seed ?? engine.seed;
@@ -136,24 +149,29 @@ function unknownName(name: string, wanted: string): WidefieldError {
   );
 }
 
-/** The noise level, undefined where there is no noise. Throws E_CONFIG for one out of range and for options of other problems. */
-function requireLevel(
-  parsed: ProblemName,
-  { level, noiseSeed, kappa }: ProblemOptions,
-): { readonly index: number; readonly value: number } | undefined {
-  const { base, noise } = parsed;
+/** Throws E_CONFIG for options of other problems. */
+function requireOwnOptions({ base, noise }: ProblemName, { level, noiseSeed, kappa }: ProblemOptions): void {
   if (base !== SYNTH && kappa !== undefined)
     throw new WidefieldError("E_CONFIG", `${base} has no kappa: that is the difficulty of synth`);
-  if (noise === undefined) {
-    if (level === undefined && noiseSeed === undefined) return undefined;
-    const hint = base === SYNTH ? "its difficulty is kappa" : `choose ${base}-hf or ${base}-lf`;
-    throw new WidefieldError(
-      "E_CONFIG",
-      `${base} has no noise that could have a ${level === undefined ? "seed" : "level"}: ${hint}`,
-    );
-  }
+  if (noise !== undefined || (level === undefined && noiseSeed === undefined)) return;
+  const hint = base === SYNTH ? "its difficulty is kappa" : `choose ${base}-hf or ${base}-lf`;
+  throw new WidefieldError(
+    "E_CONFIG",
+    `${base} has no noise that could have a ${level === undefined ? "seed" : "level"}: ${hint}`,
+  );
+}
+
+interface Level {
+  readonly index: number;
+  /** Multiplier or threshold. */
+  readonly value: number;
+}
+
+/** Undefined where there is no noise. Throws E_CONFIG for a level out of range. */
+function requireLevel(parsed: ProblemName, index: number): Level | undefined {
+  const { base, noise } = parsed;
+  if (noise === undefined) return undefined;
   const levels = levelsOf(parsed);
-  const index = level ?? 0;
   const value = levels[index];
   if (value !== undefined) return { index, value };
   const [what, kind] = noise === "hf" ? ["multipliers", "high"] : ["thresholds", "low"];
@@ -187,7 +205,6 @@ export function classification(name: string, dataset: Dataset): Problem {
       const checked = typeof ranges === "string" ? parseRanges(ranges, count, name) : checkRanges(ranges, count, name);
       const indices = indicesOf(checked);
       if (outputs === 1) return Float64Array.from(indices, (index) => (labels[index] ?? NaN) - 0.5);
-      // The labels of absent classes are as far below zero as those of the image's own class are below one.
       const targets = new Float64Array(indices.length * outputs).fill(-1 / classes);
       indices.forEach((index, row) => (targets[row * outputs + (labels[index] ?? NaN)] = 1 - 1 / classes));
       return targets;

@@ -83,7 +83,7 @@ describe("the synthetic problem", () => {
   });
 
   it.each(["counter", "numpy"] as const)("is the same whatever rows are asked for (%s)", async (rng) => {
-    const many = await synth({ rng, ranges: "0:40,1048570:1048580" });
+    const many = await synth({ rng, ranges: "0:40,1048576:1048580" });
     const few = await synth({ rng, ranges: "1048577:1048579,7:9" });
     expect(few.dataset.selectFloat64("7:9,1048577:1048579").images).toEqual(
       many.dataset.selectFloat64("7:9,1048577:1048579").images,
