@@ -13,16 +13,14 @@
  * * images of several channels, which came in 0..255, are standardised: each channel less its mean, over its standard
  *   deviation, both those of all pixels of all *noisy* training images.
  *
- * Those statistics need no noisy image to be made. By Parseval a plane's sum of squares is its spectrum's, and its sum is the
- * first entry times sqrt(hw). Outside the block the mean square of an entry is its variance plus its squared mean, which
- * the training spectra's moments hold; inside, it is that of m + C^(1/2) z over the n draws of the training images, which
- * the draws' own mean and covariance tell: one pass over all z, with a d x d matrix to keep.
+ * Those statistics need no noisy image to be made: means and mean squares of the entries of their spectra will do
+ * (`standardise.ts`). Outside the block these are the training spectra's; inside, those of m + C^(1/2) z over the n draws
+ * of the training images, which the draws' own mean and covariance tell: one pass over all z, with a d x d matrix to keep.
  */
 import type { Engine } from "../../engine/engine.ts";
 import { WidefieldError } from "../../errors.ts";
-import { RowProduct } from "../../linalg/row-products.ts";
-import { dot } from "../../linalg/vectors.ts";
 import { type Dataset, type ImageShape, shapeText } from "../dataset.ts";
+import { LowBlock } from "./low-block.ts";
 import { type NoiseGenerator, NOISE_SEED, type NoiseRows, noiseRows } from "./noise-rows.ts";
 import { prepare, preparedDataset, type PrepareOptions } from "./prepared.ts";
 import { lastOf } from "./recent.ts";
@@ -31,10 +29,11 @@ import {
   moments,
   type PassOptions,
   SPECTRA_BATCH,
-  type SpectralGaussian,
   SpectrumReader,
   trainingGaussian,
+  trainingVariances,
 } from "./spectra.ts";
+import { standardise, standardsOf } from "./standardise.ts";
 
 /** The paper's thresholds for Fashion-MNIST: grey images of 28 x 28. */
 export const GREY_THRESHOLDS: readonly number[] = Array.from({ length: 14 }, (_, level) => 2 * level + 1);
@@ -86,33 +85,48 @@ export async function lowFrequencyNoise(
   const pass: PassOptions = { name, signal: options.signal, onProgress: options.onProgress };
   const floats = source.imageFloats;
   const reader = new SpectrumReader(source);
-  const noise = planarRows(noiseRows(rng, seed, "noise.low-frequency", floats), rng, source.shape);
+  const { shape, classes, trainCount, testCount, labels } = source;
+  const noise = planarRows(noiseRows(rng, seed, "noise.low-frequency", floats), rng, shape);
   const digest = await source.sha256();
-  const gaussian = await lastOf(engine, "gaussian", digest, () => trainingGaussian(engine, reader, pass));
-  const block = new Block(engine, gaussian, source.shape, threshold, noise);
+  const remembered = <T>(kind: string, key: readonly unknown[], make: () => Promise<T>) =>
+    lastOf(engine, kind, JSON.stringify(key), make);
+
+  let block: LowBlock | undefined;
+  if (threshold > 0) {
+    const gaussian = await remembered("gaussian", [digest], () => trainingGaussian(engine, reader, pass));
+    block = new LowBlock(engine, gaussian, noise, shape, threshold);
+  }
+  const standards = async () => {
+    if (block === undefined) {
+      const { mean, variances } = await trainingVariances(reader, pass);
+      const squares = variances.map((variance, k) => variance + (mean[k] as number) ** 2);
+      return standardsOf(mean, squares, shape);
+    }
+    const draws = await remembered("draws", [digest, rng, seed], () => drawMoments(engine, noise, trainCount, pass));
+    const { means, squares } = await block.moments(draws);
+    return standardsOf(means, squares, shape);
+  };
   try {
-    const standard =
-      source.shape.channels === 1 ? undefined : await standardOf(engine, block, source, pass, [digest, rng, seed]);
+    const standard = shape.channels === 1 ? undefined : await standards();
+    const plane = shape.height * shape.width;
     const prepared = await prepare(
       { name, count: source.count, floats },
       options,
       SPECTRA_BATCH,
       async (indices, out) => {
         out.set(reader.read(indices));
-        await block.replace(indices, out);
-        const plane = source.shape.height * source.shape.width;
+        await block?.replace(indices, out);
         for (let at = 0; at < out.length; at += plane) {
           reader.dct.inverse(out, at);
-          if (standard !== undefined)
-            standardise(out.subarray(at, at + plane), standard[(at / plane) % standard.length]);
+          const own = standard?.[(at / plane) % shape.channels];
+          if (own !== undefined) standardise(out.subarray(at, at + plane), own);
         }
       },
     );
     const recipe = { transform: "low-frequency noise", version: VERSION, threshold, rng, seed };
-    const { shape, classes, trainCount, testCount, labels } = source;
     return preparedDataset({ name, shape, classes, trainCount, testCount, labels }, prepared, source, recipe);
   } finally {
-    block.free();
+    block?.free();
   }
 }
 
@@ -140,103 +154,8 @@ function planarRows(rows: NoiseRows, rng: NoiseGenerator, { channels, height, wi
   };
 }
 
-/** The top-left entries of all channels' spectra, and what replaces them. */
-class Block {
-  /** Places of the block's entries in a spectrum, channel by channel. */
-  readonly places: Uint32Array;
-  readonly gaussian: SpectralGaussian;
-  readonly noise: NoiseRows;
-  /** The square root's rows for these entries: [places, d]. */
-  readonly root: Float64Array;
-  private readonly engine: Engine;
-  private readonly floats: number;
-  private product: RowProduct | undefined;
-
-  constructor(engine: Engine, gaussian: SpectralGaussian, shape: ImageShape, threshold: number, noise: NoiseRows) {
-    const { channels, height, width } = shape;
-    this.engine = engine;
-    this.gaussian = gaussian;
-    this.noise = noise;
-    this.floats = channels * height * width;
-    this.places = Uint32Array.from({ length: channels * threshold ** 2 }, (_, at) => {
-      const [channel, i, j] = [Math.floor(at / threshold ** 2), Math.floor(at / threshold) % threshold, at % threshold];
-      return (channel * height + i) * width + j;
-    });
-    this.root = new Float64Array(this.places.length * this.floats);
-    this.places.forEach((place, row) => {
-      this.root.set(gaussian.root.subarray(place * this.floats, (place + 1) * this.floats), row * this.floats);
-    });
-  }
-
-  /** Replaces these entries of the spectra of some images. */
-  async replace(indices: Uint32Array, spectra: Float64Array): Promise<void> {
-    const { places, floats, gaussian, noise } = this;
-    if (places.length === 0) return;
-    const z = new Float64Array(spectra.length);
-    indices.forEach((index, row) => {
-      noise.row(index, z.subarray(row * floats, (row + 1) * floats));
-    });
-    this.product ??= new RowProduct(await this.engine.cpu(), this.root, floats, SPECTRA_BATCH);
-    const draws = await this.product.times(z, indices.length);
-    for (let row = 0; row < indices.length; row++) {
-      places.forEach((place, k) => {
-        const drawn = (gaussian.mean[place] as number) + (draws[row * places.length + k] as number);
-        spectra[row * floats + place] = drawn;
-      });
-    }
-  }
-
-  free(): void {
-    this.product?.free();
-  }
-}
-
-interface Standard {
-  readonly mean: number;
-  readonly deviation: number;
-}
-
-function standardise(plane: Float64Array, standard: Standard | undefined): void {
-  if (standard === undefined) return;
-  const { mean, deviation } = standard;
-  for (let i = 0; i < plane.length; i++) plane[i] = ((plane[i] as number) - mean) / deviation;
-}
-
-/** Mean and standard deviation of the pixels of each channel of all noisy training images: see above. */
-async function standardOf(
-  engine: Engine,
-  block: Block,
-  source: Dataset,
-  pass: PassOptions,
-  key: readonly unknown[],
-): Promise<Standard[]> {
-  const { channels, height, width } = source.shape;
-  const { gaussian, places } = block;
-  const plane = height * width;
-  const entries = Float64Array.from(gaussian.mean);
-  const squares = gaussian.variances.map((variance, k) => variance + (gaussian.mean[k] as number) ** 2);
-  if (places.length > 0) {
-    const draws = await lastOf(engine, "draws", JSON.stringify(key), () =>
-      drawMoments(engine, block.noise, source, pass),
-    );
-    const { mean, squares: drawn } = await drawnSquares(engine, block, draws);
-    places.forEach((place, k) => {
-      entries[place] = mean[k] as number;
-      squares[place] = drawn[k] as number;
-    });
-  }
-  return Array.from({ length: channels }, (_, channel) => {
-    const mean = (entries[channel * plane] as number) / Math.sqrt(plane);
-    let square = 0;
-    for (let k = channel * plane; k < (channel + 1) * plane; k++) square += squares[k] as number;
-    const variance = square / plane - mean ** 2;
-    // A channel without variance has only zeros to be divided.
-    return { mean, deviation: variance > 0 ? Math.sqrt(variance) : 1 };
-  });
-}
-
-/** Mean and covariance of the z of all training images. */
-function drawMoments(engine: Engine, noise: NoiseRows, source: Dataset, pass: PassOptions): Promise<Moments> {
+/** Mean and covariance of the z of n training images. */
+function drawMoments(engine: Engine, noise: NoiseRows, n: number, pass: PassOptions): Promise<Moments> {
   const { width } = noise;
   const fill = (begin: number, end: number) => {
     const rows = new Float64Array((end - begin) * width);
@@ -244,33 +163,5 @@ function drawMoments(engine: Engine, noise: NoiseRows, source: Dataset, pass: Pa
       noise.row(index, rows.subarray((index - begin) * width, (index - begin + 1) * width));
     return rows;
   };
-  return moments(engine, source.trainCount, width, fill, "noise", pass);
-}
-
-/** Of the block's entries, over all training images' draws y = m + R z: the mean m + R E[z], the mean square E[y]^2 + R Cov[z] R'. */
-async function drawnSquares(
-  engine: Engine,
-  { root, places, gaussian }: Block,
-  { mean: zMean, covariance }: Moments,
-): Promise<{ readonly mean: Float64Array; readonly squares: Float64Array }> {
-  const d = zMean.length;
-  const mean = new Float64Array(places.length);
-  const squares = new Float64Array(places.length);
-  const product = new RowProduct(await engine.cpu(), covariance, d, Math.min(places.length, SPECTRA_BATCH));
-  try {
-    for (let begin = 0; begin < places.length; begin += SPECTRA_BATCH) {
-      const end = Math.min(places.length, begin + SPECTRA_BATCH);
-      const rows = root.subarray(begin * d, end * d);
-      const spread = await product.times(rows, end - begin);
-      for (let k = begin; k < end; k++) {
-        const row = root.subarray(k * d, (k + 1) * d);
-        const expected = (gaussian.mean[places[k] as number] as number) + dot(row, zMean);
-        mean[k] = expected;
-        squares[k] = expected ** 2 + dot(row, spread.subarray((k - begin) * d, (k - begin + 1) * d));
-      }
-    }
-    return { mean, squares };
-  } finally {
-    product.free();
-  }
+  return moments(engine, n, width, fill, "noise", pass);
 }

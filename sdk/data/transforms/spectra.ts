@@ -117,10 +117,13 @@ function columnMeans(rows: Float64Array, d: number): Float64Array {
   return means.map((sum) => (sum * d) / rows.length);
 }
 
-export interface SpectralGaussian {
+export interface SpectralMoments {
   readonly mean: Float64Array;
-  /** The covariance's diagonal. */
+  /** Divided by n. */
   readonly variances: Float64Array;
+}
+
+export interface SpectralGaussian extends SpectralMoments {
   /** The covariance's symmetric square root, d x d; eigenvalues below zero, which are rounding errors, count as 0. */
   readonly root: Float64Array;
 }
@@ -133,8 +136,7 @@ export async function trainingGaussian(
 ): Promise<SpectralGaussian> {
   const { source } = reader;
   const d = source.imageFloats;
-  const indices = Uint32Array.from({ length: source.trainCount }, (_, index) => index);
-  const read = (begin: number, end: number) => reader.read(indices.subarray(begin, end));
+  const read = (begin: number, end: number) => reader.read(span(begin, end));
   const { mean, covariance } = await moments(engine, source.trainCount, d, read, "spectra", options);
   const { signal, onProgress } = options;
   const eigen = await eigh(engine, covariance, {
@@ -143,4 +145,38 @@ export async function trainingGaussian(
   });
   const root = await squareRoot(engine, eigen, { signal });
   return { mean, variances: Float64Array.from(mean, (_, k) => covariance[k * d + k] as number), root };
+}
+
+/** Its mean and variances only: one pass without products. Throws E_ABORTED. */
+export async function trainingVariances(
+  reader: SpectrumReader,
+  { name, signal, onProgress }: PassOptions,
+): Promise<SpectralMoments> {
+  const { trainCount: n, imageFloats: d } = reader.source;
+  const breath = new Breath();
+  const mean = new Float64Array(d);
+  const variances = new Float64Array(d);
+  for (let begin = 0; begin < n; begin += SPECTRA_BATCH) {
+    throwIfAborted(name, signal);
+    const end = Math.min(n, begin + SPECTRA_BATCH);
+    const rows = reader.read(span(begin, end));
+    // Welford's update, image by image.
+    for (let index = begin; index < end; index++) {
+      for (let k = 0; k < d; k++) {
+        const value = rows[(index - begin) * d + k] as number;
+        const off = value - (mean[k] as number);
+        const moved = (mean[k] as number) + off / (index + 1);
+        mean[k] = moved;
+        variances[k] = (variances[k] as number) + off * (value - moved);
+      }
+    }
+    await breath.take();
+    onProgress?.({ label: "spectra", done: end, total: n });
+  }
+  return { mean, variances: variances.map((sum) => sum / n) };
+}
+
+/** begin, begin + 1, .., end - 1. */
+function span(begin: number, end: number): Uint32Array {
+  return Uint32Array.from({ length: end - begin }, (_, i) => begin + i);
 }
