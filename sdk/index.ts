@@ -21,6 +21,7 @@ export { network, Network, type NetworkInputs, type NetworkOptions } from "./arc
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";
+export { npyDataset, type NpyArrays, type NpySource } from "./data/npy-dataset.ts";
 export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 
 export { errorPercent, gp, GaussianProcess, type FitOptions } from "./learn/gp.ts";
