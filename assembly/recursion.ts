@@ -9,7 +9,7 @@
  *
  * A relu costs 33 operations for four pairs and 12 more with a theta, of which the chain through the root and P, about 60
  * cycles, overlaps with the next four pairs'. Pairs that are close (see `near`) go back to their points, one at a time:
- * 3 operations a coordinate, as much as a matmul's products at a fifth of its speed, which is nothing while they are few.
+ * 3 operations a coordinate where the matmul had 2, and nothing is shared between pairs; they are few.
  */
 import { buffer } from "./dispatch";
 import { RECURSION_BYTES, RecursionKind, RecursionParams } from "./generated/kernels";

@@ -8,8 +8,9 @@
  *
  * All blocks have to meet all pairs. What is kept is either features (n x 2,048 floats a block) or sums (8 bytes a pair):
  * here the sums of a *panel* of rows with all columns, as high as half of the memory budget allows. Each panel draws and
- * multiplies all features of its columns anew, 2 d flops each against the 2 rows of a pair of panels: in one panel of
- * 5,000 rows (200 MB) that is 784 / 5,000 of the work, in five of 1,000 nearly half.
+ * multiplies the features of its columns anew: 2 d operations a feature and column, where the products of a panel of r
+ * rows take 2 r. In one panel of 5,000 rows (200 MB) that is a sixth more work at d = 784, in five of 1,000 nearly as
+ * much again.
  */
 import { WidefieldError } from "../errors.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
@@ -62,6 +63,8 @@ export class FiniteFeatureTiles implements KernelTiles {
   private readonly settings: FeatureSettings;
   private readonly symmetric: boolean;
   private panel: FeatureSums | undefined;
+  /** Rows of the panel before. */
+  private previous: Range | undefined;
   private identity: string | undefined;
 
   constructor(settings: FeatureSettings) {
@@ -160,8 +163,6 @@ export class FiniteFeatureTiles implements KernelTiles {
     this.panel = panel;
     return panel;
   }
-
-  private previous: Range | undefined;
 
   /** What sums are of: the draw, the images, and the arithmetic. */
   private async identify(): Promise<string> {
