@@ -199,7 +199,7 @@ async function fit(
   const { lambdas, decision, method = "auto", tolerance = 1e-8, scratch, signal, onProgress } = options;
   requireLambdas(lambdas);
   if (method !== "auto" && !KRR_METHODS.includes(method))
-    throw new WidefieldError("E_CONFIG", `method is one of auto, ${KRR_METHODS.join(", ")}, not ${String(method)}`);
+    throw new WidefieldError("E_CONFIG", `method is one of auto, ${KRR_METHODS.join(", ")}, not ${method}`);
   if (kxx.rows !== kxx.columns)
     throw new WidefieldError("E_SHAPE", `the training kernel is ${kxx.rows} x ${kxx.columns}; it must be square`);
   const { rows: n, exponent } = kxx;
