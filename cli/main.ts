@@ -10,6 +10,7 @@ import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
 import { kernelCommand } from "./kernel.ts";
+import { krrCommand } from "./krr.ts";
 import { enableRelaxedSimd } from "./relaxed-simd.ts";
 import { searchCommand } from "./search.ts";
 import { selftestCommand } from "./selftest.ts";
@@ -28,6 +29,7 @@ const program = new Command("widefield")
   .option("--debug", "print stack traces of errors")
   .addCommand(gpCommand())
   .addCommand(kernelCommand())
+  .addCommand(krrCommand())
   .addCommand(searchCommand())
   .addCommand(archCommand())
   .addCommand(convergeCommand())
