@@ -6,12 +6,15 @@
  */
 import type { Command } from "commander";
 import type { KernelSpec } from "../sdk/arch/kernel-spec.ts";
-import type { Dataset } from "../sdk/data/dataset.ts";
+import type { Json } from "../sdk/covariance/store/manifest.ts";
+import { Dataset } from "../sdk/data/dataset.ts";
 import { findDataset } from "../sdk/data/registry.ts";
 import type { Problem } from "../sdk/data/problem.ts";
 import { parseRanges, type Ranges } from "../sdk/data/ranges.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
+import { RandomStream } from "../sdk/engine/rng.ts";
 import { WidefieldError } from "../sdk/errors.ts";
+import { sha256 } from "../sdk/platform/digest.ts";
 import { openArch, openDataset } from "./inputs.ts";
 import { positiveNumber, wholeNumber, type Session } from "./session.ts";
 
@@ -55,6 +58,11 @@ export function problemName({ dataset, data }: ProblemOptions): string {
   return dataset ?? data ?? DEFAULT_PROBLEM;
 }
 
+/** What a problem's levels are made from, beside its name: sweeps with other settings are other sweeps. */
+export function problemSettings(_options: ProblemOptions, engine: Engine): Readonly<Record<string, Json>> {
+  return { seed: engine.seed };
+}
+
 /** A problem; `level` in place of the options', where a sweep goes through several. `ranges`: all that is asked for. */
 export async function openProblemOf(
   options: ProblemOptions,
@@ -66,7 +74,22 @@ export async function openProblemOf(
   const name = problemName(options);
   findDataset(name);
   const dataset = await openDataset({ data: name, ...(options.dataDir && { dataDir: options.dataDir }) }, engine.seed);
-  return oneHotProblem(level === undefined ? name : `${name} level ${level}`, dataset);
+  if (level === undefined) return oneHotProblem(name, dataset);
+  return oneHotProblem(`${name} level ${level}`, noisy(dataset, level));
+}
+
+/** White noise, for want of better. */
+function noisy(dataset: Dataset, level: number): Dataset {
+  const { name, shape, classes, trainCount, testCount, labels } = dataset;
+  return new Dataset({
+    ...{ name, shape, classes, trainCount, testCount, labels },
+    writeImage(index, out, offset) {
+      const { images } = dataset.selectFloat64([{ start: index, end: index + 1 }]);
+      const random = new RandomStream(index, level);
+      images.forEach((value, at) => (out[offset + at] = value + 0.15 * level * random.normal()));
+    },
+    digest: async () => sha256(`${await dataset.sha256()} ${level}`),
+  });
 }
 
 function oneHotProblem(name: string, dataset: Dataset): Problem {

@@ -160,7 +160,7 @@ export function lambdasOf(text: string): readonly number[] {
 /** What was asked for, of which data, and where it ran. */
 async function manifestOf(engine: Engine, problem: Problem, kernel: KernelSpec, options: KrrOptions) {
   const { backend, adapter, threads } = engine.info;
-  const host = await platform();
+  const host = platform();
   return {
     command: commandLine(),
     widefield: version,
@@ -215,7 +215,7 @@ function summaryText(result: KrrResult, session: Session): string {
   const names = ["squared error", "R^2", ...(accuracies ? ["accuracy"] : [])];
   const head = ["lambda", ...sets.flatMap((set) => names.map((name) => `${set} ${name}`)), ""];
   const lines = rows.map((row) => [
-    row.lambda.toPrecision(4),
+    String(Number(row.lambda.toPrecision(4))),
     ...sets.flatMap((set) => cells(row[set], accuracies)),
     row === best ? "best" : row.reason === undefined ? "" : "not positive definite",
   ]);

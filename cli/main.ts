@@ -14,6 +14,7 @@ import { krrCommand } from "./krr.ts";
 import { enableRelaxedSimd } from "./relaxed-simd.ts";
 import { searchCommand } from "./search.ts";
 import { selftestCommand } from "./selftest.ts";
+import { sweepCommand } from "./sweep.ts";
 
 /** 1: bad input; 2: usage; 130: Ctrl-C. */
 function exitCodeOf(thrown: unknown): number {
@@ -31,6 +32,7 @@ const program = new Command("widefield")
   .addCommand(kernelCommand())
   .addCommand(krrCommand())
   .addCommand(searchCommand())
+  .addCommand(sweepCommand())
   .addCommand(archCommand())
   .addCommand(convergeCommand())
   .addCommand(dataCommand())

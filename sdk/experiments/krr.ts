@@ -27,7 +27,7 @@ export interface RegressionProgress {
 
 export interface KrrExperiment extends Pick<
   KrrOptions,
-  "lambdas" | "method" | "tolerance" | "indefinite" | "scratch" | "signal"
+  "lambdas" | "method" | "tolerance" | "indefinite" | "scratch" | "signal" | "log"
 > {
   readonly engine: Engine;
   readonly problem: Problem;
@@ -84,9 +84,9 @@ export async function runKrr(experiment: KrrExperiment): Promise<KrrResult> {
   // Kxx first: a folder of another experiment is refused before anything is computed into it.
   const kxx = await trainingKernel(experiment, clock);
   const kxt = test && (await testKernel(experiment, test, clock));
-  const { method, tolerance, indefinite, scratch } = experiment;
+  const { method, tolerance, indefinite, scratch, log } = experiment;
   const model = await krr.fit(engine, kxx, targets.train, {
-    ...{ lambdas, method, tolerance, indefinite, scratch, signal },
+    ...{ lambdas, method, tolerance, indefinite, scratch, signal, log },
     decision: problem.decision,
     onProgress: onProgress && ((progress) => onProgress({ phase: "solve", rate: 0, ...progress })),
   });

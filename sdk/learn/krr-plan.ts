@@ -85,7 +85,9 @@ export function krrMethodPlan(method: KrrMethod, facts: KrrFacts): KrrPlan {
     obstacle:
       obstacle ??
       (iterations > maxIterations
-        ? `may not converge: lambda ${lambda.toPrecision(3)} is too small for the ${maxIterations} iterations allowed`
+        ? lambda > 0
+          ? `may not converge: lambda ${lambda.toPrecision(3)} is too small for the ${maxIterations} iterations allowed`
+          : `has no bound with lambda ${lambda.toPrecision(3)}`
         : undefined),
   };
 }

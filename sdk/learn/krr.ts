@@ -46,6 +46,8 @@ export interface KrrOptions extends Pick<PrepareOptions, "memory" | "scratch" | 
    */
   readonly indefinite?: "refuse" | "skip" | undefined;
   readonly onProgress?: ((progress: KrrProgress) => void) | undefined;
+  /** Hears why a method was chosen; default: the engine's log. */
+  readonly log?: ((line: string) => void) | undefined;
 }
 
 export interface RidgeFit {
@@ -217,7 +219,7 @@ async function fit(
     float64: dense instanceof Float64Array,
   };
   const choice = method === "auto" ? chooseKrrMethod(facts) : { method, reason: `${method}, as asked for` };
-  if (method === "auto") engine.log(`krr: ${choice.reason}`);
+  if (method === "auto") (options.log ?? engine.log)(`krr: ${choice.reason}`);
   else requireRoom(method, facts);
   const outcomes = await solveRidges(choice.method, {
     ...{ engine, source, dense, targets, shifts, tolerance, memoryBytes, scratch, signal },

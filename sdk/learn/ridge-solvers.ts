@@ -103,18 +103,19 @@ async function byCholesky(system: RidgeSystem): Promise<(RidgeOutcome | undefine
 }
 
 async function oneCholesky(
-  { engine, source, targets, memoryBytes, scratch, skip, signal, onProgress }: RidgeSystem,
+  system: RidgeSystem,
   shift: number,
   diagonal: Float64Array,
   done: number,
 ): Promise<RidgeOutcome> {
+  const { engine, source, targets, memoryBytes, scratch, skip, signal, onProgress } = system;
   const shifted = shift < 0 ? withShift(source, shift) : source;
   const meanDiagonal = diagonal.reduce((sum, value) => sum + value / diagonal.length, 0) + Math.min(0, shift);
   try {
     const factor = await cholesky(engine, shifted, {
       ...{ memoryBytes, scratch, signal, log: engine.log },
       lambda: Math.max(0, shift),
-      ...(skip ? { explain: false } : {}),
+      ...(skip || shift < 0 ? { explain: false } : {}),
       onProgress: ({ phase, fraction, gflops }) => {
         if (phase === "factor") onProgress?.("Cholesky", done + fraction, `${gflops.toFixed(1)} GFLOP/s`);
       },
@@ -140,9 +141,12 @@ async function oneCholesky(
       Record<"pivot" | "value" | "jitterNeeded" | "jitterBound", number | undefined>
     >;
     const base = Math.min(0, shift);
+    // Decades of a matrix with a negative ridge would say little about the matrix itself: that is asked instead.
+    const plain = base < 0 && !skip ? await oneCholesky(system, 0, diagonal, done) : undefined;
+    const found = jitterNeeded === undefined ? undefined : base + jitterNeeded * meanDiagonal;
     return new Indefinite({
       reason: `pivot ${pivot ?? NaN} came out as ${(value ?? NaN).toExponential(3)}`,
-      passes: jitterNeeded === undefined ? undefined : base + jitterNeeded * meanDiagonal,
+      passes: plain === undefined ? found : plain instanceof Indefinite ? plain.passes : 0,
       bound: jitterBound === undefined ? undefined : base + jitterBound * meanDiagonal,
       cause: thrown,
       details: { pivot, value },
