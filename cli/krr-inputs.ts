@@ -117,12 +117,15 @@ export async function kernelOf(options: KernelChoice): Promise<KernelSpec> {
   throw new WidefieldError("E_CONFIG", `there is no kernel "${kernel}"`);
 }
 
-/** Of images that are not known yet. */
+/** Images that are not counted yet. */
 const UNKNOWN = 2 ** 52;
 
-/** All images of some ranges, as few ranges in order; undefined where one of them ends at the data set's end. */
-export function unionOf(texts: readonly (string | undefined)[]): Ranges | undefined {
-  const all = texts.flatMap((text) => (text === undefined ? [] : parseRanges(text, UNKNOWN)));
+/**
+ * All images of the options' ranges, as few ranges in order, before the data set is there; undefined where one of them
+ * ends at its end. Throws E_RANGE.
+ */
+export function unionOf(options: Readonly<Record<string, string | undefined>>): Ranges | undefined {
+  const all = Object.entries(options).flatMap(([name, text]) => (text === undefined ? [] : rangesOf(name, text)));
   if (all.some(({ end }) => end === UNKNOWN)) return undefined;
   const merged: { start: number; end: number }[] = [];
   for (const { start, end } of all.sort((a, b) => a.start - b.start)) {
@@ -131,4 +134,13 @@ export function unionOf(texts: readonly (string | undefined)[]): Ranges | undefi
     else merged.push({ start, end });
   }
   return merged;
+}
+
+function rangesOf(name: string, text: string): Ranges {
+  try {
+    return parseRanges(text, UNKNOWN, `--${name}`);
+  } catch (thrown) {
+    if (!(thrown instanceof WidefieldError)) throw thrown;
+    throw new WidefieldError(thrown.code, thrown.message.replace(/; valid bounds.*/, ""), { cause: thrown });
+  }
 }

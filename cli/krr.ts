@@ -119,7 +119,12 @@ async function run(options: KrrOptions): Promise<void> {
   await withEngine(options, async (engine, session) => {
     const { signal, progress, json } = session;
     const kernel = await kernelOf(options);
-    const problem = await openProblemOf(options, engine, session, unionOf([options.train, options.test]));
+    const problem = await openProblemOf(
+      options,
+      engine,
+      session,
+      unionOf({ train: options.train, test: options.test }),
+    );
     const files = await nodeFiles();
     const stores: { kxx?: KernelStore; kxt?: KernelStore } = {};
     for (const name of ["kxx", "kxt"] as const) {

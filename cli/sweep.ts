@@ -75,7 +75,7 @@ async function run(options: SweepOptions, command: Command): Promise<void> {
       ...regression,
       ...grid,
       settings: problemSettings(options, engine),
-      open: (level) => openProblemOf(options, engine, session, unionOf([options.train, test]), level),
+      open: (level) => openProblemOf(options, engine, session, unionOf({ train: options.train, test }), level),
       ...{ train: options.train, test: test ?? "" },
       files: await nodeFiles(),
       path: out ?? "",

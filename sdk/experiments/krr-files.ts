@@ -15,9 +15,9 @@ export function rowJson({ lambda, train, test, reason }: KrrRow) {
   return { lambda, train: scoresJson(train), test: scoresJson(test), reason: reason ?? null };
 }
 
-/** Everything but arrays. */
+/** Everything but arrays; which kernel it is stands in the manifest, as `kernel`. */
 export function krrJson({ rows, best, kernel, solve }: KrrResult) {
-  return { rows: rows.map(rowJson), best: best === undefined ? null : rowJson(best), kernel, solve };
+  return { rows: rows.map(rowJson), best: best === undefined ? null : rowJson(best), kernelTime: kernel, solve };
 }
 
 const CSV_HEAD = [

@@ -35,14 +35,21 @@ function refusal(text: string, problem: string): WidefieldError {
   );
 }
 
-/** 10^linspace(from, to, count), as NumPy spaces it; the ends are those given, where they are. */
+/**
+ * 10^linspace(from, to, count); the ends are those given, where they are. Twelve digits: powers differ in their last bits
+ * between runtimes, and a sweep's folder must not.
+ */
 export function geometric(from: number, to: number, count: number, ends?: readonly [number, number]): number[] {
   const step = count > 1 ? (to - from) / (count - 1) : 0;
   return Array.from({ length: count }, (_, i) => {
-    if (i === 0) return ends?.[0] ?? 10 ** from;
-    if (i === count - 1) return ends?.[1] ?? 10 ** to;
-    return 10 ** (from + i * step);
+    if (i === 0) return ends?.[0] ?? rounded(10 ** from);
+    if (i === count - 1) return ends?.[1] ?? rounded(10 ** to);
+    return rounded(10 ** (from + i * step));
   });
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(12));
 }
 
 /**
@@ -57,7 +64,9 @@ export function paperLambdas(problem: string, threeLayers: boolean): readonly nu
 }
 
 /** Constants of the paper's polynomial kernels: 2^linspace(-3, 3, 10). */
-export const PAPER_CONSTANTS: readonly number[] = Array.from({ length: 10 }, (_, i) => 2 ** (-3 + (6 * i) / 9));
+export const PAPER_CONSTANTS: readonly number[] = Array.from({ length: 10 }, (_, i) =>
+  rounded(2 ** (-3 + (6 * i) / 9)),
+);
 
 /** How many noise levels the paper has for a problem, from 0 on; of `synth`, level i is kappa = i / 10. */
 export function paperLevels(problem: string): readonly number[] {
