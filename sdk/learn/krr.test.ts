@@ -196,6 +196,29 @@ describe("krr.fit", () => {
     expect(() => model.coefficients(1)).toThrow(/there is no fit 1/);
   });
 
+  it("tells in the kernel's units where conjugate gradients do not arrive, and does without that lambda if it may", async () => {
+    // Eigenvalues over sixteen decades: no ridge of 1e-16 is reached.
+    const steep = new Float64Array(n * n);
+    const tilt = 0.3;
+    for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) steep[i * n + j] = Math.exp(-((i - j) ** 2) * tilt ** 2);
+    const matrix = matrixOf(
+      steep.map((value) => value / 4),
+      n,
+      n,
+      2,
+    );
+    const options = { lambdas: [1e-15, 2], method: "multi-shift-cg", tolerance: 1e-12 } as const;
+    await expect(krr.fit(engine, matrix, targets, options)).rejects.toMatchObject({
+      code: expect.stringMatching(/^E_NOT_(CONVERGED|POSITIVE_DEFINITE)$/) as string,
+      message: expect.stringMatching(/^with lambda 1e-15/) as string,
+      details: { lambda: 1e-15 },
+    });
+    const model = await krr.fit(engine, matrix, targets, { ...options, indefinite: "skip" });
+    expect(model.fits.map(({ lambda }) => lambda)).toEqual([2]);
+    expect(model.refused.map(({ lambda }) => lambda)).toEqual([1e-15]);
+    expectClose(model.coefficients(0), plainSolve(steep, 2, targets, n), 1e-9);
+  });
+
   it("stops on a signal", async () => {
     const signal = AbortSignal.abort();
     for (const method of KRR_METHODS)

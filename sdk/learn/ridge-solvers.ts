@@ -12,7 +12,7 @@ import { multiShiftCg } from "../linalg/multi-shift-cg.ts";
 import type { LinearOperator } from "../linalg/operator.ts";
 import { operatorOf } from "../linalg/prepare.ts";
 import { columnsAt, eigenvalueNoise, requireConverged } from "../linalg/solver.ts";
-import { readDiagonal, type SymmetricSource, type Values } from "../linalg/source.ts";
+import { denseSymmetric, readDiagonal, type SymmetricSource, type Values } from "../linalg/source.ts";
 import { ridgePath } from "../linalg/spectral.ts";
 import { axpy } from "../linalg/vectors.ts";
 import type { KrrMethod } from "./krr-plan.ts";
@@ -80,7 +80,8 @@ export function solveRidges(method: KrrMethod, system: RidgeSystem): Promise<(Ri
   return method === "eigh" ? byEigenvectors(system) : byConjugateGradients(system);
 }
 
-async function byCholesky(system: RidgeSystem): Promise<(RidgeOutcome | undefined)[]> {
+async function byCholesky(given: RidgeSystem): Promise<(RidgeOutcome | undefined)[]> {
+  const system = { ...given, ...(await readOnce(given)) };
   const { shifts, skip, onProgress } = system;
   const diagonal = await readDiagonal(system.source);
   const outcomes: (RidgeOutcome | undefined)[] = shifts.map(() => undefined);
@@ -91,7 +92,9 @@ async function byCholesky(system: RidgeSystem): Promise<(RidgeOutcome | undefine
     const shift = shifts[index] as number;
     const known: Indefinite | undefined = refused;
     const hopeless = known !== undefined && shift < (known.bound ?? -Infinity);
-    const outcome: RidgeOutcome = hopeless ? known : await oneCholesky(system, shift, diagonal, done);
+    const outcome: RidgeOutcome = hopeless
+      ? new Indefinite({ ...known, reason: "a smaller lambda's failure has proved it" })
+      : await oneCholesky(system, shift, diagonal, done);
     outcomes[index] = outcome;
     if (outcome instanceof Indefinite) {
       if (!skip) return outcomes;
@@ -101,6 +104,23 @@ async function byCholesky(system: RidgeSystem): Promise<(RidgeOutcome | undefine
   }
   return outcomes;
 }
+
+/** Every factorisation reads the matrix: from a store, which has a checksum to verify each time, but once where memory holds it. */
+async function readOnce({
+  source,
+  dense,
+  shifts,
+  memoryBytes,
+}: RidgeSystem): Promise<Pick<RidgeSystem, "source" | "memoryBytes">> {
+  const { n, exponent, identity } = source;
+  if (dense !== undefined || shifts.length === 1 || 4 * n * n > READ_ONCE_SHARE * memoryBytes)
+    return { source, memoryBytes };
+  const values = await gathered(source);
+  return { source: { ...denseSymmetric(values, n), exponent, identity }, memoryBytes: memoryBytes - values.byteLength };
+}
+
+/** Of the budget, for a copy of the matrix beside the factor. */
+const READ_ONCE_SHARE = 1 / 4;
 
 async function oneCholesky(
   system: RidgeSystem,
@@ -247,9 +267,10 @@ async function byConjugateGradients(system: RidgeSystem): Promise<(RidgeOutcome 
       } catch (thrown) {
         const indefinite = thrown instanceof WidefieldError && thrown.code === "E_NOT_POSITIVE_DEFINITE";
         const slow = thrown instanceof WidefieldError && thrown.code === "E_NOT_CONVERGED";
-        if (!indefinite && !(slow && skip)) throw thrown;
+        if (!indefinite && !slow) throw thrown;
         // The smallest of the grid is the one that fails; the others go on without it.
         const worst = left.reduce((a, b) => ((shifts[b] as number) < (shifts[a] as number) ? b : a));
+        if (slow && !skip) throw notConverged(thrown, (shifts[worst] as number) * 2 ** (source.exponent ?? 0), output);
         outcomes[worst] = new Indefinite({ reason: thrown.message, cause: thrown, details: thrown.details });
         if (!skip) return outcomes;
         left = left.filter((index) => index !== worst);
@@ -260,6 +281,16 @@ async function byConjugateGradients(system: RidgeSystem): Promise<(RidgeOutcome 
   }
   for (const index of left) outcomes[index] = found[index];
   return outcomes;
+}
+
+/** With the ridge in the kernel's own units. */
+function notConverged({ message, details }: WidefieldError, lambda: number, output: number): WidefieldError {
+  return new WidefieldError(
+    "E_NOT_CONVERGED",
+    `with lambda ${lambda}, output ${output}: ${message}; leave such lambdas out (indefinite: "skip"), or choose another ` +
+      "method (cholesky, eigh)",
+    { details: { ...details, lambda } },
+  );
 }
 
 /** A + shift I. */
