@@ -93,7 +93,7 @@ async function byCholesky(given: RidgeSystem): Promise<(RidgeOutcome | undefined
     const known: Indefinite | undefined = refused;
     const hopeless = known !== undefined && shift < (known.bound ?? -Infinity);
     const outcome: RidgeOutcome = hopeless
-      ? new Indefinite({ ...known, reason: "a smaller lambda's failure has proved it" })
+      ? new Indefinite({ reason: "a smaller lambda's failure has proved it", bound: known.bound, cause: known.cause })
       : await oneCholesky(system, shift, diagonal, done);
     outcomes[index] = outcome;
     if (outcome instanceof Indefinite) {
