@@ -1,6 +1,7 @@
 /** Kernel matrices of datasets as jobs: from a dataset, index ranges and an architecture to a store on disk. */
 import { kernelToJson, type KernelSpec } from "../arch/kernel-spec.ts";
 import { specTiles } from "../arch/spec-tiles.ts";
+import type { FeatureProgress } from "../covariance/finite-features.ts";
 import { planMemory, runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
 import { requireTile } from "../covariance/matrix.ts";
 import type { Files } from "../platform/files.ts";
@@ -24,6 +25,8 @@ export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "o
   readonly precision?: Precision | undefined;
   /** Rows and columns of a tile; default 256, fewer where pairs are expensive. */
   readonly tile?: number | undefined;
+  /** Of a finite random-feature model, whose blocks of features come before its tiles. */
+  readonly onFeatures?: ((progress: FeatureProgress) => void) | undefined;
 }
 
 /** What a manifest says of a kernel. */
@@ -56,7 +59,10 @@ export async function storeKernel(
   const precision = job.precision ?? "f32";
   const rowImages = selectImages(dataset, rows, precision);
   const columnImages = columns === undefined ? rowImages : selectImages(dataset, columns, precision);
-  const { tiles, exponent, ...size } = await specTiles(engine, kernel, rowImages, columnImages, precision);
+  // Parts of a store that several processes make keep their sums apart.
+  const checkpoint = { files, path: `${path}.sums${job.shard === undefined ? "" : `-${job.shard.index}`}` };
+  const options = { checkpoint, signal: job.signal, onFeatures: job.onFeatures };
+  const { tiles, exponent, ...size } = await specTiles(engine, kernel, rowImages, columnImages, precision, options);
   const tile = job.tile ?? size.tile;
   try {
     requireTile(tile);
