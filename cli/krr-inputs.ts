@@ -1,11 +1,10 @@
 /**
- * What the commands on regression take from the command line: the problem, the kernel, the ridges. The one place that
- * knows where problems and kernels come from.
+ * What the commands on regression take from the command line: the problem, at the level asked for. The one place that
+ * knows where problems come from.
  *
- * PLACEHOLDER, to be replaced by `problem-inputs.ts` and `kernel-options.ts`: the built-in digits, and few kernels.
+ * PLACEHOLDER, to be replaced by `problem-inputs.ts`: the built-in digits, with white noise for a sweep.
  */
 import type { Command } from "commander";
-import type { KernelSpec } from "../sdk/arch/kernel-spec.ts";
 import type { Json } from "../sdk/covariance/store/manifest.ts";
 import { Dataset } from "../sdk/data/dataset.ts";
 import { findDataset } from "../sdk/data/registry.ts";
@@ -15,22 +14,14 @@ import type { Engine } from "../sdk/engine/engine.ts";
 import { RandomStream } from "../sdk/engine/rng.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { sha256 } from "../sdk/platform/digest.ts";
-import { openArch, openDataset } from "./inputs.ts";
-import { positiveNumber, wholeNumber, type Session } from "./session.ts";
+import { openDataset } from "./inputs.ts";
+import type { Session } from "./session.ts";
 
 export interface ProblemOptions {
   readonly dataset?: string;
   /** The same, by the name that other commands have for it. */
   readonly data?: string;
   readonly dataDir?: string;
-}
-
-export interface KernelChoice {
-  readonly kernel?: string;
-  readonly arch?: string;
-  readonly kind?: "nngp" | "ntk";
-  readonly degree?: string;
-  readonly constant?: string;
 }
 
 export const DEFAULT_PROBLEM = "digits";
@@ -40,15 +31,6 @@ export function addProblem(command: Command): Command {
     .option("--dataset <name>", `the problem: a data set, or one with noise (default: "${DEFAULT_PROBLEM}")`)
     .option("--data <name>", "the same as --dataset")
     .option("--data-dir <folder>", "the folder of the data set's files");
-}
-
-export function addKernel(command: Command): Command {
-  return command
-    .option("--kernel <name>", "a kernel in closed form: ntk2, rf2, poly")
-    .option("--arch <name|file>", "without --kernel: the architecture")
-    .option("--kind <name>", "of an architecture: nngp or ntk")
-    .option("--degree <n>", "of poly")
-    .option("--constant <x>", "of poly (default: 1)");
 }
 
 /** The name that the options give. Throws E_CONFIG where they give two. */
@@ -106,15 +88,6 @@ function oneHotProblem(name: string, dataset: Dataset): Problem {
       return targets;
     },
   };
-}
-
-export async function kernelOf(options: KernelChoice): Promise<KernelSpec> {
-  const { kernel, arch = "convnet-gp", kind = "nngp", degree = "2", constant = "1" } = options;
-  if (kernel === undefined) return { name: "arch", arch: await openArch(arch), kind };
-  if (kernel === "ntk2" || kernel === "rf2") return { name: kernel };
-  if (kernel === "poly")
-    return { name: "poly", degree: wholeNumber("--degree", degree), constant: positiveNumber("--constant", constant) };
-  throw new WidefieldError("E_CONFIG", `there is no kernel "${kernel}"`);
 }
 
 /** Images that are not counted yet. */

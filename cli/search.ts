@@ -1,7 +1,7 @@
 /** `widefield search`: the random search over architectures, one row a seed. */
 import { Command, Option } from "commander";
 import { archToJson } from "../sdk/arch/arch.ts";
-import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
+import { DEFAULT_TILE } from "../sdk/arch/spec-tiles.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { findDataset } from "../sdk/data/registry.ts";
 import { WidefieldError } from "../sdk/errors.ts";
@@ -119,10 +119,10 @@ function openSeeds(text: string): readonly number[] {
   }
 }
 
-function dryRun({ data, skips }: SearchOptions, seeds: readonly number[], session: Session): void {
-  const { shape } = findDataset(data);
+async function dryRun(options: SearchOptions, seeds: readonly number[], session: Session): Promise<void> {
+  const shape = findDataset(options.data).shape ?? (await openDataset(options, 0)).shape;
   const architectures = seeds.map((seed) => {
-    const drawn = drawArchitecture(seed, skips);
+    const drawn = drawArchitecture(seed, options.skips);
     const misfit = misfitOf(drawn, shape) ?? null;
     return {
       ...drawn,

@@ -3,7 +3,9 @@ export { open, parseBytes, type Engine, type EngineStats, type OpenOptions } fro
 export type { BackendInfo, BackendName } from "./engine/backend.ts";
 export { WidefieldError, type ErrorCode } from "./errors.ts";
 
-export { abs, archToJson, compile, conv, dense, erf, flatten, identity, leakyRelu, type Arch } from "./arch/arch.ts";
+export { abs, archToJson, avgPool, compile, conv, dense, erf, flatten, globalAvgPool } from "./arch/arch.ts";
+export { identity, leakyRelu, type Arch } from "./arch/arch.ts";
+export type { AvgPoolOptions } from "./arch/avg-pool.ts";
 export { mixture, relu, repeat, resnet, resnetBlock, serial, step, sum } from "./arch/arch.ts";
 export { archFromJson } from "./arch/json.ts";
 export type { ConvOptions, Padding } from "./arch/conv.ts";
@@ -12,11 +14,14 @@ export type { LayerJson, Shape } from "./arch/layer.ts";
 export type { ReluOptions } from "./arch/relu.ts";
 export { describeArch, type ArchDescription, type LayerRow, type StepRow } from "./arch/describe.ts";
 export { preset, presetNames } from "./arch/presets.ts";
-export { kernel, kernelDiagonal, type ImageSet, type Kernel, type KernelOptions } from "./arch/kernel.ts";
+export { kernel, kernelDiagonal, type Kernel, type KernelOptions, type Kernels } from "./arch/kernel.ts";
+export type { ImageSet } from "./arch/image-set.ts";
+export { nngp, type KernelKind, type KernelSpec, type Parametrisation } from "./arch/kernel-spec.ts";
 export { network, Network, type NetworkInputs, type NetworkOptions } from "./arch/network.ts";
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";
+export { npyDataset, type NpyArrays, type NpySource } from "./data/npy-dataset.ts";
 export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 
 export { errorPercent, gp, GaussianProcess, type FitOptions } from "./learn/gp.ts";

@@ -1,7 +1,7 @@
 // The words of an encoded covariance program; `encodeProgram` in sdk/covariance/encode.ts writes and explains them.
 // They are read from read-only storage at uniform places, so interpreters may branch around barriers on what they find.
 
-const STEP_WORDS = 34u;
+const STEP_WORDS = 48u;
 
 const INPUT = 0u;
 const CONV = 1u; // always with windows: others are encoded as AFFINE
@@ -10,6 +10,7 @@ const RECTIFIER = 3u;
 const STEP = 4u;
 const ERF = 5u;
 const MEAN = 6u;
+const POOL = 7u; // of full programs only
 
 const KIND = 0u;
 const CHANNELS = 1u;

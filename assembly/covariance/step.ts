@@ -33,4 +33,18 @@
   bias64: f64;
   positive64: f64;
   negative64: f64;
+  /** What a linear step adds to the NTK, where `learns` is 1: gain * K' + offset. */
+  gain: f32;
+  offset: f32;
+  gain64: f64;
+  offset64: f64;
+  learns: u32;
+  /** Words of full programs: see `sdk/covariance/encode-full.ts`. */
+  axisY: u32;
+  axisX: u32;
+  ratioY: i32;
+  ratioX: i32;
+  state: u32;
+  stateAxisY: u32;
+  stateAxisX: u32;
 }

@@ -4,14 +4,16 @@
  *
  *     serial(conv({ filter: 7, weightVariance: 2, biasVariance: 0.1 }), relu(), flatten(), dense())
  */
-import { ProgramBuilder } from "../covariance/builder.ts";
+import { ProgramBuilder, type ProgramTarget } from "../covariance/builder.ts";
 import type { Program } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
 import { Abs } from "./abs.ts";
+import { AvgPool, avgPoolSchema, type AvgPoolOptions } from "./avg-pool.ts";
 import { Conv, convSchema, type ConvOptions } from "./conv.ts";
 import { Dense, denseSchema, type DenseOptions } from "./dense.ts";
 import { Erf } from "./erf.ts";
 import { Flatten } from "./flatten.ts";
+import { GlobalAvgPool } from "./global-avg-pool.ts";
 import { Identity } from "./identity.ts";
 import { formatShape, isImage, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { requireModest } from "./limits.ts";
@@ -64,6 +66,16 @@ export function dense(options: DenseOptions = {}): Dense {
 
 export function flatten(): Flatten {
   return new Flatten();
+}
+
+/** The mean over windows: `avgPool({ window: 2 })` halves height and width. */
+export function avgPool(options: AvgPoolOptions): AvgPool {
+  return new AvgPool(parse(avgPoolSchema, { type: "avgPool", ...options }, "avgPool"));
+}
+
+/** The mean over all pixels, one number for each channel. */
+export function globalAvgPool(): GlobalAvgPool {
+  return new GlobalAvgPool();
 }
 
 export function identity(): Identity {
@@ -120,10 +132,11 @@ export function archToJson(arch: Arch): LayerJson {
 }
 
 /**
- * The covariance program of an architecture on inputs of a shape: [channels, height, width] or [features].
- * Throws E_SHAPE, naming the layer that does not fit, and E_CONFIG for what is no architecture or an enormous one.
+ * The covariance program of an architecture on inputs of a shape: [channels, height, width] or [features]; of its NNGP
+ * unless `target` asks for the NTK beside it. Throws E_SHAPE, naming the layer that does not fit, and E_CONFIG for what is
+ * no architecture or an enormous one, and for an NTK that there is none of.
  */
-export function compile(arch: Arch, input: Shape): Program {
+export function compile(arch: Arch, input: Shape, target?: ProgramTarget): Program {
   if (!isLayer(arch))
     throw new WidefieldError("E_CONFIG", "this is no architecture: archFromJson reads JSON, preset finds one by name");
   requireModest(arch, "architecture");
@@ -135,7 +148,15 @@ export function compile(arch: Arch, input: Shape): Program {
   if (!input.every((size) => Number.isSafeInteger(size) && size > 0))
     throw new WidefieldError("E_SHAPE", `inputs have a shape of positive whole numbers, not ${formatShape(input)}`);
   arch.shape(input);
-  const [channels, height, width] = isImage(input) ? input : [input[0], 1, 1];
-  const program = new ProgramBuilder(channels, height, width);
+  // An image that is flattened first is a vector: a map of one pixel, which is a recursion's to compute.
+  const flat = !isImage(input) || flattensFirst(arch);
+  const [channels, height, width] = flat ? [input.reduce((product, size) => product * size, 1), 1, 1] : input;
+  const program = new ProgramBuilder(channels, height, width, target);
   return program.finish(arch.covariance(program, program.input, input));
+}
+
+function flattensFirst(arch: Layer): boolean {
+  if (arch instanceof Serial) return arch.layers[0] !== undefined && flattensFirst(arch.layers[0]);
+  if (arch instanceof Repeat) return flattensFirst(arch.layer);
+  return arch instanceof Flatten;
 }

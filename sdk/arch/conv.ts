@@ -74,10 +74,12 @@ export class Conv implements Layer {
     return [this.settings.channels ?? Number.POSITIVE_INFINITY, outHeight, outWidth];
   }
 
-  covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap {
+  covariance(program: ProgramBuilder, map: CovarianceMap, shape: Shape): CovarianceMap {
     const { filter, weightVariance, biasVariance } = this.settings;
-    const geometry = this.geometry(imageInput(this, input, this.type), this.type);
-    return program.conv(map, geometry, weightVariance / (filter[0] * filter[1]), biasVariance);
+    const input = imageInput(this, shape, this.type);
+    const geometry = this.geometry(input, this.type);
+    const fanIn = input[0] * filter[0] * filter[1];
+    return program.conv(map, geometry, { fanIn, weightVariance, biasVariance });
   }
 
   network(builder: NetworkBuilder, x: Activation, place: Place): Activation {

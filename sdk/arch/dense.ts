@@ -35,8 +35,10 @@ export class Dense implements Layer {
     return [this.settings.units ?? Number.POSITIVE_INFINITY];
   }
 
-  covariance(program: ProgramBuilder, map: CovarianceMap): CovarianceMap {
-    return program.affine(map, this.settings.weightVariance, this.settings.biasVariance);
+  covariance(program: ProgramBuilder, map: CovarianceMap, input: Shape): CovarianceMap {
+    const { weightVariance, biasVariance } = this.settings;
+    const fanIn = vectorInput(this, input, this.type);
+    return program.affine(map, weightVariance, biasVariance, { fanIn, weightVariance, biasVariance });
   }
 
   network(builder: NetworkBuilder, x: Activation, place: Place): Activation {

@@ -1,10 +1,12 @@
 /** From JSON to architectures, by the layers' `type`. */
 import { messageOf, WidefieldError } from "../errors.ts";
 import { Abs, absSchema } from "./abs.ts";
+import { AvgPool, avgPoolSchema } from "./avg-pool.ts";
 import { Conv, convSchema } from "./conv.ts";
 import { Dense, denseSchema } from "./dense.ts";
 import { Erf, erfSchema } from "./erf.ts";
 import { Flatten, flattenSchema } from "./flatten.ts";
+import { GlobalAvgPool, globalAvgPoolSchema } from "./global-avg-pool.ts";
 import { Identity, identitySchema } from "./identity.ts";
 import type { Layer } from "./layer.ts";
 import { requireModest } from "./limits.ts";
@@ -35,6 +37,8 @@ const readers: Readonly<Record<string, (json: unknown, path: string) => Layer>> 
   conv: (json, path) => new Conv(parse(convSchema, json, path)),
   dense: (json, path) => new Dense(parse(denseSchema, json, path)),
   flatten: (json, path) => plain(parse(flattenSchema, json, path), new Flatten()),
+  avgPool: (json, path) => new AvgPool(parse(avgPoolSchema, json, path)),
+  globalAvgPool: (json, path) => plain(parse(globalAvgPoolSchema, json, path), new GlobalAvgPool()),
   identity: (json, path) => plain(parse(identitySchema, json, path), new Identity()),
   relu: (json, path) => new Relu(parse(reluSchema, json, path)),
   leakyRelu: (json, path) => new LeakyRelu(parse(leakyReluSchema, json, path)),

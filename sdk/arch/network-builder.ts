@@ -2,7 +2,7 @@
  * Builds a finite network step by step, as the layers of an architecture ask for it: the twin of the covariance program's
  * builder. A layer says what it does in the terms of this file; which kernels that takes is decided here.
  */
-import type { BoxGeometry } from "../covariance/program.ts";
+import type { BoxGeometry, PoolGeometry } from "../covariance/program.ts";
 import { broadcastAdd, conv2d, elementwise, matmul } from "../engine/kernels/index.ts";
 import { ElementwiseOperation } from "../engine/kernels/elementwise.ts";
 import { Graph, type Parameter, type Value } from "../tensor/graph.ts";
@@ -42,6 +42,12 @@ export interface RandomParameter {
   readonly deviation: number;
 }
 
+/** A parameter that is the same in every draw. */
+export interface FixedParameter {
+  readonly parameter: Parameter;
+  readonly values: Float32Array<ArrayBuffer>;
+}
+
 /** The nonlinearities that kernels exist for. */
 export type Activate = "relu" | "step" | "leakyRelu" | "abs" | "erf";
 
@@ -49,6 +55,7 @@ export class NetworkBuilder {
   readonly graph: Graph;
   readonly input: Activation;
   readonly parameters: RandomParameter[] = [];
+  readonly fixed: FixedParameter[] = [];
   private readonly channels: number;
   private readonly outputs: number;
   private readout = false;
@@ -115,6 +122,29 @@ export class NetworkBuilder {
       return { batch, channels: 1, pixels: units, ...strides, alpha: 1, beta: 1 };
     };
     return { value: this.graph.apply(broadcastAdd, add, [linear, bias], units), shape: [units] };
+  }
+
+  /** The mean over windows: a convolution with one filter of equal weights, each channel an image of its own. */
+  pool(x: Activation, geometry: PoolGeometry): Activation {
+    const { inHeight, inWidth, outHeight, outWidth, windowHeight, windowWidth, strideHeight, strideWidth } = geometry;
+    const taps = windowHeight * windowWidth;
+    const weights = this.graph.parameter(taps, `mean over ${windowHeight} x ${windowWidth}`);
+    this.fixed.push({ parameter: weights, values: new Float32Array(taps).fill(1 / taps) });
+    const [channels] = x.shape;
+    const params = {
+      ...{ inChannels: 1, inHeight, inWidth, outChannels: 1, outHeight, outWidth },
+      ...{ kernelHeight: windowHeight, kernelWidth: windowWidth, strideHeight, strideWidth },
+      ...{ dilationHeight: 1, dilationWidth: 1, padTop: 0, padLeft: 0, useBias: 0 },
+    };
+    const shape = [channels, outHeight, outWidth] as const;
+    const inputs = [x.value, weights, weights];
+    const value = this.graph.apply(
+      conv2d,
+      (batch) => ({ batch: batch * channels, ...params }),
+      inputs,
+      floatsOf(shape),
+    );
+    return { value, shape };
   }
 
   /** scale f(x), element by element; `slope`: of leakyRelu, at negative x. */

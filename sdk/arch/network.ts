@@ -11,7 +11,7 @@ import { streamAddress } from "../engine/rng.ts";
 import { WidefieldError } from "../errors.ts";
 import { Forward } from "../tensor/forward.ts";
 import type { Arch } from "./arch.ts";
-import { imageBlock, shapeOf, type ImageSet } from "./kernel.ts";
+import { imageBlock, shapeOf, type ImageSet } from "./image-set.ts";
 import { formatShape, type Shape } from "./layer.ts";
 import { NetworkBuilder, floatsOf, type RandomParameter } from "./network-builder.ts";
 
@@ -61,6 +61,8 @@ export class Network {
     this.parameterCount = this.parameters.reduce((sum, { parameter }) => sum + parameter.floats, 0);
     this.forwardPass = new Forward(engine.backend, builder.graph, output.value, memoryBytes);
     try {
+      for (const { parameter, values } of builder.fixed)
+        engine.backend.write(this.forwardPass.slot(parameter), 0, values);
       this.resample(0);
     } catch (thrown) {
       this.forwardPass.dispose();

@@ -1,15 +1,31 @@
-/**
- * PLACEHOLDER, to be replaced: tiles of any kernel by its spec. NNGP kernels come from their programs; of the closed
- * kernels ntk2, rf2 and poly are here as plain float64 loops on one thread.
- */
-import type { KernelTiles, SizedTiles } from "../covariance/kernel-tiles.ts";
-import type { Values } from "../covariance/matrix.ts";
-import type { Precision } from "../covariance/tiles.ts";
-import type { Engine } from "../engine/engine.ts";
+/** From a kernel's name or architecture, and two sets of inputs, to what computes tiles of it. */
+import { programCost } from "../covariance/cost.ts";
+import { GramTiles, gramTile } from "../covariance/gram-tiles.ts";
+import type { SizedTiles } from "../covariance/kernel-tiles.ts";
+import { stepSize, type Program } from "../covariance/program.ts";
+import { recursionOf } from "../covariance/recursion.ts";
+import { type Kinds, type Precision, ProgramTiles } from "../covariance/tiles.ts";
+import type { Backend } from "../engine/backend.ts";
+import { float64Backend, type Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
-import { imageBlock, kernelTiles, type ImageSet, type TileBudget } from "./kernel.ts";
-import type { KernelSpec } from "./kernel-spec.ts";
+import { compile } from "./arch.ts";
+import { closedTiles } from "./closed-tiles.ts";
+import { imageBlock, shapeOf, type ImageSet } from "./image-set.ts";
+import type { ArchKernel, KernelSpec } from "./kernel-spec.ts";
+import { formatShape } from "./layer.ts";
 
+export interface TileBudget {
+  /** What may be held while tiles are computed; tables are kept in a part of it. Default: the engine's budget. */
+  readonly memoryBytes?: number | undefined;
+  /** True: the whole matrix is held in that as well. */
+  readonly whole?: boolean | undefined;
+}
+
+/**
+ * What computes tiles of a kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). Throws
+ * E_SHAPE where the inputs do not fit the kernel or each other, E_CONFIG for a precision that is none and for an NTK
+ * that there is none of, E_DATA for pixels that are not finite.
+ */
 export async function specTiles(
   engine: Engine,
   spec: KernelSpec,
@@ -18,66 +34,75 @@ export async function specTiles(
   precision: Precision,
   budget: TileBudget = {},
 ): Promise<SizedTiles> {
-  if (spec.name === "arch") {
-    if (spec.kind !== "nngp") throw new WidefieldError("E_CONFIG", "this build has no NTK of architectures");
-    const { tiles, ...size } = await kernelTiles(engine, spec.arch, rows, columns, precision, budget);
-    return { tiles: Object.assign(tiles, { outputs: 1 }), ...size };
-  }
-  const value = pairValue(spec);
-  const [x, z] = [imageBlock(rows, "X"), imageBlock(columns, "Y")];
-  const d = x.floats;
-  const compute = async (
-    rowBegin: number,
-    rowEnd: number,
-    columnBegin: number,
-    columnEnd: number,
-    diagonal: boolean,
-  ): Promise<Values> => {
-    const [a, b] = [x.slice(rowBegin, rowEnd), z.slice(columnBegin, columnEnd)];
-    const width = columnEnd - columnBegin;
-    const tile = new Float64Array((rowEnd - rowBegin) * width);
-    for (let i = 0; i < rowEnd - rowBegin; i++)
-      for (let j = 0; j < width; j++) {
-        const same = diagonal && rowBegin + i === columnBegin + j;
-        if (diagonal && columnBegin + j > rowBegin + i) continue;
-        tile[i * width + j] = value(a.subarray(i * d, (i + 1) * d), b.subarray(j * d, (j + 1) * d), same);
-      }
-    if (diagonal)
-      for (let i = 0; i < rowEnd - rowBegin; i++)
-        for (let j = i + 1; j < width; j++) tile[i * width + j] = tile[j * width + i] as number;
-    return precision === "f64" ? tile : Float32Array.from(tile);
-  };
-  const tiles: KernelTiles = {
-    outputs: 1,
-    peakBytes: (tileRows, tileColumns) => 8 * tileRows * tileColumns,
-    compute,
-    computeTile: async (...range) => Float32Array.from(await compute(...range)),
-    variances: async (begin, end) =>
-      Float64Array.from({ length: end - begin }, (_, i) => {
-        const image = x.slice(begin + i, begin + i + 1);
-        return value(image, image, true);
-      }),
-    dispose: () => undefined,
-  };
-  return { tiles, exponent: 0, rows: x.count, columns: z.count };
+  if (spec.name === "arch") return archTiles(engine, spec, [spec.kind], rows, columns, precision, budget);
+  requireInputs(rows, columns, precision);
+  return closedTiles(engine, spec, rows, columns, precision, budget);
 }
 
-type Image = Float32Array | Float64Array;
+/** The same for kernels of an architecture, several of which one computation gives. */
+export async function archTiles(
+  engine: Engine,
+  { arch, parametrisation = "ntk" }: Pick<ArchKernel, "arch" | "parametrisation">,
+  kinds: Kinds,
+  rows: ImageSet,
+  columns: ImageSet,
+  precision: Precision,
+  budget: TileBudget = {},
+): Promise<SizedTiles> {
+  requireInputs(rows, columns, precision);
+  const ntk = kinds.includes("ntk");
+  const program = compile(arch, shapeOf(rows.shape), ntk ? { ntk, parametrisation } : undefined);
+  const rowBlock = imageBlock(rows, "X");
+  const columnBlock = columns === rows ? rowBlock : imageBlock(columns, "Y");
+  const backend = precision === "f64" ? await float64Backend(engine) : engine.backend;
+  const { memoryBytes = engine.memoryBytes, whole = false } = budget;
+  const matrix = whole ? kinds.length * rowBlock.count * columnBlock.count * (precision === "f64" ? 8 : 4) : 0;
+  const settings = {
+    backend,
+    kinds,
+    rows: rowBlock,
+    columns: columnBlock,
+    precision,
+    memoryBytes: Math.max(0, memoryBytes - matrix),
+  };
+  const size = { exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
+  const recursion = recursionOf(program);
+  if (recursion !== undefined) {
+    const tile = gramTile(size.rows, size.columns, precision);
+    return { tiles: new GramTiles({ ...settings, recursion }), ...size, tile };
+  }
+  const tiles = new ProgramTiles({ ...settings, program });
+  if (tiles.spills) engine.log(spillNotice(program, backend));
+  return { tiles, ...size, tile: usualTile(program) };
+}
 
-function pairValue(spec: Exclude<KernelSpec, { name: "arch" }>): (x: Image, z: Image, same: boolean) => number {
-  const inner = (x: Image, z: Image) => {
-    let sum = 0;
-    for (let i = 0; i < x.length; i++) sum += (x[i] as number) * (z[i] as number);
-    return sum;
-  };
-  const angled = (shape: (c: number, s: number) => number) => (x: Image, z: Image, same: boolean) => {
-    const size = Math.sqrt(inner(x, x) * inner(z, z));
-    if (size === 0) return 0;
-    const c = same ? 1 : Math.max(-1, Math.min(1, inner(x, z) / size));
-    return size * shape(c, Math.sqrt((1 - c) * (1 + c)));
-  };
-  if (spec.name === "ntk2") return angled((c, s) => c * (1 - Math.acos(c) / Math.PI) + s / (2 * Math.PI));
-  if (spec.name === "rf2") return angled((c, s) => ((c * Math.asin(c)) / Math.PI + c / 2 + s / Math.PI) / 2);
-  if (spec.name === "poly") return (x, z) => (spec.constant + inner(x, z) / Math.sqrt(x.length)) ** spec.degree;
-  throw new WidefieldError("E_CONFIG", `this build has no kernel ${spec.name}`);
+function requireInputs(rows: ImageSet, columns: ImageSet, precision: Precision): void {
+  if (!["f32", "f64"].includes(precision))
+    throw new WidefieldError("E_CONFIG", `precision is "f32" or "f64", not ${JSON.stringify(precision)}`);
+  if (![rows, columns].every((set) => ArrayBuffer.isView(set.images)))
+    throw new WidefieldError(
+      "E_CONFIG",
+      "inputs are { images, shape }; options come behind X and Y (Y may be undefined)",
+    );
+  const [shape, other] = [shapeOf(rows.shape), shapeOf(columns.shape)];
+  if (formatShape(shape) !== formatShape(other))
+    throw new WidefieldError("E_SHAPE", `X has inputs of ${formatShape(shape)}, and Y of ${formatShape(other)}`);
+}
+
+/** Operations of a tile that takes some ten seconds on two cores: progress, Ctrl-C and resuming go by tiles. */
+const TILE_OPERATIONS = 6e11;
+
+/** Rows and columns of a tile where nobody says otherwise: 256, or fewer where pairs are expensive. */
+function usualTile(program: Program): number {
+  const pairs = TILE_OPERATIONS / programCost(program).operations;
+  return Math.max(16, Math.min(DEFAULT_TILE, 2 ** Math.floor(Math.log2(Math.sqrt(pairs)))));
+}
+
+export const DEFAULT_TILE = 256;
+
+function spillNotice({ steps }: Program, { info }: Backend): string {
+  const sizes = steps.flatMap((step) => [stepSize(step).in, stepSize(step).out]);
+  const [height, width] = sizes.reduce((most, size) => (size[0] * size[1] > most[0] * most[1] ? size : most));
+  const [fast, slow] = info.backend === "wasm" ? ["a thread's scratch", "main"] : ["workgroup memory", "device"];
+  return `maps of ${height} x ${width} pixels do not fit in ${fast}: layer by layer through ${slow} memory`;
 }

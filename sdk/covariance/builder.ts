@@ -10,10 +10,29 @@
  * of two where it leaves 2^+-REACH, so that a network of any depth stays in float32's range.
  */
 import { WidefieldError } from "../errors.ts";
-import type { BoxGeometry, Program } from "./program.ts";
-import { schedule, type MapNode, type NodeAction, type SumTerm } from "./schedule.ts";
+import type { BoxGeometry, PoolGeometry, Program } from "./program.ts";
+import { schedule, type MapNode, type NodeAction, type NodeGradient, type SumTerm } from "./schedule.ts";
 
-const MEAN = { kind: "mean", weight: 1, bias: 0 } as const;
+const READ_OUT = { kind: "mean", weight: 1, bias: 0, gradient: undefined } as const;
+
+const NNGP: ProgramTarget = { ntk: false, parametrisation: "ntk" };
+
+/** Weights of a layer, for its NTK: the parametrisation says how fast each of them learns. */
+export interface LayerWeights {
+  /** Numbers that each output is a weighted sum of; Infinity: a width that only a finite network fixes. */
+  readonly fanIn: number;
+  /** Variance of the sum's weights, together. */
+  readonly weightVariance: number;
+  readonly biasVariance: number;
+}
+
+/** Which kernel a program is for. */
+export interface ProgramTarget {
+  /** Carry the NTK's map beside the covariances. */
+  readonly ntk: boolean;
+  /** See `Parametrisation` in `sdk/arch/kernel-spec.ts`. */
+  readonly parametrisation: "ntk" | "standard";
+}
 
 /** A map of covariances: what a layer reads and what it gives. K = stored map * unit * 2^exponent, 1 <= unit < 2. */
 export interface CovarianceMap {
@@ -72,32 +91,66 @@ export class ProgramBuilder {
   readonly input: CovarianceMap;
   private made = 0;
   private readonly imageFloats: number;
+  private readonly target: ProgramTarget;
 
-  constructor(channels: number, height: number, width: number) {
+  constructor(channels: number, height: number, width: number, target: ProgramTarget = NNGP) {
     this.imageFloats = channels * height * width;
+    this.target = target;
     const node = this.node({ kind: "input", channels, scale: 1 / channels }, [], height, width, 1);
     this.input = { node, scale: new Scale(1) };
   }
 
-  /** K' = weight * (sum over taps of K) + bias. */
-  conv(map: CovarianceMap, geometry: BoxGeometry, weight: number, bias: number): CovarianceMap {
-    if (movesNothing(geometry)) return this.affine(map, weight, bias);
-    const { factor, offset, nominal, scale } = linear(map, weight, bias, growth(geometry));
-    const action = { kind: "conv", ...geometry, weight: factor, bias: offset } as const;
+  /** K' = weightVariance * (mean over taps of K) + biasVariance: taps outside the map count, and are zero. */
+  conv(map: CovarianceMap, geometry: BoxGeometry, weights: LayerWeights): CovarianceMap {
+    const { weightVariance, biasVariance } = weights;
+    if (movesNothing(geometry)) return this.affine(map, weightVariance, biasVariance, weights);
+    const taps = geometry.filterHeight * geometry.filterWidth;
+    const { factor, offset, nominal, scale } = linear(map, weightVariance / taps, biasVariance, growth(geometry));
+    const gradient = this.gradient(weights, scale);
+    const action = { kind: "conv", ...geometry, weight: factor, bias: offset, gradient } as const;
     return { node: this.node(action, [map.node], geometry.outHeight, geometry.outWidth, nominal), scale };
   }
 
-  /** K' = weight * K + bias: a dense layer on a vector, a 1 x 1 filter. */
-  affine(map: CovarianceMap, weight: number, bias: number): CovarianceMap {
+  /** K' = weight * K + bias: a dense layer on a vector, a 1 x 1 filter; without `weights`, of no layer. */
+  affine(map: CovarianceMap, weight: number, bias: number, weights?: LayerWeights): CovarianceMap {
     const { factor, offset, nominal, scale } = linear(map, weight, bias, 1);
-    if (factor === 1 && offset === 0) return { node: map.node, scale };
+    const gradient = weights === undefined ? undefined : this.gradient(weights, scale);
+    if (factor === 1 && offset === 0 && gradient === undefined) return { node: map.node, scale };
     const { action, inputs, height, width } = map.node;
-    if (action.kind === "mean") {
+    if (action.kind === "mean" && action.gradient === undefined) {
       const readout = { kind: "mean", weight: action.weight * factor, bias: action.bias * factor + offset } as const;
-      return { node: this.node(readout, inputs, 1, 1, nominal), scale };
+      return { node: this.node({ ...readout, gradient }, inputs, 1, 1, nominal), scale };
     }
-    const node = this.node({ kind: "affine", weight: factor, bias: offset }, [map.node], height, width, nominal);
-    return { node, scale };
+    const step = { kind: "affine", weight: factor, bias: offset, gradient } as const;
+    return { node: this.node(step, [map.node], height, width, nominal), scale };
+  }
+
+  /**
+   * What a layer's weights add to the NTK, in the units of its output. In the NTK parametrisation the layer's parameters
+   * are standard normals, scaled: they add K'. In the standard one the gradient for a weight is its input itself: they
+   * add fanIn * (mean of K) + 1 for the bias, that is fanIn / weightVariance * (K' - biasVariance) + 1.
+   */
+  private gradient({ fanIn, weightVariance, biasVariance }: LayerWeights, units: Scale): NodeGradient | undefined {
+    if (!this.target.ntk) return undefined;
+    if (this.target.parametrisation === "ntk") return { gain: 1, offset: 0 };
+    if (!Number.isFinite(fanIn) || weightVariance === 0) {
+      const what =
+        weightVariance === 0 ? "weights that are not all zero" : "the widths of all layers (channels, units)";
+      throw new WidefieldError("E_CONFIG", `the NTK in standard parametrisation needs ${what}`);
+    }
+    const gain = fanIn / weightVariance;
+    return { gain, offset: units.of((biasVariance > 0 ? 1 : 0) - gain * biasVariance) };
+  }
+
+  /** The mean of K over all pairs of a pixel in one image's window and a pixel in the other's. */
+  pool(map: CovarianceMap, geometry: PoolGeometry): CovarianceMap {
+    const { windowHeight, windowWidth, outHeight, outWidth } = geometry;
+    if (windowHeight * windowWidth === 1 && outHeight === map.node.height && outWidth === map.node.width) return map;
+    const { node, scale } = map;
+    const merged = node.action.kind === "pool" ? composed(node.action, geometry) : undefined;
+    const [input] = merged === undefined ? [node] : node.inputs;
+    const action = { kind: "pool", ...(merged ?? geometry) } as const;
+    return { node: this.node(action, input === undefined ? [] : [input], outHeight, outWidth, node.nominal), scale };
   }
 
   /**
@@ -122,6 +175,11 @@ export class ProgramBuilder {
 
   /** phi(u) = sqrt(gain) for u > 0, else 0: K' = gain kappa_0. */
   step(map: CovarianceMap, gain: number): CovarianceMap {
+    if (this.target.ntk)
+      throw new WidefieldError(
+        "E_CONFIG",
+        "step has no NTK: its derivative is infinite at 0 and zero elsewhere, and the NTK diverges; take another nonlinearity",
+      );
     const { node: input } = this.rescale(map, shiftOf(map.node.nominal, FAR_REACH));
     const node = this.node({ kind: "step", scale: 1 }, [input], input.height, input.width, 0.5);
     return { node, scale: new Scale(gain) };
@@ -145,7 +203,7 @@ export class ProgramBuilder {
 
   /** The mean over all pixels: `flatten` with whatever linear layer reads it. */
   mean(map: CovarianceMap): CovarianceMap {
-    return { node: this.node(MEAN, [map.node], 1, 1, map.node.nominal), scale: map.scale };
+    return { node: this.node(READ_OUT, [map.node], 1, 1, map.node.nominal), scale: map.scale };
   }
 
   /** K' = sum of weight K over maps of one size. */
@@ -186,12 +244,13 @@ export class ProgramBuilder {
     }
     // The kernel's own scale belongs into a read-out, even of one pixel, where it costs nothing.
     const { node, scale } = map.node.action.kind === "mean" ? map : this.mean(map);
-    const { weight, bias } = node.action.kind === "mean" ? node.action : MEAN;
+    const { weight, bias, gradient } = node.action.kind === "mean" ? node.action : READ_OUT;
     const exponent = Math.abs(scale.exponent) <= PLAIN_EXPONENT ? 0 : scale.exponent;
     const factor = scale.unit * 2 ** (scale.exponent - exponent);
-    const readout = { kind: "mean", weight: weight * factor, bias: bias * factor } as const;
+    const scaled = gradient && { gain: gradient.gain, offset: gradient.offset * factor };
+    const readout = { kind: "mean", weight: weight * factor, bias: bias * factor, gradient: scaled } as const;
     const output = this.node(readout, node.inputs, 1, 1, node.nominal);
-    return { ...schedule(output), imageFloats: this.imageFloats, exponent };
+    return { ...schedule(output, this.target.ntk), imageFloats: this.imageFloats, exponent };
   }
 
   /** The same map in units that are `factor` times as large. */
@@ -264,6 +323,21 @@ function linear(
   const shift = shiftOf(nominal, FAR_REACH);
   const own = free.times(shift);
   return { factor: (weight > 0 ? 1 : 0) / shift, offset: own.of(bias), nominal: nominal / shift, scale: own };
+}
+
+/** One pool that does what two do one after the other, where the first one's windows lie side by side. */
+function composed(first: PoolGeometry, second: PoolGeometry): PoolGeometry | undefined {
+  if (first.windowHeight !== first.strideHeight || first.windowWidth !== first.strideWidth) return undefined;
+  return {
+    inHeight: first.inHeight,
+    inWidth: first.inWidth,
+    outHeight: second.outHeight,
+    outWidth: second.outWidth,
+    windowHeight: first.windowHeight * second.windowHeight,
+    windowWidth: first.windowWidth * second.windowWidth,
+    strideHeight: first.strideHeight * second.strideHeight,
+    strideWidth: first.strideWidth * second.strideWidth,
+  };
 }
 
 function movesNothing(box: BoxGeometry): boolean {

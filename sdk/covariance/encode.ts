@@ -9,12 +9,12 @@
 import { isNonlinearity, stepSize, type Program, type Step } from "./program.ts";
 
 /** Words per encoded step. */
-export const STEP_WORDS = 34;
+export const STEP_WORDS = 48;
 
 /** No place, in the words `load`, `keep` and `addend`. */
 export const NO_PLACE = 0xffffffff;
 
-export const StepKind = { input: 0, conv: 1, affine: 2, rectifier: 3, step: 4, erf: 5, mean: 6 } as const;
+export const StepKind = { input: 0, conv: 1, affine: 2, rectifier: 3, step: 4, erf: 5, mean: 6, pool: 7 } as const;
 
 /** How the line layout gets a step's operands and keeps its result. */
 export interface LineRoute {
@@ -39,9 +39,11 @@ export interface LineRoute {
  *     18 load   19 keep   20 addend   21 across (1) + turned (2)
  *     22 factor   23 bias   24 positive   25 negative (f32)
  *     26 factor   28 bias   30 positive   32 negative (f64)
+ *     34 gain   35 offset (f32)   36 gain   38 offset (f64)   40 learns   41 to 47: see `encode-full.ts`
  *
- * factor is the step's weight or scale, of a rectifier its curve; bias is erf's offset too. All steps fill the sizes in
- * and out; words that a step has no use for are zero.
+ * factor is the step's weight or scale, of a rectifier its curve; bias is erf's offset too. A pool's windows stand in
+ * the words of a filter. `table` is a nonlinearity's or a pool's own, or that of a linear step's gradient, which the
+ * step has where `learns` is 1. All steps fill the sizes in and out; words that a step has no use for are zero.
  */
 export function encodeProgram(program: Program): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(program.steps.length * STEP_WORDS);
@@ -62,7 +64,20 @@ export function encodeProgram(program: Program): Uint32Array<ArrayBuffer> {
         base + 6,
       );
     }
-    if (isNonlinearity(step)) words[base + 14] = step.table;
+    if (step.kind === "pool") {
+      const { windowHeight, windowWidth, strideHeight, strideWidth } = step;
+      words.set([windowHeight, windowWidth, strideHeight, strideWidth, 1, 1], base + 6);
+    }
+    if (isNonlinearity(step) || step.kind === "pool") words[base + 14] = step.table;
+    const gradient = "gradient" in step ? step.gradient : undefined;
+    if (gradient !== undefined) {
+      words[base + 14] = gradient.table;
+      words[base + 40] = 1;
+      [gradient.gain, gradient.offset].forEach((value, at) => {
+        view.setFloat32((base + 34 + at) * 4, value, true);
+        view.setFloat64((base + 36 + 2 * at) * 4, value, true);
+      });
+    }
     if (step.kind !== "input") words[base + 15] = step.from;
     words[base + 16] = step.to;
     words[base + 17] = "accumulate" in step && step.accumulate ? 1 : 0;
@@ -89,6 +104,8 @@ function constantsOf(step: Step): readonly number[] {
       return [step.curve, 0, step.positive, step.negative];
     case "erf":
       return [step.scale, step.offset];
+    case "pool":
+      return [1 / (step.windowHeight * step.windowWidth) ** 2];
     case "conv":
     case "affine":
     case "mean":

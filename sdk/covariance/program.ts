@@ -13,6 +13,9 @@
  * Scales. A deep network's covariances grow or shrink by a factor a layer (68 for the ConvNet GP), so maps hold K in
  * units of their own, which `builder.ts` chooses so that most steps multiply by nothing. The last power of two is
  * `Program.exponent`: the kernel is output * 2^exponent.
+ *
+ * A *full* program carries more: the covariances of all pairs of pixels, as average pooling wants them, or a second map
+ * beside K, the NTK's. Its steps are the same, with `pool` and `Gradient` added; `offsets.ts` plans how they are run.
  */
 
 /** Pixel-by-pixel product of two images, averaged over channels: K = scale * sum_c x_c y_c (scale holds 1/channels). */
@@ -49,20 +52,63 @@ export interface BoxGeometry {
   readonly padLeft: number;
 }
 
-/** K'[p] = weight * (sum over the filter's taps at p of K) + bias; taps outside the map count zero. A box filter. */
-export interface ConvStep extends Route, BoxGeometry {
-  readonly kind: "conv";
+/**
+ * What a layer's own weights add to the NTK: with T the map of the NTK, in the units of K,
+ *
+ *     T' = weight * (sum of T, as the step sums K) + gain * K' + offset
+ *
+ * where K' is what the step makes of K, before it is added to anything. In the NTK parametrisation gain = 1 and
+ * offset = 0 (Jacot et al. 2018, theorem 1). Without a gradient, T' = weight * (sum of T).
+ */
+export interface Gradient {
+  readonly gain: number;
+  readonly offset: number;
+  /** First entry of K' in the per-image table of standard deviations. */
+  readonly table: number;
+}
+
+/** K' = weight * (sum of K) + bias, where `weight` and `bias` are the layer's. */
+interface Linear {
   readonly weight: number;
   readonly bias: number;
+  /** Absent: the step has no weights of its own, or the program no NTK. */
+  readonly gradient?: Gradient | undefined;
+}
+
+/** K'[p] = weight * (sum over the filter's taps at p of K) + bias; taps outside the map count zero. A box filter. */
+export interface ConvStep extends Route, BoxGeometry, Linear {
+  readonly kind: "conv";
 }
 
 /** K' = weight * K + bias. */
-export interface AffineStep extends Route {
+export interface AffineStep extends Route, Linear {
   readonly kind: "affine";
   readonly height: number;
   readonly width: number;
-  readonly weight: number;
-  readonly bias: number;
+}
+
+/** Shape of a pool's input and output, and its windows, which lie inside the input. */
+export interface PoolGeometry {
+  readonly inHeight: number;
+  readonly inWidth: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
+  readonly windowHeight: number;
+  readonly windowWidth: number;
+  readonly strideHeight: number;
+  readonly strideWidth: number;
+}
+
+/**
+ * Average pooling: K'[p, q] = mean of K over all pairs of a pixel in the window at p and one in the window at q, which is
+ * why it needs the covariances between pixels. The NTK's map is averaged alike.
+ */
+export interface PoolStep extends PoolGeometry {
+  readonly kind: "pool";
+  readonly from: number;
+  readonly to: number;
+  /** First entry, counted in pixels of the output, of the images' spreads within windows: see `offsets.ts`. */
+  readonly table: number;
 }
 
 /**
@@ -103,19 +149,17 @@ export interface ErfStep extends Route {
   readonly table: number;
 }
 
-/** The read-out: K' = weight * (mean of K over the map) + bias, a 1 x 1 map. Never accumulates. */
-export interface MeanStep {
+/** The read-out: K' = weight * (mean over p of K[p, p]) + bias, a 1 x 1 map. Never accumulates. */
+export interface MeanStep extends Linear {
   readonly kind: "mean";
   readonly from: number;
   readonly to: number;
   readonly height: number;
   readonly width: number;
-  readonly weight: number;
-  readonly bias: number;
 }
 
 export type NonlinearityStep = RectifierStep | StepStep | ErfStep;
-export type Step = InputStep | ConvStep | AffineStep | NonlinearityStep | MeanStep;
+export type Step = InputStep | ConvStep | AffineStep | NonlinearityStep | PoolStep | MeanStep;
 
 /** A program ends with `mean`, whose slot holds the output. */
 export interface Program {
@@ -130,6 +174,15 @@ export interface Program {
   readonly mapPixels: number;
   /** kernel = output * 2^exponent. */
   readonly exponent: number;
+  /** Of a full program; absent: a diagonal one. */
+  readonly full?: FullProgram | undefined;
+}
+
+export interface FullProgram {
+  /** Whether the NTK's map is carried beside the covariances. */
+  readonly ntk: boolean;
+  /** Entry of the output's standard deviation in the per-image table. */
+  readonly outputTable: number;
 }
 
 /** Height and width of what a step reads and of what it gives. */
@@ -137,7 +190,8 @@ export function stepSize(step: Step): {
   readonly in: readonly [number, number];
   readonly out: readonly [number, number];
 } {
-  if (step.kind === "conv") return { in: [step.inHeight, step.inWidth], out: [step.outHeight, step.outWidth] };
+  if (step.kind === "conv" || step.kind === "pool")
+    return { in: [step.inHeight, step.inWidth], out: [step.outHeight, step.outWidth] };
   const size = [step.height, step.width] as const;
   return { in: size, out: step.kind === "mean" ? [1, 1] : size };
 }
@@ -146,3 +200,6 @@ export function stepSize(step: Step): {
 export function isNonlinearity(step: Step): step is NonlinearityStep {
   return step.kind === "rectifier" || step.kind === "step" || step.kind === "erf";
 }
+
+/** Entries of the table of a step that has none. */
+export const NO_TABLE = 0xffffffff;

@@ -5,30 +5,41 @@
  * input again. A sum stands in its base's slot, if the base is not needed beside it, and the steps that make the other
  * terms add to it: a block sum[identity, serial(relu, conv, relu, conv)] takes two slots and no step for the sum.
  */
-import type {
-  AffineStep,
-  ConvStep,
-  ErfStep,
-  InputStep,
-  MeanStep,
-  Program,
-  RectifierStep,
-  Step,
-  StepStep,
+import {
+  NO_TABLE,
+  type AffineStep,
+  type ConvStep,
+  type ErfStep,
+  type Gradient,
+  type InputStep,
+  type MeanStep,
+  type PoolStep,
+  type Program,
+  type RectifierStep,
+  type Step,
+  type StepStep,
 } from "./program.ts";
 
 type Routed = "from" | "to" | "accumulate";
 type Sized = "height" | "width";
 
+/** A gradient gets its table with its step. */
+export type NodeGradient = Omit<Gradient, "table">;
+
+interface Learning {
+  readonly gradient?: NodeGradient | undefined;
+}
+
 /** What a node does: a step without its place, or a sum. */
 export type NodeAction =
   | Omit<InputStep, "to" | Sized>
-  | Omit<ConvStep, Routed>
-  | Omit<AffineStep, Routed | Sized>
+  | (Omit<ConvStep, Routed | "gradient"> & Learning)
+  | (Omit<AffineStep, Routed | Sized | "gradient"> & Learning)
+  | Omit<PoolStep, "from" | "to" | "table">
   | Omit<RectifierStep, Routed | Sized | "table">
   | Omit<StepStep, Routed | Sized | "table">
   | Omit<ErfStep, Routed | Sized | "table">
-  | Omit<MeanStep, "from" | "to" | Sized>
+  | (Omit<MeanStep, "from" | "to" | Sized | "gradient"> & Learning)
   | SumAction;
 
 /** weight * inputs[0] + sum of weight * node over `added`; the base was made before the others. */
@@ -57,17 +68,23 @@ export interface MapNode {
   readonly nominal: number;
 }
 
-/** The program of `output`. */
-export function schedule(output: MapNode): Pick<Program, "steps" | "slots" | "tablePixels" | "mapPixels"> {
+/** The program of `output`; with `ntk` or a pool in it a full one. */
+export function schedule(
+  output: MapNode,
+  ntk = false,
+): Pick<Program, "steps" | "slots" | "tablePixels" | "mapPixels" | "full"> {
   const order = [...reachable(output)].sort((a, b) => a.order - b.order);
-  const scheduler = new Scheduler(order);
+  const full = ntk || order.some(({ action }) => action.kind === "pool");
+  const scheduler = new Scheduler(order, full);
   for (const node of order) scheduler.place(node);
+  const outputTable = full ? scheduler.tableOf(output) : undefined;
   const { steps, slots, tablePixels } = scheduler;
   return {
     steps,
     slots,
     tablePixels,
     mapPixels: order.reduce((most, { height, width }) => Math.max(most, height * width), 0),
+    ...(outputTable === undefined ? {} : { full: { ntk, outputTable } }),
   };
 }
 
@@ -98,12 +115,18 @@ class Scheduler {
   tablePixels = 0;
   private readonly free: number[] = [];
   private readonly slotOf = new Map<MapNode, number>();
+  /** Tables of standard deviations that are there already. */
+  private readonly tables = new Map<MapNode, number>();
   /** Nodes that read a node and are not placed yet. */
   private readonly readers = new Map<MapNode, Set<MapNode>>();
   /** Nodes whose only reader is a sum, which they can be added to as they are made. */
   private readonly targets = new Map<MapNode, Target>();
 
-  constructor(order: readonly MapNode[]) {
+  /** Tables of full programs hold standard deviations, whoever asks; of diagonal ones, what the nonlinearity wants. */
+  private readonly full: boolean;
+
+  constructor(order: readonly MapNode[], full: boolean) {
+    this.full = full;
     for (const node of order) {
       this.readers.set(node, new Set());
       for (const operand of operands(node)) this.readers.get(operand)?.add(node);
@@ -112,10 +135,20 @@ class Scheduler {
       if (sum.action.kind !== "sum") continue;
       for (const { node, weight } of sum.action.added) {
         const single = this.readers.get(node)?.size === 1;
-        const adds = node.action.kind !== "input" && node.action.kind !== "sum" && node.action.kind !== "mean";
+        const adds = !["input", "sum", "mean", "pool"].includes(node.action.kind);
         if (single && adds) this.targets.set(node, { sum, weight });
       }
     }
+  }
+
+  /** The table of the standard deviations of a map. */
+  tableOf(node: MapNode): number {
+    const known = this.tables.get(node);
+    if (known !== undefined && this.full) return known;
+    const table = this.tablePixels;
+    this.tables.set(node, table);
+    this.tablePixels += node.height * node.width;
+    return table;
   }
 
   /** Appends the steps of a node whose operands are placed. */
@@ -215,31 +248,55 @@ class Scheduler {
         this.steps.push({ ...action, to, height, width });
         return;
       case "conv":
-        this.steps.push({ ...action, ...route, weight: action.weight * factor, bias: action.bias * factor });
+        this.steps.push({ ...action, ...route, ...this.linear(node, action, factor) });
         return;
       case "affine":
-        this.steps.push({
-          ...action,
-          ...route,
-          height,
-          width,
-          weight: action.weight * factor,
-          bias: action.bias * factor,
-        });
+        this.steps.push({ ...action, ...route, height, width, ...this.linear(node, action, factor) });
+        return;
+      case "pool":
+        this.steps.push({ ...action, from, to, table: this.tablePixels });
+        this.tablePixels += height * width;
         return;
       case "mean": {
         const [input] = node.inputs;
         if (input === undefined) throw new Error("a mean has an input");
-        this.steps.push({ ...action, from, to, height: input.height, width: input.width });
+        const { height, width } = input;
+        this.steps.push({ ...action, from, to, height, width, ...this.linear(node, action, 1) });
         return;
       }
-      default:
-        this.steps.push({ ...multiplied(action, factor), ...route, height, width, table: this.tablePixels });
-        this.tablePixels += height * width;
+      default: {
+        const [input] = node.inputs;
+        if (input === undefined) throw new Error("a nonlinearity has an input");
+        this.steps.push({ ...multiplied(action, factor), ...route, height, width, table: this.tableOf(input) });
+      }
     }
+  }
+
+  /** A linear step's constants, of `factor` times what the node says. Its table is of what the step itself makes. */
+  private linear(
+    node: MapNode,
+    { weight, bias, gradient }: LinearAction,
+    factor: number,
+  ): { weight: number; bias: number; gradient: Gradient | undefined } {
+    const learns = gradient !== undefined && (gradient.gain !== 0 || gradient.offset !== 0);
+    const table = learns ? this.ownTable(node, factor) : NO_TABLE;
+    return {
+      weight: weight * factor,
+      bias: bias * factor,
+      gradient: learns ? { gain: gradient.gain, offset: gradient.offset * factor, table } : undefined,
+    };
+  }
+
+  /** A term that is weighed as it is added has other standard deviations than its node. */
+  private ownTable(node: MapNode, factor: number): number {
+    if (factor === 1) return this.tableOf(node);
+    const table = this.tablePixels;
+    this.tablePixels += node.height * node.width;
+    return table;
   }
 }
 
+type LinearAction = Extract<NodeAction, { kind: "conv" | "affine" | "mean" }>;
 type NonlinearityAction = Extract<NodeAction, { kind: "rectifier" | "step" | "erf" }>;
 
 function multiplied(action: NonlinearityAction, factor: number): NonlinearityAction {

@@ -1,5 +1,5 @@
 /** What a regression leaves for other programs: a table, a JSON object to repeat it from, and arrays as .npy. */
-import { npyHeader } from "../covariance/store/npy.ts";
+import { npyHeader } from "../numpy/npy.ts";
 import type { RegressionScores } from "../learn/regression-scores.ts";
 import { discard, type Files, temporaryName } from "../platform/files.ts";
 import type { KrrResult, KrrRow } from "./krr.ts";

@@ -1,25 +1,20 @@
 /** Kernel matrices of datasets as jobs: from a dataset, index ranges and an architecture to a store on disk. */
-import type { Arch } from "../arch/arch.ts";
-import { DEFAULT_TILE } from "../arch/kernel.ts";
 import { kernelToJson, type KernelSpec } from "../arch/kernel-spec.ts";
 import { specTiles } from "../arch/spec-tiles.ts";
 import { planMemory, runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
 import { requireTile } from "../covariance/matrix.ts";
 import type { Files } from "../platform/files.ts";
-import type { IndexRanges, Json, Manifest } from "../covariance/store/manifest.ts";
+import type { IndexRanges, Json } from "../covariance/store/manifest.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import type { Precision } from "../covariance/tiles.ts";
 import type { Dataset, Selection } from "../data/dataset.ts";
 import { formatRanges, type Ranges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
-import { WidefieldError } from "../errors.ts";
 
 export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "onProgress" | "onCheck"> {
   readonly engine: Engine;
   readonly dataset: Dataset;
-  /** Its NNGP kernel; or any kernel as `kernel`. */
-  readonly arch?: Arch | undefined;
-  readonly kernel?: KernelSpec | undefined;
+  readonly kernel: KernelSpec;
   readonly rows: Ranges;
   /** Undefined: the symmetric matrix of the rows. */
   readonly columns?: Ranges | undefined;
@@ -27,12 +22,8 @@ export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "o
   /** The folder of the store, K.zarr. */
   readonly path: string;
   readonly precision?: Precision | undefined;
+  /** Rows and columns of a tile; default 256, fewer where pairs are expensive. */
   readonly tile?: number | undefined;
-}
-
-/** What a manifest says of a kernel. */
-export function kernelIdentity(kernel: KernelSpec): Pick<Manifest, "kind" | "arch"> {
-  return { kind: kernel.name === "arch" ? kernel.kind : "nngp", arch: kernelToJson(kernel) as Json };
 }
 
 /** Ranges as a manifest writes them. */
@@ -56,25 +47,24 @@ export function selectImages(
 export async function storeKernel(
   job: StoredKernelJob,
 ): Promise<{ readonly store: KernelStore; readonly result: KernelJobResult }> {
-  const { engine, dataset, arch, rows, columns, files, path } = job;
-  const kernel = job.kernel ?? (arch && ({ name: "arch", arch, kind: "nngp" } as const));
-  if (kernel === undefined) throw new WidefieldError("E_CONFIG", "which kernel? give an arch, or a kernel");
+  const { engine, dataset, kernel, rows, columns, files, path } = job;
   const precision = job.precision ?? "f32";
   const rowImages = selectImages(dataset, rows, precision);
   const columnImages = columns === undefined ? rowImages : selectImages(dataset, columns, precision);
-  const tile = job.tile ?? DEFAULT_TILE;
-  requireTile(tile);
   const { tiles, exponent, ...size } = await specTiles(engine, kernel, rowImages, columnImages, precision);
+  const tile = job.tile ?? size.tile;
   try {
+    requireTile(tile);
     // Before the store is there: a refusal advises another tile, for which a store of this one would be in the way.
     planMemory({ ...size, tile, symmetric: columns === undefined }, tiles, engine.memoryBytes);
     const store = await KernelStore.create(files, path, {
-      ...kernelIdentity(kernel),
+      kind: kindOf(kernel),
       symmetric: columns === undefined,
       exponent,
       tile,
       precision,
       backend: precision === "f64" ? "wasm" : engine.info.backend,
+      arch: kernelToJson(kernel) as Json,
       dataset: { name: dataset.name, sha256: await dataset.sha256() },
       rows: indexRanges(rows),
       columns: indexRanges(columns ?? rows),
@@ -89,6 +79,11 @@ export async function storeKernel(
   } finally {
     tiles.dispose();
   }
+}
+
+/** What a store's manifest calls a kernel. */
+export function kindOf(kernel: KernelSpec): "nngp" | "ntk" | "closed" {
+  return kernel.name === "arch" ? kernel.kind : "closed";
 }
 
 /** "60000:61000 of mnist". */

@@ -49,6 +49,8 @@ function apply(step: Exclude<Step, InputStep>, maps: Maps): Maps {
       return pixelwise(maps, (k, a, b) => (a * b > 0 ? step.scale * arccosine0(k / Math.sqrt(a * b)) : 0));
     case "erf":
       return pixelwise(maps, (k, a, b) => arcsine(step, k, a, b));
+    case "pool":
+      throw new Error("pools are of full programs: see full-reference.ts");
   }
 }
 

@@ -6,10 +6,12 @@ import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
+import { fullCovarianceF64, fullVarianceF64 } from "./full-covariance-f64.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { randomNormal } from "./random-normal.ts";
+import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
 import { simdPeak } from "./simd-peak.ts";
 
@@ -21,6 +23,8 @@ export const kernels: readonly KernelSchema[] = [
   covariance,
   varianceF64,
   covarianceF64,
+  fullVarianceF64,
+  fullCovarianceF64,
   tileLoad,
   tileDiagonal,
   choleskyFactor,
@@ -37,6 +41,8 @@ export const kernels: readonly KernelSchema[] = [
   eigenSweeps,
   eigenBack,
   simdPeak,
+  recursion,
+  recursionF64,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -50,6 +56,7 @@ export {
   elementwise,
   matmul,
   randomNormal,
+  recursion,
   reduce,
   simdPeak,
   tileDiagonal,

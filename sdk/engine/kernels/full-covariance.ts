@@ -1,0 +1,87 @@
+/**
+ * The two kernels that interpret full covariance programs (`sdk/covariance/program.ts`, `sdk/covariance/offsets.ts`), in
+ * float32; `full-covariance-f64.ts` has them in float64.
+ *
+ * `fullVariance` runs a program on each image paired with itself: K(x, x), the NTK T(x, x), and the per-image *table*
+ * that `fullCovariance` reads: the image, the standard deviations of every map that is asked for, and the spreads within
+ * the windows of pools. A table's layout is each backend's own. `fullCovariance` runs the program on a tile of pairs,
+ * fused: the maps of one offset of a pair stay in workgroup memory or L1, its state in a slice of `workspace`.
+ */
+import { d, defineKernel } from "../schema.ts";
+import { WASM_LANES } from "./covariance.ts";
+
+/** Bits of `kinds`, which matrices to give. Outputs stand one behind the other, NNGP first. */
+export const NNGP = 1;
+export const NTK = 2;
+
+/** What both kernels know of a program; `fullShape` in `sdk/covariance/full-shape.ts` derives it. */
+export const fullProgramParams = {
+  steps: d.u32,
+  stages: d.u32,
+  /** Word address of the first stage. */
+  stagesAt: d.u32,
+  imageFloats: d.u32,
+  tablePixels: d.u32,
+  /** 1: the NTK's map is carried beside the covariances. */
+  ntk: d.u32,
+  /** NNGP + NTK: which of the two come out. */
+  kinds: d.u32,
+  /** Entry of the output's standard deviation in the tables. */
+  outputTable: d.u32,
+  /** Maps that are live at once, pixels of the largest, and of the largest between the two passes of a convolution. */
+  slots: d.u32,
+  mapPixels: d.u32,
+  sumPixels: d.u32,
+  /** Longest side of any map. */
+  line: d.u32,
+  /** Pixels of a pair's state. */
+  statePixels: d.u32,
+  /** Sum of the NONLINEARITIES that the program has. */
+  nonlinearities: d.u32,
+  /** Slices of `workspace`, and the floats of one. */
+  slices: d.u32,
+  sliceFloats: d.u32,
+};
+
+/** Where maps and states of pairs stand: a slice for each thread, or for each workgroup in flight. */
+const workspace = { name: "workspace", access: "readwrite", element: "f32" } as const;
+
+export const fullVariance = defineKernel({
+  name: "fullVariance",
+  params: { images: d.u32, ...fullProgramParams },
+  buffers: [
+    { name: "program", access: "read", element: "u32" },
+    { name: "images", access: "read", element: "f32" },
+    { name: "table", access: "readwrite", element: "f32" },
+    /** [outputs, images]: K(x, x) and T(x, x), as `kinds` says. */
+    { name: "variances", access: "write", element: "f32" },
+    workspace,
+  ],
+  geometry: ({ images }) => ({ workgroups: [Math.min(images, 65535), 1, 1] }),
+  split: ({ images }) => ({ items: Math.ceil(images / WASM_LANES), grain: 1 }),
+});
+
+export const fullCovariance = defineKernel({
+  name: "fullCovariance",
+  params: {
+    rows: d.u32,
+    columns: d.u32,
+    ...fullProgramParams,
+    /** Entry (i, j) with j - i = diagonal pairs an image with itself and takes its variance; NO_DIAGONAL: none does. */
+    diagonal: d.i32,
+    /** 1: entries with j - i > diagonal are not wanted and may hold anything. */
+    lower: d.u32,
+  },
+  buffers: [
+    { name: "program", access: "read", element: "u32" },
+    { name: "rowTable", access: "read", element: "f32" },
+    { name: "columnTable", access: "read", element: "f32" },
+    /** Of the rows' images, [outputs, rows]. */
+    { name: "variances", access: "read", element: "f32" },
+    /** [outputs, rows, columns]. */
+    { name: "output", access: "write", element: "f32" },
+    workspace,
+  ],
+  geometry: ({ rows, columns }) => ({ workgroups: [Math.min(rows * columns, 65535), 1, 1] }),
+  split: ({ rows, columns }) => ({ items: Math.ceil(columns / WASM_LANES) * rows, grain: 1 }),
+});
