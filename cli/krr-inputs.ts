@@ -1,54 +1,31 @@
-/**
- * What the commands on regression take from the command line: the problem, the kernel, the ridges. The one place that
- * knows where problems and kernels come from.
- *
- * PLACEHOLDER, to be replaced by `problem-inputs.ts` and `kernel-options.ts`: the built-in digits, and few kernels.
- */
+/** What the commands on regression take from the command line: the problem, under either of its options, and its ranges. */
 import type { Command } from "commander";
-import type { KernelSpec } from "../sdk/arch/kernel-spec.ts";
 import type { Json } from "../sdk/covariance/store/manifest.ts";
-import { Dataset } from "../sdk/data/dataset.ts";
-import { findDataset } from "../sdk/data/registry.ts";
 import type { Problem } from "../sdk/data/problem.ts";
 import { parseRanges, type Ranges } from "../sdk/data/ranges.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
-import { RandomStream } from "../sdk/engine/rng.ts";
 import { WidefieldError } from "../sdk/errors.ts";
-import { sha256 } from "../sdk/platform/digest.ts";
-import { openArch, openDataset } from "./inputs.ts";
-import { positiveNumber, wholeNumber, type Session } from "./session.ts";
+import { addProblemOptions, openProblemFrom, type ProblemInputs } from "./problem-inputs.ts";
+import type { Session } from "./session.ts";
 
-export interface ProblemOptions {
+export interface ProblemOptions extends ProblemInputs {
   readonly dataset?: string;
   /** The same, by the name that other commands have for it. */
   readonly data?: string;
-  readonly dataDir?: string;
-}
-
-export interface KernelChoice {
-  readonly kernel?: string;
-  readonly arch?: string;
-  readonly kind?: "nngp" | "ntk";
-  readonly degree?: string;
-  readonly constant?: string;
 }
 
 export const DEFAULT_PROBLEM = "digits";
 
-export function addProblem(command: Command): Command {
-  return command
-    .option("--dataset <name>", `the problem: a data set, or one with noise (default: "${DEFAULT_PROBLEM}")`)
-    .option("--data <name>", "the same as --dataset")
-    .option("--data-dir <folder>", "the folder of the data set's files");
-}
-
-export function addKernel(command: Command): Command {
-  return command
-    .option("--kernel <name>", "a kernel in closed form: ntk2, rf2, poly")
-    .option("--arch <name|file>", "without --kernel: the architecture")
-    .option("--kind <name>", "of an architecture: nngp or ntk")
-    .option("--degree <n>", "of poly")
-    .option("--constant <x>", "of poly (default: 1)");
+/** --dataset or --data, and what `addProblemOptions` adds; `level: false` for commands that have levels of their own. */
+export function addProblem(command: Command, settings: { readonly level?: boolean } = {}): Command {
+  command
+    .option(
+      "--dataset <name>",
+      `the problem: a data set (mnist, digits, ..), one with noise (fmnist-hf, cifar10-lf, ..), cifar2, or synth ` +
+        `(default: "${DEFAULT_PROBLEM}")`,
+    )
+    .option("--data <name>", "the same as --dataset");
+  return addProblemOptions(command, settings);
 }
 
 /** The name that the options give. Throws E_CONFIG where they give two. */
@@ -58,63 +35,29 @@ export function problemName({ dataset, data }: ProblemOptions): string {
   return dataset ?? data ?? DEFAULT_PROBLEM;
 }
 
+/** `synth` has no noise: its levels are the ten values of kappa. */
+function isSynth(options: ProblemOptions): boolean {
+  return problemName(options).toLowerCase() === "synth";
+}
+
 /** What a problem's levels are made from, beside its name: sweeps with other settings are other sweeps. */
-export function problemSettings(_options: ProblemOptions, engine: Engine): Readonly<Record<string, Json>> {
-  return { seed: engine.seed };
+export function problemSettings(options: ProblemOptions, engine: Engine): Readonly<Record<string, Json>> {
+  const { noise = null, rng, noiseSeed = null } = options;
+  return { seed: engine.seed, noise, rng, noiseSeed };
 }
 
 /** A problem; `level` in place of the options', where a sweep goes through several. `ranges`: all that is asked for. */
 export async function openProblemOf(
   options: ProblemOptions,
   engine: Engine,
-  _session: Pick<Session, "signal" | "progress">,
-  _ranges: Ranges | undefined,
+  session: Pick<Session, "signal" | "progress">,
+  ranges: Ranges | undefined,
   level?: number,
 ): Promise<Problem> {
   const name = problemName(options);
-  findDataset(name);
-  const dataset = await openDataset({ data: name, ...(options.dataDir && { dataDir: options.dataDir }) }, engine.seed);
-  if (level === undefined) return oneHotProblem(name, dataset);
-  return oneHotProblem(`${name} level ${level}`, noisy(dataset, level));
-}
-
-/** White noise, for want of better. */
-function noisy(dataset: Dataset, level: number): Dataset {
-  const { name, shape, classes, trainCount, testCount, labels } = dataset;
-  return new Dataset({
-    ...{ name, shape, classes, trainCount, testCount, labels },
-    writeImage(index, out, offset) {
-      const { images } = dataset.selectFloat64([{ start: index, end: index + 1 }]);
-      const random = new RandomStream(index, level);
-      images.forEach((value, at) => (out[offset + at] = value + 0.15 * level * random.normal()));
-    },
-    digest: async () => sha256(`${await dataset.sha256()} ${level}`),
-  });
-}
-
-function oneHotProblem(name: string, dataset: Dataset): Problem {
-  return {
-    name,
-    dataset,
-    outputs: dataset.classes,
-    decision: "argmax",
-    targets(ranges) {
-      const list = typeof ranges === "string" ? parseRanges(ranges, dataset.count, dataset.name) : ranges;
-      const labels = list.flatMap(({ start, end }) => [...dataset.labels.subarray(start, end)]);
-      const targets = new Float64Array(labels.length * dataset.classes).fill(-0.1);
-      labels.forEach((label, row) => (targets[row * dataset.classes + label] = 0.9));
-      return targets;
-    },
-  };
-}
-
-export async function kernelOf(options: KernelChoice): Promise<KernelSpec> {
-  const { kernel, arch = "convnet-gp", kind = "nngp", degree = "2", constant = "1" } = options;
-  if (kernel === undefined) return { name: "arch", arch: await openArch(arch), kind };
-  if (kernel === "ntk2" || kernel === "rf2") return { name: kernel };
-  if (kernel === "poly")
-    return { name: "poly", degree: wholeNumber("--degree", degree), constant: positiveNumber("--constant", constant) };
-  throw new WidefieldError("E_CONFIG", `there is no kernel "${kernel}"`);
+  if (level === undefined) return openProblemFrom(name, options, engine, session, ranges);
+  const own = isSynth(options) ? { kappa: String(level / 10) } : { level: String(level) };
+  return openProblemFrom(name, { ...options, ...own }, engine, session, ranges);
 }
 
 /** Images that are not counted yet. */

@@ -1,6 +1,5 @@
 /** `widefield krr`: kernel ridge regression over a grid of ridges, from data to errors. */
 import { Command, Option } from "commander";
-import { DEFAULT_TILE } from "../sdk/arch/spec-tiles.ts";
 import { kernelToJson, type KernelSpec } from "../sdk/arch/kernel-spec.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";
 import type { Problem } from "../sdk/data/problem.ts";
@@ -19,15 +18,8 @@ import { platform } from "../sdk/platform/platform.ts";
 import { commandLine } from "./command-line.ts";
 import { formatRate, table } from "./format.ts";
 import { openRanges } from "./inputs.ts";
-import {
-  addKernel,
-  addProblem,
-  kernelOf,
-  openProblemOf,
-  unionOf,
-  type KernelChoice,
-  type ProblemOptions,
-} from "./krr-inputs.ts";
+import { addKernelOptions, kernelFromOptions, type KernelOptions } from "./kernel-options.ts";
+import { addProblem, openProblemOf, unionOf, type ProblemOptions } from "./krr-inputs.ts";
 import {
   addEngineOptions,
   positiveNumber,
@@ -41,10 +33,10 @@ export interface RegressionOptions {
   readonly method: "auto" | KrrMethod;
   readonly tolerance?: string;
   readonly precision: "f32" | "f64";
-  readonly tile: string;
+  readonly tile?: string;
 }
 
-interface KrrOptions extends CommonOptions, ProblemOptions, KernelChoice, RegressionOptions {
+interface KrrOptions extends CommonOptions, ProblemOptions, KernelOptions, RegressionOptions {
   readonly lambda: string;
   readonly train: string;
   readonly test?: string;
@@ -61,7 +53,7 @@ export function krrCommand(): Command {
   const command = new Command("krr").description(
     "regress a problem's targets by kernel ridge regression, for a grid of ridges at once",
   );
-  return addRegression(addEngineOptions(addKernel(addProblem(command))))
+  return addRegression(addEngineOptions(addKernelOptions(addProblem(command))))
     .requiredOption(
       "--lambda <grid>",
       "added to the kernel's diagonal as it is: low:high:count (geometric), a list, or one number",
@@ -93,7 +85,7 @@ export function addRegression(command: Command): Command {
     .addOption(
       new Option("--precision <name>", "f64: kernels in float64 on wasm").choices(["f32", "f64"]).default("f32"),
     )
-    .option("--tile <n>", "rows and columns of a kernel tile", String(DEFAULT_TILE));
+    .option("--tile <n>", "rows and columns of a kernel tile (default: by the kernel)");
 }
 
 /** Those options, for an experiment. Throws E_CONFIG. */
@@ -103,7 +95,7 @@ export function regressionOf({ method, tolerance, precision, tile }: RegressionO
   return {
     ...{ method, precision },
     tolerance: tolerance === undefined ? undefined : positiveNumber("--tolerance", tolerance),
-    tile: wholeNumber("--tile", tile),
+    tile: tile === undefined ? undefined : wholeNumber("--tile", tile),
   };
 }
 
@@ -118,7 +110,7 @@ async function run(options: KrrOptions): Promise<void> {
       );
   await withEngine(options, async (engine, session) => {
     const { signal, progress, json } = session;
-    const kernel = await kernelOf(options);
+    const kernel = await kernelFromOptions(options);
     const problem = await openProblemOf(
       options,
       engine,

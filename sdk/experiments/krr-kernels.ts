@@ -2,15 +2,16 @@
  * Where the kernels of a regression come from: computed into memory, kept in a folder of stores where the next run
  * finds them, or taken from stores that are there already.
  */
-import { DEFAULT_TILE } from "../arch/spec-tiles.ts";
+import { kernelToJson } from "../arch/kernel-spec.ts";
 import { specTiles } from "../arch/spec-tiles.ts";
 import { computeMatrix, storedMatrix, transposed, type KernelMatrix } from "../covariance/matrix.ts";
+import type { Json } from "../covariance/store/manifest.ts";
 import type { KernelStore } from "../covariance/store/store.ts";
 import { countOf, type Ranges } from "../data/ranges.ts";
 import { WidefieldError } from "../errors.ts";
 import { KernelClock } from "./gp-kernels.ts";
 import type { KrrExperiment } from "./krr.ts";
-import { indexRanges, kernelIdentity, selectImages, storeKernel } from "./stored-kernel.ts";
+import { indexRanges, kindOf, selectImages, storeKernel } from "./stored-kernel.ts";
 
 export { KernelClock };
 
@@ -56,7 +57,7 @@ async function leading(
   if (store.manifest.kind !== "imported") {
     return store.leadingPart({
       ...{ rows: indexRanges(rows), columns: indexRanges(columns) },
-      ...kernelIdentity(kernel),
+      ...{ kind: kindOf(kernel), arch: kernelToJson(kernel) as Json },
       dataset: { name: dataset.name, sha256: await dataset.sha256() },
     });
   }
@@ -96,7 +97,7 @@ async function inMemory(
   columns: Ranges | undefined,
   clock: KernelClock,
 ): Promise<KernelMatrix> {
-  const { engine, problem, kernel, tile = DEFAULT_TILE, signal } = experiment;
+  const { engine, problem, kernel, signal } = experiment;
   const precision = experiment.precision ?? "f32";
   const rowImages = selectImages(problem.dataset, rows, precision);
   const columnImages = columns === undefined ? rowImages : selectImages(problem.dataset, columns, precision);
@@ -104,7 +105,8 @@ async function inMemory(
   try {
     const run = () =>
       computeMatrix({
-        ...{ ...size, tiles, precision, tile, signal },
+        ...{ ...size, tiles, precision, signal },
+        tile: experiment.tile ?? size.tile,
         symmetric: columns === undefined,
         memoryBytes: engine.memoryBytes,
         onProgress: reporter(experiment, label),
