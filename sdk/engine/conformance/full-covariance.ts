@@ -8,7 +8,8 @@ import { fullShape, type FullShape } from "../../covariance/full-shape.ts";
 import type { Backend } from "../backend.ts";
 import { NO_DIAGONAL, type Workspace } from "../kernels/covariance.ts";
 import { fullCovarianceF64, fullVarianceF64 } from "../kernels/full-covariance-f64.ts";
-import { NNGP, NTK } from "../kernels/full-covariance.ts";
+import { fullCovariance, fullVariance, NNGP, NTK } from "../kernels/full-covariance.ts";
+import { fullWebgpuTableFloats, fullWebgpuWorkspace } from "../kernels/full-workspace.ts";
 import type { RandomStream } from "../rng.ts";
 import type { KernelSchema } from "../schema.ts";
 import { fullTestImages, fullTestPrograms, myrtle, type FullTestProgram } from "./full-programs.ts";
@@ -25,6 +26,16 @@ interface Precision {
   readonly tolerance: number;
   readonly reason: string;
 }
+
+const F32: Precision = {
+  variance: fullVariance as unknown as KernelSchema,
+  covariance: fullCovariance as unknown as KernelSchema,
+  bytes: 4,
+  tableFloats: (_, images, { imageFloats, tablePixels }) => fullWebgpuTableFloats(images, imageFloats, tablePixels),
+  workspace: ({ info }, shape) => fullWebgpuWorkspace(info, shape, 2 ** 26),
+  tolerance: 1e-5,
+  reason: "see below",
+};
 
 const F64: Precision = {
   variance: fullVarianceF64 as unknown as KernelSchema,
@@ -245,7 +256,8 @@ function covarianceRow(precision: Precision): Row {
   };
 }
 
-export const fullCovarianceRows: readonly Row[] = [F64].flatMap((precision) => [
-  varianceRow(precision),
-  covarianceRow(precision),
-]);
+/** The float32 kernels. */
+export const fullSingleRows: readonly Row[] = [varianceRow(F32), covarianceRow(F32)];
+
+/** The float64 kernels. */
+export const fullDoubleRows: readonly Row[] = [varianceRow(F64), covarianceRow(F64)];
