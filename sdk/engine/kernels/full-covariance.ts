@@ -9,11 +9,12 @@
  */
 import { d, defineKernel, type Geometry, type WorkgroupLimits } from "../schema.ts";
 import { branches, WASM_LANES } from "./covariance.ts";
-import { fullCells, MOST_PIXELS, spillsCells, type FullSizes } from "./full-workspace.ts";
+import { fullCells, MOST_PIXELS, workgroupCells, spillsCells, type FullSizes } from "./full-workspace.ts";
 import { WidefieldError } from "../../errors.ts";
 
-/** Lanes of a workgroup: more would idle on the maps of most offsets, which are a quarter of the whole map. A power of two. */
-const LANES = 128;
+/** Lanes of a workgroup: powers of two. */
+const FEWEST_LANES = 32;
+const MOST_LANES = 128;
 
 /** Bits of `kinds`, which matrices to give. Outputs stand one behind the other, NNGP first. */
 export const NNGP = 1;
@@ -56,6 +57,12 @@ interface FullParams extends FullSizes {
   readonly slices: number;
 }
 
+/** The map of an offset has, on average, a quarter of the whole map's pixels: more lanes would idle. */
+function lanesFor(mapPixels: number, { preferred }: WorkgroupLimits): number {
+  const useful = 2 ** Math.ceil(Math.log2(mapPixels / 4));
+  return Math.min(Math.max(useful, FEWEST_LANES), MOST_LANES, preferred);
+}
+
 /** One pair (or image) a workgroup; every workgroup has a slice, and takes one item after the other. */
 function fullGeometry(params: FullParams, items: number, limits: WorkgroupLimits): Geometry {
   const { slices, mapPixels, ntk } = params;
@@ -65,12 +72,11 @@ function fullGeometry(params: FullParams, items: number, limits: WorkgroupLimits
       `maps of ${mapPixels} pixels with offsets between them do not fit this GPU: use the wasm backend`,
     );
   }
-  const cells = fullCells(params);
   const spilled = spillsCells(params, limits.storageBytes);
   const constants = {
-    LANES: Math.min(LANES, limits.preferred),
-    CELLS: spilled ? 0 : cells,
-    SPILLED: spilled ? cells : 0,
+    LANES: lanesFor(mapPixels, limits),
+    CELLS: spilled ? 0 : workgroupCells(params, limits.storageBytes),
+    SPILLED: spilled ? fullCells(params) : 0,
     NTK: ntk,
     ...branches(params.nonlinearities),
   };

@@ -40,6 +40,16 @@ export function spillsCells(sizes: FullSizes, workgroupBytes: number): boolean {
   return 4 * (1 + sizes.ntk) * fullCells(sizes) > workgroupBytes;
 }
 
+/** Bytes of workgroup memory come in steps, so that programs of about one size share their compiled shaders. */
+const BYTES_STEP = 4096;
+
+/** Cells of workgroup memory for maps that fit there. */
+export function workgroupCells(sizes: FullSizes, workgroupBytes: number): number {
+  const cellBytes = 4 * (1 + sizes.ntk);
+  const bytes = Math.ceil((cellBytes * fullCells(sizes)) / BYTES_STEP) * BYTES_STEP;
+  return Math.floor(Math.min(bytes, workgroupBytes) / cellBytes);
+}
+
 /**
  * The workspace of a program's WebGPU kernels: at most a quarter of a job's memory, unless one slice takes more. Without
  * slices where even one is larger than a buffer may be: the kernels then refuse the program.
@@ -52,9 +62,4 @@ export function fullWebgpuWorkspace(info: BackendInfo, sizes: FullSizes, memoryB
   const possible = Math.floor(info.maxBufferBytes / (4 * sliceFloats));
   const slices = Math.min(info.software ? SOFTWARE_SLICES : HARDWARE_SLICES, affordable, possible);
   return { slices, sliceFloats, bytes: 4 * slices * sliceFloats };
-}
-
-/** Floats of the WebGPU table of `images` images: per image its pixels, then standard deviations and spreads. */
-export function fullWebgpuTableFloats(images: number, imageFloats: number, tablePixels: number): number {
-  return images * (imageFloats + tablePixels);
 }
