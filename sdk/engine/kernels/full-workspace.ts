@@ -27,8 +27,8 @@ const FEWEST_SUMS = 128;
 /** Enough workgroups for the largest GPUs, eight for each of 132 multiprocessors; a software adapter has a few cores. */
 const HARDWARE_SLICES = 1056;
 const SOFTWARE_SLICES = 8;
-/** 1056 states of Myrtle's networks on 32 x 32 pixels; it is a part of a job's memory, so smaller ones have fewer. */
-const WORKSPACE_BYTES = 2 ** 29;
+/** Room for all of them with the NTK of Myrtle's networks on 32 x 32 pixels, 0.64 MB a slice. Smaller jobs have fewer. */
+const WORKSPACE_BYTES = 3 * 2 ** 28;
 
 /** Cells of a pair's maps: the slots, and the sums between two passes of a convolution or of a pool. */
 export function fullCells({ slots, mapPixels, sumPixels }: FullSizes): number {
