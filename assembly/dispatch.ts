@@ -11,6 +11,8 @@ import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { variance } from "./variance";
 import { elementwise } from "./elementwise";
+import { fullCovariance } from "./fullCovariance";
+import { fullVariance } from "./fullVariance";
 import { eigenBack } from "./linalg/backtransform";
 import { choleskyFactor, choleskyUpdate } from "./linalg/cholesky";
 import { tileDiagonal, tileLoad } from "./linalg/load";
@@ -93,6 +95,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.simdPeak:
       simdPeak(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullVariance:
+      fullVariance(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullCovariance:
+      fullCovariance(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

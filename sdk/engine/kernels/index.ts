@@ -6,6 +6,7 @@ import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
+import { fullCovariance, fullVariance } from "./full-covariance.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
@@ -37,6 +38,8 @@ export const kernels: readonly KernelSchema[] = [
   eigenSweeps,
   eigenBack,
   simdPeak,
+  fullVariance,
+  fullCovariance,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -48,6 +51,8 @@ export {
   eigenBack,
   eigenSweeps,
   elementwise,
+  fullCovariance,
+  fullVariance,
   matmul,
   randomNormal,
   reduce,
