@@ -9,6 +9,8 @@ import { broadcastAdd } from "./broadcastAdd";
 import { conv2d } from "./conv2d";
 import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
+import { fullCovarianceF64 } from "./fullCovarianceF64";
+import { fullVarianceF64 } from "./fullVarianceF64";
 import { variance } from "./variance";
 import { elementwise } from "./elementwise";
 import { fullCovariance } from "./fullCovariance";
@@ -22,6 +24,8 @@ import { eigenSweeps } from "./linalg/sweeps";
 import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./linalg/tridiagonal";
 import { matmul } from "./matmul";
 import { randomNormal } from "./randomNormal";
+import { recursion } from "./recursion";
+import { recursionF64 } from "./recursionF64";
 import { reduce } from "./reduce";
 import { simdPeak } from "./simdPeak";
 
@@ -41,6 +45,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.covarianceF64:
       covarianceF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullVarianceF64:
+      fullVarianceF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullCovarianceF64:
+      fullCovarianceF64(params, buffers, begin, end, scratch);
       break;
     case Opcode.elementwise:
       elementwise(params, buffers, begin, end, scratch);
@@ -101,6 +111,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.fullCovariance:
       fullCovariance(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.recursion:
+      recursion(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.recursionF64:
+      recursionF64(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

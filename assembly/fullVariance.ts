@@ -14,7 +14,7 @@ import { ownVariance64, spread64 } from "./covariance/nonlinear64";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
 import { memoryOf } from "./covariance/workspace";
-import { lengthOf, linesOf, frontOf, Run, slotOf, Stage, stageAt, stateAt, stepAt } from "./full/run";
+import { frontOf, linesOf, NO_TABLE, Run, stageAt, stateAt, stepAt } from "./full/run";
 import { endOf, pointRun, prepareRun, runStage, spreadRow, tangentOf } from "./full/stage";
 
 const NNGP: u32 = 1;
@@ -123,6 +123,10 @@ function variancesOf(step: Step, image: usize, from: usize, to: usize, rows: usi
   const alone = changetype<Step>(rows);
   memory.copy(rows, changetype<usize>(step), STEP_BYTES);
   alone.accumulate = 0;
+  if (step.kind == StepKind.conv && step.state != NO_TABLE) {
+    for (let p: usize = 0; p < <usize>(step.inHeight * step.inWidth); p++)
+      putEntry(lanes, splat, step.state + <u32>p, load<f64>(from + (p << 3)), false);
+  }
   if (step.kind == StepKind.conv) conv64(alone, from, result, rows + STEP_BYTES);
   else if (step.kind == StepKind.affine) affineLine(alone, from, result, <u32>pixels);
   else mean64(alone, from, result);

@@ -19,6 +19,7 @@ import { presetEntry } from "../sdk/arch/presets.ts";
 import { programCost } from "../sdk/covariance/cost.ts";
 import { measurePeak } from "../sdk/engine/peak.ts";
 import { RandomStream } from "../sdk/engine/rng.ts";
+import { nngp } from "../sdk/arch/kernel-spec.ts";
 import { storeKernel } from "../sdk/experiments/stored-kernel.ts";
 import { table } from "../cli/format.ts";
 
@@ -65,7 +66,7 @@ async function inStore(engine: Engine, name: string, dataset: Dataset): Promise<
   const folder = await mkdtemp(join(tmpdir(), "widefield-bench-"));
   const files = await nodeFiles();
   const path = join(folder, "k.zarr");
-  const rate = await rateOf(() => storeKernel({ engine, dataset, arch: preset(name), rows: range, files, path }));
+  const rate = await rateOf(() => storeKernel({ engine, dataset, kernel: nngp(preset(name)), rows: range, files, path }));
   await rm(folder, { recursive: true });
   return rate;
 }

@@ -4,7 +4,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
+import { DEFAULT_TILE } from "../sdk/arch/spec-tiles.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { ioError } from "../sdk/platform/files.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";

@@ -1,6 +1,7 @@
 /** `widefield kernel`: computes a kernel matrix into a store; its subcommands are in `kernel-store.ts`. */
 import { Command, Option } from "commander";
-import { DEFAULT_TILE, kernelDiagonal } from "../sdk/arch/kernel.ts";
+import { DEFAULT_TILE, specTiles } from "../sdk/arch/spec-tiles.ts";
+import { diagonalOf } from "../sdk/arch/kernel.ts";
 import { exportDiagonal } from "../sdk/covariance/export.ts";
 import type { MatrixProgress } from "../sdk/covariance/matrix.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
@@ -8,17 +9,17 @@ import { parseBytes } from "../sdk/engine/engine.ts";
 import { selectImages, storeKernel } from "../sdk/experiments/stored-kernel.ts";
 import { platform } from "../sdk/platform/platform.ts";
 import { formatRate } from "./format.ts";
-import { addDataOptions, openArch, openDataset, openRanges, parseShard, type DataOptions } from "./inputs.ts";
+import { addDatasetOptions, openDataset, openRanges, parseShard, type DataOptions } from "./inputs.ts";
+import { addKernelOptions, kernelFromOptions, type KernelOptions } from "./kernel-options.ts";
 import { addKernelStoreCommands } from "./kernel-store.ts";
 import { addEngineOptions, wholeNumber, withEngine, withSession, type CommonOptions } from "./session.ts";
 
-interface KernelCommandOptions extends CommonOptions, DataOptions {
-  readonly arch: string;
+interface KernelCommandOptions extends CommonOptions, DataOptions, KernelOptions {
   readonly rows?: string;
   readonly cols?: string;
   readonly out?: string;
   readonly diag?: true;
-  readonly tile: string;
+  readonly tile?: string;
   readonly precision: "f32" | "f64";
   readonly shard?: string;
 }
@@ -27,12 +28,12 @@ export function kernelCommand(): Command {
   const command = new Command("kernel").description(
     "compute a kernel matrix into a store (Zarr), and look after stores",
   );
-  addEngineOptions(addDataOptions(command))
+  addEngineOptions(addKernelOptions(addDatasetOptions(command)))
     .option("--rows <ranges>", "images of the rows, such as 0:5000 or 55000:60000,0:5000")
     .option("--cols <ranges>", "images of the columns; without it the matrix is symmetric")
     .option("--diag", "only K(x, x) of the rows' images, as a NumPy vector: --out is then a file, d.npy")
     .option("--out <folder>", "the store to make, or to go on with, K.zarr")
-    .option("--tile <n>", "rows and columns of a tile", String(DEFAULT_TILE))
+    .option("--tile <n>", `rows and columns of a tile (default: ${DEFAULT_TILE}, fewer where pairs are expensive)`)
     .addOption(new Option("--precision <name>", "f64: in float64 on wasm").choices(["f32", "f64"]).default("f32"))
     .option("--shard <i/n>", "compute the i-th of n parts (counted from 0) of the store")
     .action(compute);
@@ -75,13 +76,13 @@ async function compute(options: KernelCommandOptions, command: Command): Promise
     const { store, result } = await storeKernel({
       engine,
       dataset,
-      arch: await openArch(options.arch),
+      kernel: await kernelFromOptions(options),
       rows: openRanges("--rows", rows, dataset),
       columns: options.cols === undefined ? undefined : openRanges("--cols", options.cols, dataset),
       files: await nodeFiles(),
       path: out,
       precision: options.precision,
-      tile: wholeNumber("--tile", options.tile),
+      tile: options.tile === undefined ? undefined : wholeNumber("--tile", options.tile),
       shard: options.shard === undefined ? undefined : parseShard(options.shard),
       signal,
       onProgress: ({ pairsDone, pairsTotal, pairsPerSecond }) =>
@@ -118,14 +119,14 @@ async function computeDiagonal(options: KernelCommandOptions, rows: string, out:
     const ranges = openRanges("--rows", rows, dataset);
     const images = selectImages(dataset, ranges, options.precision);
     const settings = {
-      precision: options.precision,
-      tile: wholeNumber("--tile", options.tile),
+      tile: options.tile === undefined ? undefined : wholeNumber("--tile", options.tile),
       signal: session.signal,
       onProgress: ({ pairsDone, pairsTotal }: MatrixProgress) =>
         session.progress.update("diagonal", pairsDone, pairsTotal),
     };
     const begun = performance.now();
-    const diagonal = await kernelDiagonal(engine, await openArch(options.arch), images, settings);
+    const spec = await kernelFromOptions(options);
+    const diagonal = await diagonalOf(await specTiles(engine, spec, images, images, options.precision), settings);
     const seconds = (performance.now() - begun) / 1000;
     await exportDiagonal(await nodeFiles(), out, diagonal);
     const facts = { diagonal: out, images: diagonal.length, seconds, backend: engine.info.backend };

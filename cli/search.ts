@@ -1,7 +1,7 @@
 /** `widefield search`: the random search over architectures, one row a seed. */
 import { Command, Option } from "commander";
 import { archToJson } from "../sdk/arch/arch.ts";
-import { DEFAULT_TILE } from "../sdk/arch/kernel.ts";
+import { DEFAULT_TILE } from "../sdk/arch/spec-tiles.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { findDataset } from "../sdk/data/registry.ts";
 import { WidefieldError } from "../sdk/errors.ts";

@@ -1,7 +1,7 @@
 /** Engines for tests, on any build of the wasm backend and on WebGPU, and images as they take them. */
 import { Engine } from "../sdk/engine/engine.ts";
 import type { Backend } from "../sdk/engine/backend.ts";
-import type { ImageSet } from "../sdk/arch/kernel.ts";
+import type { ImageSet } from "../sdk/arch/image-set.ts";
 import type { Shape } from "../sdk/arch/layer.ts";
 import { errorOf, worst } from "../sdk/engine/conformance/row.ts";
 import { openForTests } from "../sdk/engine/webgpu/testing.ts";

@@ -27,9 +27,15 @@ export interface Golden {
   readonly cifar8: {
     readonly first: number;
     readonly count: number;
-    readonly kernels: Record<string, { readonly arch: GoldenLayer[]; readonly nngp: number[][] }>;
+    readonly kernels: Record<
+      string,
+      { readonly arch: GoldenLayer[]; readonly nngp: number[][]; readonly ntk: number[][] }
+    >;
   };
-  readonly fc: { readonly indices: number[]; readonly kernels: Record<string, { readonly nngp: number[][] }> };
+  readonly fc: {
+    readonly indices: number[];
+    readonly kernels: Record<string, { readonly nngp: number[][]; readonly ntk: number[][] }>;
+  };
 }
 
 export async function golden(): Promise<Golden> {
@@ -38,7 +44,7 @@ export async function golden(): Promise<Golden> {
 
 /**
  * ["conv", filter, stride, padding, weightVariance, biasVariance, dilation], ["relu"], ["erf"], ["sum", branches],
- * ["flatten"], ["dense", w, b].
+ * ["avgpool", window], ["gap"], ["flatten"], ["dense", w, b].
  */
 export function goldenArch(layers: readonly GoldenLayer[]): Arch {
   return archFromJson(goldenJson(layers));
@@ -52,6 +58,8 @@ function goldenJson(layers: readonly GoldenLayer[]): LayerJson {
       const [filter, stride, padding, weightVariance, biasVariance, dilation] = values;
       return { type, filter, stride, padding, weightVariance, biasVariance, dilation };
     }
+    if (type === "avgpool") return { type: "avgPool", window: values[0] };
+    if (type === "gap") return { type: "globalAvgPool" };
     if (type === "dense") return { type, weightVariance: values[0], biasVariance: values[1] };
     return { type };
   });

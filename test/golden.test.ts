@@ -4,7 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { dense, relu, serial, type Arch } from "../sdk/arch/arch.ts";
-import { kernel, kernelDiagonal, type ImageSet } from "../sdk/arch/kernel.ts";
+import { kernel, kernelDiagonal } from "../sdk/arch/kernel.ts";
+import type { ImageSet } from "../sdk/arch/image-set.ts";
 import { preset } from "../sdk/arch/presets.ts";
 import type { Dataset } from "../sdk/data/dataset.ts";
 import { digits } from "../sdk/data/digits.ts";

@@ -7,7 +7,7 @@ import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES, LANE_BYTES } from "../covariance/table";
 import { gapOf, multiplyAdd, normOf } from "./bend";
 import { gainOf, offsetOf, Plan, weightOf } from "./plan";
-import { firstOfX, firstOfY, limitOf, magnitude, ROW_PIXEL_BYTES, Run } from "./run";
+import { firstOfX, firstOfY, limitOf, magnitude, NO_TABLE, ROW_PIXEL_BYTES, Run } from "./run";
 
 /** More channels than this are summed in float64. */
 const FEW_CHANNELS: u32 = 16;
@@ -112,8 +112,55 @@ export function convMap(run: Run, step: Step, plan: Plan, from: usize, to: usize
     }
     const x = run.rowTable + <usize>pixelOfX(step.table, step.outWidth, row, sy, sx) * ROW_PIXEL_BYTES;
     const y = run.yTable + <usize>pixelOfY(step.table, step.outWidth, row, sy, sx) * LANES_PIXEL_BYTES;
+    if (step.state != NO_TABLE && (sy | sx)) addEdges(run, step, row, columns, sy, sx);
     weighRow(run, step, plan, run.line, to, columns, x, y);
     to += outPitch;
+  }
+}
+
+/**
+ * Adds to a row of sums D the taps beside the map of an offset, where one image has a pixel and the other padding: there
+ * K = 0, and D is half the pixel's variance, sigma^2 of the convolution's input. The two images' taps are summed apart,
+ * so that their total does not depend on which is x.
+ */
+function addEdges(run: Run, step: Step, row: i32, columns: i32, sy: i32, sx: i32): void {
+  const fromY = sy * <i32>step.strideHeight;
+  const fromX = sx * <i32>step.strideWidth;
+  const height = <i32>step.inHeight;
+  const width = <i32>step.inWidth;
+  const inRows = height - magnitude(fromY);
+  const inColumns = width - magnitude(fromX);
+  const top = row * <i32>step.strideHeight - <i32>step.padTop;
+  const inside = top >= 0 && top + <i32>((step.filterHeight - 1) * step.dilationHeight) < inRows;
+  const reach = <i32>((step.filterWidth - 1) * step.dilationWidth);
+  for (let column = 0; column < columns; column++) {
+    const left = column * <i32>step.strideWidth - <i32>step.padLeft;
+    if (inside && left >= 0 && left + reach < inColumns) continue;
+    let mine = f32x4.splat(0);
+    let other = f32x4.splat(0);
+    for (let a: u32 = 0; a < step.filterHeight; a++) {
+      const down = top + <i32>(a * step.dilationHeight);
+      for (let b: u32 = 0; b < step.filterWidth; b++) {
+        const along = left + <i32>(b * step.dilationWidth);
+        if (down >= 0 && along >= 0 && down < inRows && along < inColumns) continue; // in both images
+        const downX = down + firstOfX(fromY);
+        const alongX = along + firstOfX(fromX);
+        if (downX >= 0 && alongX >= 0 && downX < height && alongX < width) {
+          const pixel = <usize>step.state + <usize>(downX * width + alongX);
+          const sigma = v128.load32_splat(run.rowTable + pixel * ROW_PIXEL_BYTES);
+          mine = multiplyAdd(sigma, sigma, mine);
+        }
+        const downY = down + firstOfY(fromY);
+        const alongY = along + firstOfY(fromX);
+        if (downY >= 0 && alongY >= 0 && downY < height && alongY < width) {
+          const pixel = <usize>step.state + <usize>(downY * width + alongY);
+          const sigma = v128.load(run.yTable + pixel * LANES_PIXEL_BYTES);
+          other = multiplyAdd(sigma, sigma, other);
+        }
+      }
+    }
+    const at = run.line + <usize>column * run.unit;
+    v128.store(at, f32x4.add(v128.load(at), f32x4.add(mine, other)));
   }
 }
 

@@ -31,3 +31,8 @@ export function kernelToJson(spec: KernelSpec): Readonly<Record<string, unknown>
   if (kind === "nngp") return archToJson(arch);
   return parametrisation === "ntk" ? archToJson(arch) : { parametrisation, arch: archToJson(arch) };
 }
+
+/** The NNGP of an architecture: what a Gaussian process is made of. */
+export function nngp(arch: Arch): ArchKernel {
+  return { name: "arch", arch, kind: "nngp" };
+}

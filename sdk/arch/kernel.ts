@@ -1,28 +1,32 @@
-/** `kernel(engine, arch, X, Y?)`: the kernel of an architecture's infinitely wide network, in memory. */
-import { computeMatrix, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
-import { stepSize, type Program } from "../covariance/program.ts";
-import { type ImageBlock, type Precision, ProgramTiles, requireFinite } from "../covariance/tiles.ts";
-import { checkFinite, type ImageShape } from "../data/dataset.ts";
-import type { Backend } from "../engine/backend.ts";
-import { float64Backend, type Engine } from "../engine/engine.ts";
+/** `kernel(engine, arch, X, Y?)`: the kernels of an architecture's infinitely wide network, in memory. */
+import type { SizedTiles } from "../covariance/kernel-tiles.ts";
+import { computeMatrices, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
+import { type Precision, requireFinite } from "../covariance/tiles.ts";
+import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
-import { compile, type Arch } from "./arch.ts";
-import { formatShape, type Shape } from "./layer.ts";
-
-/** Inputs one after the other; `select()` of a dataset gives one. Bytes must be made floats first. */
-export interface ImageSet {
-  /** [n, channels * height * width], or [n, features] for vectors. */
-  readonly images: Float32Array | Float64Array;
-  readonly shape: ImageShape | Shape;
-}
+import type { Arch } from "./arch.ts";
+import type { ImageSet } from "./image-set.ts";
+import type { KernelKind, Parametrisation } from "./kernel-spec.ts";
+import { archTiles } from "./spec-tiles.ts";
 
 export interface KernelOptions {
+  /**
+   * Which kernel: "nngp" (default), the covariance of the network's outputs, "ntk", that of their gradients (Jacot et al.
+   * 2018), or both of one computation: `kind: ["nngp", "ntk"]`.
+   */
+  readonly kind?: KernelKind | undefined;
+  /** Of the NTK: "ntk" (default) or "standard", for which all layers need widths (`channels`, `units`). */
+  readonly parametrisation?: Parametrisation | undefined;
   /** "f32" (default), or "f64": the same program in float64 on wasm, far slower. */
   readonly precision?: Precision | undefined;
-  /** Rows and columns of a tile; no value depends on it. Default 256. */
+  /** Rows and columns of a tile; no value depends on it. Default 256, fewer where pairs are expensive. */
   readonly tile?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: MatrixProgress) => void) | undefined;
+}
+
+export interface KindsOptions extends Omit<KernelOptions, "kind"> {
+  readonly kind: readonly KernelKind[];
 }
 
 export interface Kernel {
@@ -34,89 +38,14 @@ export interface Kernel {
   readonly exponent: number;
 }
 
-export const DEFAULT_TILE = 256;
-
-export function shapeOf(shape: ImageShape | Shape): Shape {
-  return "channels" in shape ? [shape.channels, shape.height, shape.width] : shape;
-}
-
-/** Checks a set's sizes and pixels. Throws E_SHAPE, and E_DATA for a pixel that is not finite, with its index. */
-export function imageBlock(set: ImageSet, name: string): ImageBlock {
-  const shape = shapeOf(set.shape);
-  const floats = shape.reduce((product, size) => product * size, 1);
-  const count = set.images.length / floats;
-  if (!Number.isInteger(count)) {
-    throw new WidefieldError(
-      "E_SHAPE",
-      `${name}: ${set.images.length} numbers are no whole number of inputs of ${formatShape(shape)}`,
-    );
-  }
-  if (count === 0) throw new WidefieldError("E_SHAPE", `${name}: there are no inputs`);
-  const [channels, height, width] = shape.length === 3 ? shape : [1, 1, floats];
-  checkFinite(set.images, { channels, height, width }, name);
-  return { count, floats, slice: (begin, end) => set.images.subarray(begin * floats, end * floats) };
-}
-
-export interface TileBudget {
-  /** What may be held while tiles are computed; tables are kept in a part of it. Default: the engine's budget. */
-  readonly memoryBytes?: number | undefined;
-  /** True: the whole matrix is held in that as well. */
-  readonly whole?: boolean | undefined;
-}
-
-/** What computes tiles of the kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). */
-export async function kernelTiles(
-  engine: Engine,
-  arch: Arch,
-  rows: ImageSet,
-  columns: ImageSet,
-  precision: Precision,
-  budget: TileBudget = {},
-): Promise<{
-  readonly tiles: ProgramTiles;
-  readonly exponent: number;
-  readonly rows: number;
-  readonly columns: number;
-}> {
-  if (!["f32", "f64"].includes(precision))
-    throw new WidefieldError("E_CONFIG", `precision is "f32" or "f64", not ${JSON.stringify(precision)}`);
-  if (![rows, columns].every((set) => ArrayBuffer.isView(set.images)))
-    throw new WidefieldError(
-      "E_CONFIG",
-      "inputs are { images, shape }; options come behind X and Y (Y may be undefined)",
-    );
-  const [shape, other] = [shapeOf(rows.shape), shapeOf(columns.shape)];
-  if (formatShape(shape) !== formatShape(other))
-    throw new WidefieldError("E_SHAPE", `X has inputs of ${formatShape(shape)}, and Y of ${formatShape(other)}`);
-  const program = compile(arch, shape);
-  const rowBlock = imageBlock(rows, "X");
-  const columnBlock = columns === rows ? rowBlock : imageBlock(columns, "Y");
-  const backend = precision === "f64" ? await float64Backend(engine) : engine.backend;
-  const { memoryBytes = engine.memoryBytes, whole = false } = budget;
-  const matrix = whole ? rowBlock.count * columnBlock.count * (precision === "f64" ? 8 : 4) : 0;
-  const tiles = new ProgramTiles({
-    backend,
-    program,
-    rows: rowBlock,
-    columns: columnBlock,
-    precision,
-    memoryBytes: Math.max(0, memoryBytes - matrix),
-  });
-  if (tiles.spills) engine.log(spillNotice(program, backend));
-  return { tiles, exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
-}
-
-function spillNotice({ steps }: Program, { info }: Backend): string {
-  const sizes = steps.flatMap((step) => [stepSize(step).in, stepSize(step).out]);
-  const [height, width] = sizes.reduce((most, size) => (size[0] * size[1] > most[0] * most[1] ? size : most));
-  const [fast, slow] = info.backend === "wasm" ? ["a thread's scratch", "main"] : ["workgroup memory", "device"];
-  return `maps of ${height} x ${width} pixels do not fit in ${fast}: layer by layer through ${slow} memory`;
-}
+export type Kernels = Readonly<Record<KernelKind, Kernel>>;
 
 /**
- * The kernel (NNGP covariance) between inputs X and Y, or among X.
+ * The kernel (NNGP covariance, NTK, or both) between inputs X and Y, or among X. With a list of kinds, an object that has
+ * one kernel for each.
  *
- * Accuracy: float32 within 1e-6 relative of float64 for the ConvNet GP; float64 within 1e-12 of the exact kernel.
+ * Accuracy: float32 within 1e-6 relative of float64 for the ConvNet GP, within 1e-5 for NTKs and pooling; float64 within
+ * 1e-12 of the exact kernel, and 1e-10.
  *
  * Throws E_SHAPE where an architecture does not fit its inputs, E_DATA for pixels that are not finite, E_MEMORY where
  * the matrix does not fit the engine's budget, E_OVERFLOW for values outside the format's range, E_ABORTED.
@@ -126,28 +55,59 @@ export async function kernel(
   arch: Arch,
   X: ImageSet,
   Y?: ImageSet,
-  options: KernelOptions = {},
-): Promise<Kernel> {
+  options?: KernelOptions,
+): Promise<Kernel>;
+export async function kernel(
+  engine: Engine,
+  arch: Arch,
+  X: ImageSet,
+  Y: ImageSet | undefined,
+  options: KindsOptions,
+): Promise<Kernels>;
+export async function kernel(
+  engine: Engine,
+  arch: Arch,
+  X: ImageSet,
+  Y?: ImageSet,
+  options: KernelOptions | KindsOptions = {},
+): Promise<Kernel | Kernels> {
   engine.assertOpen();
-  const precision = options.precision ?? "f32";
-  const { tiles, exponent, rows, columns } = await kernelTiles(engine, arch, X, Y ?? X, precision, { whole: true });
+  const { precision = "f32", kind = "nngp", parametrisation, signal, onProgress } = options;
+  const kinds = requireKinds(kind);
+  const spec = { arch, parametrisation };
+  const { tiles, ...facts } = await archTiles(engine, spec, kinds, X, Y ?? X, precision, { whole: true });
   try {
-    const { values } = await computeMatrix({
+    const tile = options.tile ?? facts.tile;
+    const symmetric = Y === undefined;
+    const { memoryBytes } = engine;
+    const matrices = await computeMatrices({
+      ...facts,
       tiles,
-      rows,
-      columns,
-      symmetric: Y === undefined,
-      exponent,
+      symmetric,
       precision,
-      tile: options.tile ?? DEFAULT_TILE,
-      memoryBytes: engine.memoryBytes,
-      signal: options.signal,
-      onProgress: options.onProgress,
+      tile,
+      memoryBytes,
+      signal,
+      onProgress,
     });
-    return { values, rows, columns, exponent };
+    const { rows, columns, exponent } = facts;
+    const made = matrices.map(({ values }): Kernel => ({ values, rows, columns, exponent }));
+    const [first, second] = made;
+    if (first === undefined) throw new Error("tiles have an output");
+    if (!Array.isArray(kind)) return first;
+    return Object.fromEntries(kinds.map((name, at) => [name, at === 0 ? first : second])) as Kernels;
   } finally {
     tiles.dispose();
   }
+}
+
+/** Distinct kinds, NNGP before NTK. Throws E_CONFIG for what is none. */
+function requireKinds(kind: KernelKind | readonly KernelKind[]): readonly KernelKind[] {
+  const asked: readonly unknown[] = typeof kind === "string" ? [kind] : kind;
+  const known: readonly KernelKind[] = ["nngp", "ntk"];
+  const kinds = known.filter((each) => asked.includes(each));
+  if (kinds.length > 0 && asked.every((each) => known.some((name) => name === each))) return kinds;
+  throw new WidefieldError("E_CONFIG", `kind is "nngp", "ntk" or a list of them, not ${JSON.stringify(kind)}`);
 }
 
 /**
@@ -160,12 +120,21 @@ export async function kernelDiagonal(
   X: ImageSet,
   options: KernelOptions = {},
 ): Promise<Float64Array> {
-  const { tile = DEFAULT_TILE, signal, onProgress } = options;
-  requireTile(tile);
-  const { tiles, exponent, rows } = await kernelTiles(engine, arch, X, X, options.precision ?? "f32");
+  const { precision = "f32", kind = "nngp", parametrisation } = options;
+  engine.assertOpen();
+  return diagonalOf(await archTiles(engine, { arch, parametrisation }, [kind], X, X, precision), options);
+}
+
+/** K(x, x) of the rows' inputs of some tiles, which are disposed of. */
+export async function diagonalOf(
+  { tiles, exponent, rows, ...usual }: SizedTiles,
+  { signal, onProgress, ...options }: Pick<KernelOptions, "tile" | "signal" | "onProgress">,
+): Promise<Float64Array> {
+  const tile = options.tile ?? usual.tile;
   const diagonal = new Float64Array(rows);
   const begun = performance.now();
   try {
+    requireTile(tile);
     for (let begin = 0; begin < rows; begin += tile) {
       if (signal?.aborted === true)
         throw new WidefieldError("E_ABORTED", `stopped after ${begin} of ${rows} inputs; nothing was kept`);

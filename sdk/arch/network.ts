@@ -11,7 +11,7 @@ import { streamAddress } from "../engine/rng.ts";
 import { WidefieldError } from "../errors.ts";
 import { Forward } from "../tensor/forward.ts";
 import type { Arch } from "./arch.ts";
-import { imageBlock, shapeOf, type ImageSet } from "./kernel.ts";
+import { imageBlock, shapeOf, type ImageSet } from "./image-set.ts";
 import { formatShape, type Shape } from "./layer.ts";
 import { NetworkBuilder, floatsOf, type RandomParameter } from "./network-builder.ts";
 

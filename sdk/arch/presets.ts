@@ -1,7 +1,8 @@
 /** Architectures that papers published, by name. */
 import { closest, distance } from "fastest-levenshtein";
 import { WidefieldError } from "../errors.ts";
-import { conv, dense, flatten, identity, relu, repeat, resnet, serial, sum, type Arch } from "./arch.ts";
+import { avgPool, conv, dense, flatten, globalAvgPool, identity, relu, repeat, resnet } from "./arch.ts";
+import { serial, sum, type Arch } from "./arch.ts";
 import type { Shape } from "./layer.ts";
 
 export interface Preset {
@@ -13,6 +14,34 @@ export interface Preset {
 }
 
 const MNIST = [1, 28, 28] as const;
+const CIFAR = [3, 32, 32] as const;
+
+/** Three groups of 3 x 3 layers, a pool behind each, and two more: Shankar et al. 2020, figure 1. */
+function myrtle(layers: number, groups: readonly [number, number, number]): Preset {
+  return {
+    summary: `the Myrtle network of Shankar et al. 2020 with ${layers} layers of weights, average pooling`,
+    input: CIFAR,
+    make: () => {
+      const layer = serial(conv({ filter: 3 }), relu());
+      const pool = avgPool({ window: 2 });
+      const [first, second, third] = groups.map((times) => serial(...Array.from({ length: times }, () => layer), pool));
+      const parts = [first, second, third].flatMap((part) => (part === undefined ? [] : [part]));
+      return serial(...parts, pool, pool, flatten(), dense());
+    },
+  };
+}
+
+/** Arora et al. 2019: `depth` 3 x 3 layers, whose weights make up for the relu's halving, and a read-out. */
+function cntk(depth: number, pooled: boolean): Preset {
+  return {
+    summary: `the ${depth}-layer CNN of Arora et al. 2019, read out by ${pooled ? "global average pooling" : "flatten"}`,
+    input: CIFAR,
+    make: () => {
+      const layer = serial(conv({ filter: 3, weightVariance: 2 }), relu());
+      return serial(repeat(depth, layer), pooled ? globalAvgPool() : flatten(), dense());
+    },
+  };
+}
 
 const presets: Readonly<Record<string, Preset>> = {
   "convnet-gp": {
@@ -58,6 +87,9 @@ const presets: Readonly<Record<string, Preset>> = {
         conv({ filter: 1, padding: "valid" }),
       ),
   },
+  myrtle5: myrtle(5, [2, 1, 1]),
+  myrtle7: myrtle(7, [2, 2, 2]),
+  myrtle10: myrtle(10, [3, 3, 3]),
   /** Variances of this one are for the sum over a filter's taps, not their mean, hence the factors of 25 and 4. */
   "lenet-like": {
     summary: "the LeNet-like network of Garriga-Alonso et al. 2019's architecture search, all variances 1",
@@ -71,11 +103,24 @@ const presets: Readonly<Record<string, Preset>> = {
   },
 };
 
-export const presetNames: readonly string[] = Object.keys(presets);
+/** Presets of any depth, by the name in front of it: "cntk-gap-14". */
+const families: Readonly<Record<string, (depth: number) => Preset>> = {
+  "cntk-gap": (depth) => cntk(depth, true),
+  "cntk-vanilla": (depth) => cntk(depth, false),
+};
+
+/** Depths of families that are listed; any other from 1 to this will do. */
+const LISTED_DEPTHS = [11, 14, 21];
+const DEEPEST = 1000;
+
+export const presetNames: readonly string[] = [
+  ...Object.keys(presets),
+  ...Object.keys(families).flatMap((family) => LISTED_DEPTHS.map((depth) => `${family}-${depth}`)),
+];
 
 /** Throws E_CONFIG for a name that is not a preset, with the nearest one. */
 export function presetEntry(name: string): Preset {
-  const entry = Object.hasOwn(presets, name) ? presets[name] : undefined;
+  const entry = Object.hasOwn(presets, name) ? presets[name] : ofFamily(name);
   if (entry !== undefined) return entry;
   const nearest = closest(name, presetNames);
   const near = distance(name, nearest) <= Math.max(2, nearest.length / 2) ? `did you mean "${nearest}"? ` : "";
@@ -83,6 +128,15 @@ export function presetEntry(name: string): Preset {
     "E_CONFIG",
     `there is no preset "${name}"; ${near}presets are ${presetNames.join(", ")} (or give a JSON file)`,
   );
+}
+
+/** "cntk-gap-14": the preset of a family with a depth. */
+function ofFamily(name: string): Preset | undefined {
+  const match = /^(.+)-(\d+)$/.exec(name);
+  const [, family = "", digits] = match ?? [];
+  const depth = Number(digits);
+  if (!Object.hasOwn(families, family) || !(depth >= 1 && depth <= DEEPEST)) return undefined;
+  return families[family]?.(depth);
 }
 
 /** The architecture of a preset. Throws E_CONFIG for a name that is not one, with the nearest that is. */

@@ -1,5 +1,6 @@
 /** What a program costs per pair of images: arithmetic to compare rates with, and bytes of state. */
 import { isNonlinearity, stepSize, type ConvStep, type Program, type Step } from "./program.ts";
+import { offsetPixels, offsetPlan } from "./offsets.ts";
 import { programShape } from "./shape.ts";
 
 export interface ProgramCost {
@@ -21,16 +22,57 @@ export interface ProgramCost {
  */
 const NONLINEARITY = { rectifier: 17, step: 22, erf: 36 } as const;
 
+/**
+ * The same of full programs, per pixel of every offset: with D alone, and with the NTK's map beside it (see `offsets.ts`).
+ * Counted in `assembly/fullCovariance.ts`.
+ */
+const FULL_NONLINEARITY = { nngp: { rectifier: 25, step: 22, erf: 60 }, ntk: { rectifier: 38, step: 22, erf: 66 } };
+/** n, h, d and k of a pixel, where a linear step adds k to the NTK and nobody has them yet. */
+const FULL_GRADIENT = 9;
+
 export function programCost(program: Program): ProgramCost {
-  const operationsOfSteps = program.steps.map(operationsOf);
+  const pixels = pixelsOfSteps(program);
+  const operationsOfSteps = program.steps.map((step, index) =>
+    program.full === undefined ? operationsOf(step) : fullOperationsOf(step, pixels[index] ?? 0, program.full.ntk),
+  );
   const { slots, mapPixels, sumPixels } = programShape(program);
+  const bend = (sum: number, step: Step, index: number): number =>
+    sum + (isNonlinearity(step) ? (pixels[index] ?? 0) : 0);
   return {
     operations: operationsOfSteps.reduce((sum, each) => sum + each, 0),
     operationsOfSteps,
-    nonlinearities: program.steps.filter(isNonlinearity).reduce((sum, { height, width }) => sum + height * width, 0),
-    mapBytes: 4 * (slots * mapPixels + sumPixels),
+    nonlinearities: program.steps.reduce(bend, 0),
+    mapBytes: 4 * (slots * mapPixels + sumPixels) * (program.full?.ntk === true ? 2 : 1),
     imageBytes: 4 * (program.imageFloats + program.tablePixels),
   };
+}
+
+/** Pixels that each step works on: of its output, or over all the offsets that it is needed at. */
+function pixelsOfSteps(program: Program): number[] {
+  if (program.full !== undefined) return offsetPlan(program).steps.map(({ at }) => offsetPixels(at));
+  return program.steps.map((step) => stepSize(step).out[0] * stepSize(step).out[1]);
+}
+
+function fullOperationsOf(step: Step, pixels: number, ntk: boolean): number {
+  const maps = ntk ? 2 : 1;
+  const sum = "accumulate" in step && step.accumulate ? pixels * maps : 0;
+  switch (step.kind) {
+    case "input":
+      return pixels * 3 * step.channels;
+    case "conv":
+    case "affine":
+    case "mean": {
+      // A full map's window sums, times its share of pixels.
+      const [height, width] = stepSize(step).out;
+      const windows = step.kind === "conv" ? (windowOperations(step) / (height * width)) * pixels : 0;
+      const gradient = step.gradient === undefined ? 0 : pixels * (FULL_GRADIENT + (step.gradient.gain === 1 ? 1 : 2));
+      return Math.round(maps * (windows + linearOperations(step, pixels)) + gradient + sum);
+    }
+    case "pool":
+      return pixels * maps;
+    default:
+      return pixels * FULL_NONLINEARITY[ntk ? "ntk" : "nngp"][step.kind] + sum;
+  }
 }
 
 function operationsOf(step: Step): number {

@@ -25,4 +25,6 @@ export interface SizedTiles {
   readonly exponent: number;
   readonly rows: number;
   readonly columns: number;
+  /** Rows and columns of a tile where nobody says otherwise: one that takes seconds, not minutes. */
+  readonly tile: number;
 }

@@ -5,7 +5,7 @@ import { digitLike, mulberry32 } from "../../test/reference/programs.ts";
 import { freshSeed } from "../../test/seed.ts";
 import { openWasm } from "../../test/wasm.ts";
 import { compile, conv, dense, flatten, relu, serial } from "../arch/arch.ts";
-import { imageBlock } from "../arch/kernel.ts";
+import { imageBlock } from "../arch/image-set.ts";
 import type { Shape } from "../arch/layer.ts";
 import type { Backend } from "../engine/backend.ts";
 import { smallestBudget } from "./memory.ts";

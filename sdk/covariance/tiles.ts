@@ -6,17 +6,14 @@
  */
 import { WidefieldError } from "../errors.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
-import { covariance, NO_DIAGONAL, tableFloats, takesLines, variance } from "../engine/kernels/covariance.ts";
-import { webgpuWorkspace, type Workspace } from "../engine/kernels/covariance.ts";
-import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
+import type { Workspace } from "../engine/kernels/covariance.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
+import { BlockCache, blockBudget } from "./block-cache.ts";
 import type { KernelTiles } from "./kernel-tiles.ts";
-import { encodeProgram } from "./encode.ts";
 import type { Program } from "./program.ts";
-import { programShape } from "./shape.ts";
-import { wasmWorkspace } from "./wasm-maps.ts";
+import { type Kinds, type Precision, programKernels, type ProgramKernels } from "./program-kernels.ts";
 
-export type Precision = "f32" | "f64";
+export type { Kinds, Precision } from "./program-kernels.ts";
 
 /** `count` images of `floats` numbers each, one after the other. */
 export interface ImageBlock {
@@ -39,42 +36,57 @@ export interface TileSettings {
   /** The same object as `rows` for a symmetric matrix. */
   readonly columns: ImageBlock;
   readonly precision: Precision;
+  /** Which kernels come out, NNGP before NTK; default NNGP alone. Of a program without an NTK only that. */
+  readonly kinds?: Kinds | undefined;
   /** Budget of the job that the tiles are for; tables are kept in a part of it. */
   readonly memoryBytes: number;
 }
 
 export class ProgramTiles implements KernelTiles {
-  readonly outputs = 1;
   private readonly settings: TileSettings;
+  private readonly kernels: ProgramKernels;
   private readonly words: Slot;
-  private readonly maps: Workspace;
   private readonly workspace: Slot;
-  private readonly blocks = new Map<string, Block>();
-  private bytes = 0;
+  private readonly blocks: BlockCache<Block>;
   private output: { readonly slot: Slot; readonly floats: number } | undefined;
   private disposed = false;
 
   constructor(settings: TileSettings) {
     this.settings = settings;
-    const { program, backend } = settings;
-    for (const side of [settings.rows, settings.columns]) {
+    const { program, backend, rows, columns, memoryBytes } = settings;
+    for (const side of [rows, columns]) {
       if (side.floats !== program.imageFloats)
         throw new WidefieldError(
           "E_SHAPE",
           `images of ${side.floats} numbers, but the program takes ${program.imageFloats}`,
         );
     }
-    const words = encodeProgram(program);
-    this.maps = mapsOf(settings);
+    this.kernels = programKernels({ ...settings, kinds: settings.kinds ?? ["nngp"] });
+    const { words, workspace, tableBytes, outputs } = this.kernels;
+    this.blocks = new BlockCache<Block>({
+      rows,
+      columns,
+      memoryBytes,
+      bytes: (images) => tableBytes(images) + images * outputs * this.scalar,
+      make: (images, begin, end) => this.makeBlock(images, begin, end),
+      free: ({ table, variances }) => {
+        backend.free(table);
+        backend.free(variances);
+      },
+    });
     const slots: Slot[] = [];
     try {
       slots.push((this.words = backend.allocate(words.byteLength, "covariance program")));
-      slots.push((this.workspace = allocateMaps(backend, this.maps)));
+      slots.push((this.workspace = allocateMaps(backend, workspace)));
       backend.write(this.words, 0, words);
     } catch (error) {
       for (const slot of slots) backend.free(slot);
       throw error;
     }
+  }
+
+  get outputs(): number {
+    return this.kernels.outputs;
   }
 
   /**
@@ -85,12 +97,13 @@ export class ProgramTiles implements KernelTiles {
   peakBytes(tileRows: number, tileColumns: number, memoryBytes: number): number {
     const { backend, rows, columns, program } = this.settings;
     const images = tileRows + tileColumns;
-    const block = this.tableBytes(tileRows) + this.tableBytes(tileColumns) + images * this.scalar;
+    const { tableBytes, workspace, outputs } = this.kernels;
+    const block = tableBytes(tileRows) + tableBytes(tileColumns) + images * outputs * this.scalar;
     const uploads = 4 * Math.max(tileRows, tileColumns) * program.imageFloats * this.scalar;
     const held = (rows.count + (rows === columns ? 0 : columns.count)) * program.imageFloats * this.scalar;
-    const scratch = (backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0) + this.maps.bytes;
-    const tables = Math.max(block, this.tableBudget(memoryBytes)) + block;
-    return scratch + tables + uploads + held + 2 * tileRows * tileColumns * this.scalar;
+    const scratch = (backend.info.backend === "wasm" ? fixedBytes(backend.info.threads) : 0) + workspace.bytes;
+    const tables = Math.max(block, blockBudget(memoryBytes)) + block;
+    return scratch + tables + uploads + held + 2 * outputs * tileRows * tileColumns * this.scalar;
   }
 
   /**
@@ -98,22 +111,20 @@ export class ProgramTiles implements KernelTiles {
    * backend's memory layer by layer, which is slower.
    */
   get spills(): boolean {
-    const { backend, program } = this.settings;
-    return this.maps.slices > 0 && !takesLines(programShape(program), backend.info.workgroupBytes);
+    return this.kernels.spills;
   }
 
   /** K(x, x) of the row images [begin, end), scaled like the program's output. Throws E_OVERFLOW. */
   async variances(begin: number, end: number): Promise<Float64Array> {
-    const block = this.block("rows", begin, end, undefined);
-    const variances = await this.readFloats(block.variances, end - begin);
-    requireFinite(variances, 1, begin, undefined);
+    const block = this.blocks.get("rows", begin, end);
+    const images = end - begin;
+    const variances = await this.readFloats(block.variances, this.outputs * images);
+    for (let output = 0; output < this.outputs; output++)
+      requireFinite(variances.subarray(output * images, (output + 1) * images), 1, begin, undefined);
     return variances;
   }
 
-  /**
-   * One tile, row-major. With `diagonal` the rows and columns are the same images of a symmetric matrix: their entries
-   * are computed once and mirrored, and the diagonal is exact.
-   */
+  /** See `KernelTiles.compute`. */
   async compute(
     rowBegin: number,
     rowEnd: number,
@@ -121,32 +132,26 @@ export class ProgramTiles implements KernelTiles {
     columnEnd: number,
     diagonal: boolean,
   ): Promise<Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>> {
-    const { backend, program, precision } = this.settings;
+    const { backend, precision } = this.settings;
     const rows = rowEnd - rowBegin;
     const columns = columnEnd - columnBegin;
-    const rowBlock = this.block("rows", rowBegin, rowEnd, undefined);
-    const columnBlock = this.block("columns", columnBegin, columnEnd, rowBlock);
-    const slot = this.outputSlot(rows * columns);
-    const params = {
-      rows,
-      columns,
-      ...programShape(program),
-      slices: this.maps.slices,
-      sliceFloats: this.maps.sliceFloats,
-      diagonal: diagonal ? rowBegin - columnBegin : NO_DIAGONAL,
-      lower: diagonal ? 1 : 0,
-    };
+    const rowBlock = this.blocks.get("rows", rowBegin, rowEnd);
+    const columnBlock = this.blocks.get("columns", columnBegin, columnEnd, rowBlock);
+    const slot = this.outputSlot(this.outputs * rows * columns);
+    const offset = diagonal ? rowBegin - columnBegin : undefined;
     const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.variances, slot, this.workspace];
-    if (precision === "f64") backend.dispatch(covarianceF64, params, buffers);
-    else backend.dispatch(covariance, params, buffers);
-    const bytes = await backend.read(slot, 0, rows * columns * this.scalar);
-    const tile = precision === "f64" ? new Float64Array(bytes) : new Float32Array(bytes);
-    if (diagonal) mirror(tile, rows, columns, rowBegin - columnBegin);
-    requireFinite(tile, columns, rowBegin, columnBegin);
-    return tile;
+    this.kernels.covariances({ rows, columns, diagonal: offset }, buffers);
+    const bytes = await backend.read(slot, 0, this.outputs * rows * columns * this.scalar);
+    const tiles = precision === "f64" ? new Float64Array(bytes) : new Float32Array(bytes);
+    for (let output = 0; output < this.outputs; output++) {
+      const tile = tiles.subarray(output * rows * columns, (output + 1) * rows * columns);
+      if (offset !== undefined) mirror(tile, rows, columns, offset);
+      requireFinite(tile, columns, rowBegin, columnBegin);
+    }
+    return tiles;
   }
 
-  /** The same for a store, which holds float32. */
+  /** The first output, for a store, which holds float32. */
   async computeTile(
     rowBegin: number,
     rowEnd: number,
@@ -154,7 +159,8 @@ export class ProgramTiles implements KernelTiles {
     columnEnd: number,
     diagonal: boolean,
   ): Promise<Float32Array> {
-    const tile = await this.compute(rowBegin, rowEnd, columnBegin, columnEnd, diagonal);
+    const tiles = await this.compute(rowBegin, rowEnd, columnBegin, columnEnd, diagonal);
+    const tile = tiles.subarray(0, tiles.length / this.outputs);
     return tile instanceof Float32Array ? tile : Float32Array.from(tile);
   }
 
@@ -162,7 +168,6 @@ export class ProgramTiles implements KernelTiles {
     if (this.disposed) return;
     this.disposed = true;
     const { backend } = this.settings;
-    for (const block of this.blocks.values()) this.release(block);
     this.blocks.clear();
     backend.free(this.words);
     backend.free(this.workspace);
@@ -174,34 +179,11 @@ export class ProgramTiles implements KernelTiles {
     return this.settings.precision === "f64" ? 8 : 4;
   }
 
-  private tableBytes(images: number): number {
-    const { program, precision, backend } = this.settings;
-    const { imageFloats, tablePixels } = program;
-    if (precision === "f64") return images * (imageFloats + tablePixels) * 8;
-    return tableFloats(backend.info.backend, images, imageFloats, tablePixels) * 4;
-  }
-
-  private block(side: "rows" | "columns", begin: number, end: number, keep: Block | undefined): Block {
-    const { rows, columns } = this.settings;
-    const images = side === "rows" ? rows : columns;
-    const key = `${rows === columns ? "rows" : side}:${begin}:${end}`;
-    const known = this.blocks.get(key);
-    if (known !== undefined) {
-      this.blocks.delete(key);
-      this.blocks.set(key, known);
-      return known;
-    }
-    const block = this.makeBlock(images, begin, end, keep);
-    this.blocks.set(key, block);
-    return block;
-  }
-
-  private makeBlock(images: ImageBlock, begin: number, end: number, keep: Block | undefined): Block {
-    const { backend, program, precision } = this.settings;
+  private makeBlock(images: ImageBlock, begin: number, end: number): Block {
+    const { backend, precision } = this.settings;
     const count = end - begin;
-    const table = this.tableBytes(count);
-    const variances = count * this.scalar;
-    this.evict(table + variances, keep);
+    const table = this.kernels.tableBytes(count);
+    const variances = count * this.outputs * this.scalar;
     const pixels = images.slice(begin, end);
     const source = precision === "f64" ? Float64Array.from(pixels) : Float32Array.from(pixels);
     const slots: Slot[] = [];
@@ -209,12 +191,6 @@ export class ProgramTiles implements KernelTiles {
       const slot = backend.allocate(bytes, label);
       slots.push(slot);
       return slot;
-    };
-    const params = {
-      images: count,
-      ...programShape(program),
-      slices: this.maps.slices,
-      sliceFloats: this.maps.sliceFloats,
     };
     try {
       const upload = allocate(source.byteLength, `${count} images`);
@@ -224,37 +200,13 @@ export class ProgramTiles implements KernelTiles {
         bytes: table + variances,
       };
       backend.write(upload, 0, source);
-      const buffers = [this.words, upload, block.table, block.variances, this.workspace];
-      if (precision === "f64") backend.dispatch(varianceF64, params, buffers);
-      else backend.dispatch(variance, params, buffers);
+      this.kernels.variances(count, [this.words, upload, block.table, block.variances, this.workspace]);
       backend.free(upload);
-      this.bytes += block.bytes;
       return block;
     } catch (error) {
       for (const slot of slots) backend.free(slot);
       throw error;
     }
-  }
-
-  /** Bytes that tables may take: a quarter of the budget, and of what wasm can address. */
-  private tableBudget(memoryBytes: number): number {
-    return Math.floor(Math.min(memoryBytes, 2 ** 32) / 4);
-  }
-
-  private evict(needed: number, keep: Block | undefined): void {
-    const budget = this.tableBudget(this.settings.memoryBytes);
-    for (const [key, block] of this.blocks) {
-      if (this.bytes + needed <= budget) return;
-      if (block === keep) continue;
-      this.blocks.delete(key);
-      this.release(block);
-    }
-  }
-
-  private release(block: Block): void {
-    this.settings.backend.free(block.table);
-    this.settings.backend.free(block.variances);
-    this.bytes -= block.bytes;
   }
 
   private outputSlot(floats: number): Slot {
@@ -300,12 +252,6 @@ export function requireFinite(
     `the kernel of ${pair} is ${tile[bad]}: scale the pixels or the variances down`,
     { details: { row, column } },
   );
-}
-
-/** Memory for maps that are too large for where a backend keeps them. */
-function mapsOf({ backend: { info }, program, precision, memoryBytes }: TileSettings): Workspace {
-  if (info.backend === "wasm") return wasmWorkspace(program, precision, info.threads);
-  return webgpuWorkspace(info, programShape(program), memoryBytes);
 }
 
 function allocateMaps(backend: Backend, { bytes, slices }: Workspace): Slot {

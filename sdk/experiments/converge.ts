@@ -9,7 +9,8 @@
  * limit, for good.
  */
 import { archToJson, type Arch } from "../arch/arch.ts";
-import { kernel, type ImageSet } from "../arch/kernel.ts";
+import { kernel } from "../arch/kernel.ts";
+import type { ImageSet } from "../arch/image-set.ts";
 import type { Files } from "../platform/files.ts";
 import type { Json } from "../covariance/store/manifest.ts";
 import type { Dataset } from "../data/dataset.ts";

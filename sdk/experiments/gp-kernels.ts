@@ -2,8 +2,9 @@
  * Where a GP experiment's kernels come from: computed into memory, kept in a folder of stores, or taken from stores
  * that are already there. Cross kernels that nobody keeps are computed a few rows at a time, when they are read.
  */
+import { specTiles } from "../arch/spec-tiles.ts";
+import { nngp } from "../arch/kernel-spec.ts";
 import { archToJson } from "../arch/arch.ts";
-import { DEFAULT_TILE, kernelTiles } from "../arch/kernel.ts";
 import {
   computeMatrix,
   FLOAT32_KERNEL_ERROR,
@@ -118,7 +119,8 @@ async function folderKernel(
   const { files } = folder;
   const path = `${folder.path}/${label.toLowerCase()}.zarr`;
   const onProgress = reporter(experiment, label);
-  const run = () => storeKernel({ ...experiment, rows, columns, files, path, signal, onProgress });
+  const run = () =>
+    storeKernel({ ...experiment, kernel: nngp(experiment.arch), rows, columns, files, path, signal, onProgress });
   const { store } = await clock.time(run, ({ result }) => result.pairsDone);
   return storedMatrix(store, store.grid.rows, store.grid.columns);
 }
@@ -127,7 +129,7 @@ async function computedKernel(experiment: GpExperiment, clock: KernelClock): Pro
   const { engine, dataset, arch, train, tile, signal } = experiment;
   const precision = experiment.precision ?? "f32";
   const images = selectImages(dataset, train, precision);
-  const { tiles, ...facts } = await kernelTiles(engine, arch, images, images, precision, { whole: true });
+  const { tiles, ...facts } = await specTiles(engine, nngp(arch), images, images, precision, { whole: true });
   try {
     const run = () =>
       computeMatrix({
@@ -135,7 +137,7 @@ async function computedKernel(experiment: GpExperiment, clock: KernelClock): Pro
         tiles,
         precision,
         symmetric: true,
-        tile: tile ?? DEFAULT_TILE,
+        tile: tile ?? facts.tile,
         memoryBytes: engine.memoryBytes,
         signal,
         onProgress: reporter(experiment, "Kxx"),
@@ -156,12 +158,12 @@ async function streamedKernel(
 ): Promise<HeldKernel> {
   const { engine, dataset, arch, train, signal } = experiment;
   const precision = experiment.precision ?? "f32";
-  const size = experiment.tile ?? DEFAULT_TILE;
-  requireTile(size);
   const images = [ranges, train].map((each) => selectImages(dataset, each, precision));
   const [rowImages, columnImages] = images as [(typeof images)[0], (typeof images)[0]];
-  const made = await kernelTiles(engine, arch, rowImages, columnImages, precision, { memoryBytes });
+  const made = await specTiles(engine, nngp(arch), rowImages, columnImages, precision, { memoryBytes });
   const { tiles, rows, columns, exponent } = made;
+  const size = experiment.tile ?? made.tile;
+  requireTile(size);
   const report = reporter(experiment, label);
   let pairsDone = 0;
   let seconds = 0;

@@ -3,7 +3,8 @@
  * with it, and the cross kernels together. Images stand in for themselves here: only their number counts.
  */
 import { compile } from "../arch/arch.ts";
-import { DEFAULT_TILE, shapeOf } from "../arch/kernel.ts";
+import { DEFAULT_TILE } from "../arch/spec-tiles.ts";
+import { shapeOf } from "../arch/image-set.ts";
 import { requireTile } from "../covariance/matrix.ts";
 import { smallestBudget } from "../covariance/memory.ts";
 import { chunkBytes } from "../covariance/store/chunk.ts";

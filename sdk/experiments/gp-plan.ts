@@ -2,8 +2,10 @@
  * What a GP experiment would take, without running it: pairs, operations, tiles, memory, disk and time. Sizes are worked
  * out; rates are measured on a few tiles and a small factorisation on the engine at hand, or assumed for another machine.
  */
+import { nngp } from "../arch/kernel-spec.ts";
 import { compile } from "../arch/arch.ts";
-import { DEFAULT_TILE, kernelTiles, shapeOf } from "../arch/kernel.ts";
+import { DEFAULT_TILE, specTiles } from "../arch/spec-tiles.ts";
+import { shapeOf } from "../arch/image-set.ts";
 import { programCost, type ProgramCost } from "../covariance/cost.ts";
 import { MemoryMatrix, requireTile } from "../covariance/matrix.ts";
 import { chunkBytes } from "../covariance/store/chunk.ts";
@@ -206,7 +208,7 @@ async function kernelRate(experiment: GpExperiment): Promise<number> {
   let most = Math.min(experiment.tile ?? DEFAULT_TILE, Math.max(1, indicesOf(train).length >> 1));
   const few = Array.from(indicesOf(train).subarray(0, 2 * most), (index) => ({ start: index, end: index + 1 }));
   const images = selectImages(dataset, few, precision);
-  const { tiles, rows } = await kernelTiles(engine, arch, images, images, precision);
+  const { tiles, rows } = await specTiles(engine, nngp(arch), images, images, precision);
   // Rows against other columns, as almost all tiles are; of a single image, against itself.
   const apart = Math.min(most, rows - 1);
   const seconds = async (side: number) => {

@@ -6,6 +6,7 @@ import { contentOf, failing, freshFolder } from "../../test/kernel-job-fixtures.
 import { openWasm } from "../../test/wasm.ts";
 import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import { kernel } from "../arch/kernel.ts";
+import { nngp } from "../arch/kernel-spec.ts";
 import type { Files } from "../platform/files.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import { KernelStore } from "../covariance/store/store.ts";
@@ -36,7 +37,16 @@ afterAll(() => engine.close());
 
 async function store(folder: string, name: string, changes: Partial<StoredKernelJob> = {}) {
   const rows = ranges("0:90");
-  return storeKernel({ engine, dataset, arch, rows, files, path: `${folder}/${name}`, tile: 20, ...changes });
+  return storeKernel({
+    engine,
+    dataset,
+    kernel: nngp(arch),
+    rows,
+    files,
+    path: `${folder}/${name}`,
+    tile: 20,
+    ...changes,
+  });
 }
 
 /** A store's tiles, in hexadecimal. */

@@ -1,6 +1,6 @@
 /** Finite networks of an architecture, drawn from the prior, as the convergence experiment asks for them. */
 import type { Arch } from "../arch/arch.ts";
-import { shapeOf, type ImageSet } from "../arch/kernel.ts";
+import { shapeOf, type ImageSet } from "../arch/image-set.ts";
 import { network } from "../arch/network.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";

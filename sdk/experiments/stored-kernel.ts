@@ -1,6 +1,6 @@
 /** Kernel matrices of datasets as jobs: from a dataset, index ranges and an architecture to a store on disk. */
-import { archToJson, type Arch } from "../arch/arch.ts";
-import { DEFAULT_TILE, kernelTiles } from "../arch/kernel.ts";
+import { kernelToJson, type KernelSpec } from "../arch/kernel-spec.ts";
+import { specTiles } from "../arch/spec-tiles.ts";
 import { planMemory, runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
 import { requireTile } from "../covariance/matrix.ts";
 import type { Files } from "../platform/files.ts";
@@ -14,7 +14,7 @@ import type { Engine } from "../engine/engine.ts";
 export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "onProgress" | "onCheck"> {
   readonly engine: Engine;
   readonly dataset: Dataset;
-  readonly arch: Arch;
+  readonly kernel: KernelSpec;
   readonly rows: Ranges;
   /** Undefined: the symmetric matrix of the rows. */
   readonly columns?: Ranges | undefined;
@@ -22,6 +22,7 @@ export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "o
   /** The folder of the store, K.zarr. */
   readonly path: string;
   readonly precision?: Precision | undefined;
+  /** Rows and columns of a tile; default 256, fewer where pairs are expensive. */
   readonly tile?: number | undefined;
 }
 
@@ -46,24 +47,24 @@ export function selectImages(
 export async function storeKernel(
   job: StoredKernelJob,
 ): Promise<{ readonly store: KernelStore; readonly result: KernelJobResult }> {
-  const { engine, dataset, arch, rows, columns, files, path } = job;
+  const { engine, dataset, kernel, rows, columns, files, path } = job;
   const precision = job.precision ?? "f32";
   const rowImages = selectImages(dataset, rows, precision);
   const columnImages = columns === undefined ? rowImages : selectImages(dataset, columns, precision);
-  const tile = job.tile ?? DEFAULT_TILE;
-  requireTile(tile);
-  const { tiles, exponent, ...size } = await kernelTiles(engine, arch, rowImages, columnImages, precision);
+  const { tiles, exponent, ...size } = await specTiles(engine, kernel, rowImages, columnImages, precision);
+  const tile = job.tile ?? size.tile;
   try {
+    requireTile(tile);
     // Before the store is there: a refusal advises another tile, for which a store of this one would be in the way.
     planMemory({ ...size, tile, symmetric: columns === undefined }, tiles, engine.memoryBytes);
     const store = await KernelStore.create(files, path, {
-      kind: "nngp",
+      kind: kindOf(kernel),
       symmetric: columns === undefined,
       exponent,
       tile,
       precision,
       backend: precision === "f64" ? "wasm" : engine.info.backend,
-      arch: archToJson(arch) as Json,
+      arch: kernelToJson(kernel) as Json,
       dataset: { name: dataset.name, sha256: await dataset.sha256() },
       rows: indexRanges(rows),
       columns: indexRanges(columns ?? rows),
@@ -78,6 +79,11 @@ export async function storeKernel(
   } finally {
     tiles.dispose();
   }
+}
+
+/** What a store's manifest calls a kernel. */
+export function kindOf(kernel: KernelSpec): "nngp" | "ntk" | "closed" {
+  return kernel.name === "arch" ? kernel.kind : "closed";
 }
 
 /** "60000:61000 of mnist". */

@@ -4,7 +4,7 @@ import { imageSet, wasmEngine, gpuEngine, worstRelative } from "../../test/engin
 import { referenceKernel } from "../../test/reference/arch.ts";
 import { mulberry32 } from "../../test/reference/programs.ts";
 import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
-import type { ImageSet } from "../arch/kernel.ts";
+import type { ImageSet } from "../arch/image-set.ts";
 import { MemoryMatrix } from "../covariance/matrix.ts";
 import { digits } from "../data/digits.ts";
 import type { Engine } from "../engine/engine.ts";

@@ -6,7 +6,10 @@
  *     const model = await gp.fit(engine, arch, X, labels);
  *     const { mean, labels } = await model.predict(Xtest);
  */
-import { DEFAULT_TILE, kernelDiagonal, kernelTiles, type ImageSet, type KernelOptions } from "../arch/kernel.ts";
+import { specTiles } from "../arch/spec-tiles.ts";
+import { nngp } from "../arch/kernel-spec.ts";
+import { kernelDiagonal, type KernelOptions } from "../arch/kernel.ts";
+import type { ImageSet } from "../arch/image-set.ts";
 import type { Arch } from "../arch/arch.ts";
 import { computeMatrix, type KernelMatrix } from "../covariance/matrix.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -90,14 +93,14 @@ async function matrixOf(
   options: KernelOptions,
 ): Promise<KernelMatrix> {
   const precision = options.precision ?? "f32";
-  const { tiles, ...facts } = await kernelTiles(engine, arch, rows, columns, precision, { whole: true });
+  const { tiles, ...facts } = await specTiles(engine, nngp(arch), rows, columns, precision, { whole: true });
   try {
     return await computeMatrix({
       ...facts,
       tiles,
       precision,
       symmetric: rows === columns,
-      tile: options.tile ?? DEFAULT_TILE,
+      tile: options.tile ?? facts.tile,
       memoryBytes: engine.memoryBytes,
       signal: options.signal,
       onProgress: options.onProgress,

@@ -142,6 +142,67 @@ function anyCase(random: Random): RandomCase {
   return { arch: { type: "serial", layers }, shape };
 }
 
+/**
+ * Small images through convolutions, branches and pools, read out by flatten or by global pooling, with dense layers
+ * behind it now and then: what full programs are for. Linear layers have widths, for the standard parametrisation.
+ */
+export function randomFullCase(random: Random): RandomCase {
+  const shape = [oneOf(random, [1, 2, 3]), whole(random, 2, 8), whole(random, 2, 8)] as const;
+  let size: Size = [shape[1], shape[2]];
+  const layers: LayerJson[] = [];
+  for (let i = whole(random, 2, 5); i > 0; i--) {
+    const draw = random();
+    if (draw < 0.35) {
+      const { layer, size: out } = pool(random, size);
+      // A skip connection around a pool: the projection is a strided convolution of the same size, or another pool.
+      const beside = random() < 0.3 ? projection(random, size, out) : undefined;
+      layers.push(
+        beside === undefined ? layer : { type: "sum", layers: random() < 0.5 ? [layer, beside] : [beside, layer] },
+      );
+      size = out;
+    } else if (draw < 0.6) layers.push(branches(random, () => keeping(random, 0)));
+    else {
+      const next = draw < 0.75 ? strided(random, size) : conv(random, size);
+      ({ size } = next);
+      layers.push(next.layer);
+    }
+    if (random() < 0.7) layers.push(nonlinearity(random));
+  }
+  const pooled = random() < 0.5;
+  layers.push({ type: pooled ? "globalAvgPool" : "flatten" });
+  if (random() < 0.8) layers.push(dense(random));
+  if (random() < 0.3) layers.push(nonlinearity(random), dense(random));
+  // The extreme weights of `weight` belong to diagonal programs' tests; errors there are of another kind.
+  const text = JSON.stringify({ type: "serial", layers }, (key, value: unknown) =>
+    key === "weightVariance" && typeof value === "number" ? Math.min(5, Math.max(0.2, value)) : value,
+  );
+  return { arch: JSON.parse(text) as LayerJson, shape };
+}
+
+function pool(random: Random, [height, width]: Size): { layer: LayerJson; size: Size } {
+  const window = [whole(random, 1, Math.min(3, height)), whole(random, 1, Math.min(3, width))] as const;
+  const stride = random() < 0.6 ? window : ([whole(random, 1, 3), whole(random, 1, 3)] as const);
+  const out = (n: number, axis: 0 | 1): number => Math.floor((n - window[axis]) / stride[axis]) + 1;
+  return { layer: { type: "avgPool", window, stride }, size: [out(height, 0), out(width, 1)] };
+}
+
+/** A convolution from one size to another, if one with the smallest filter does it. */
+function projection(random: Random, from: Size, to: Size): LayerJson | undefined {
+  for (let stride = 1; stride <= 3; stride++) {
+    const settings = {
+      filter: [1, 1] as [number, number],
+      stride: [stride, stride] as [number, number],
+      dilation: [1, 1] as [number, number],
+      padding: "valid" as const,
+    };
+    const weights = { weightVariance: weight(random), biasVariance: bias(random) };
+    const conv = { ...settings, ...weights };
+    if (positions(from[0], 0, conv).length === to[0] && positions(from[1], 1, conv).length === to[1])
+      return { type: "conv", ...conv };
+  }
+  return undefined;
+}
+
 /** Inputs in [0, 1], or of both signs; some with blank borders, or blank. */
 export function randomInputs(
   random: Random,

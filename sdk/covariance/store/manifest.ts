@@ -21,8 +21,8 @@ export const manifestSchema = z
     format: z.literal(FORMAT),
     /** Version of widefield that created the store. */
     widefield: z.string().regex(/^\d+\.\d+\./, "not a version"),
-    /** Which kernel: of the infinite network's outputs, of its gradients, or a matrix from elsewhere. */
-    kind: z.enum(["nngp", "ntk", "imported"]),
+    /** Which kernel: of the infinite network's outputs, of its gradients, in closed form, or a matrix from elsewhere. */
+    kind: z.enum(["nngp", "ntk", "closed", "imported"]),
     /** Only tiles (i, j) with j <= i are stored; the matrix is exactly symmetric. */
     symmetric: z.boolean(),
     /** Kernel = stored value * 2^exponent. */
@@ -33,7 +33,7 @@ export const manifestSchema = z
     precision: z.enum(["f32", "f64"]),
     /** "wasm", "webgpu", or "import". */
     backend: z.string(),
-    /** The architecture as JSON; null for a matrix from elsewhere. */
+    /** The architecture, or the kernel in closed form, as JSON; null for a matrix from elsewhere. */
     arch: z.json(),
     /** `sha256` is of the images' bytes as used, or of the imported file. */
     dataset: z.object({ name: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/, "not a SHA-256") }),

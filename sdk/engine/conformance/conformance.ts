@@ -17,6 +17,7 @@ import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
 import { randomNormalRow } from "./random-normal.ts";
+import { recursionRows } from "./recursion.ts";
 import { reduceRow } from "./reduce.ts";
 import { FNV_START, runCase, type Row } from "./row.ts";
 import { simdPeakRow } from "./simd-peak.ts";
@@ -36,6 +37,7 @@ export const rows: readonly Row[] = [
   ...krylovRows,
   ...eigenRows,
   simdPeakRow,
+  ...recursionRows,
 ];
 
 export interface ConformanceOptions {

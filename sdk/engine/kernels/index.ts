@@ -6,11 +6,13 @@ import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
+import { fullCovarianceF64, fullVarianceF64 } from "./full-covariance-f64.ts";
 import { fullCovariance, fullVariance } from "./full-covariance.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { randomNormal } from "./random-normal.ts";
+import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
 import { simdPeak } from "./simd-peak.ts";
 
@@ -22,6 +24,8 @@ export const kernels: readonly KernelSchema[] = [
   covariance,
   varianceF64,
   covarianceF64,
+  fullVarianceF64,
+  fullCovarianceF64,
   tileLoad,
   tileDiagonal,
   choleskyFactor,
@@ -38,6 +42,8 @@ export const kernels: readonly KernelSchema[] = [
   eigenSweeps,
   eigenBack,
   simdPeak,
+  recursion,
+  recursionF64,
   fullVariance,
   fullCovariance,
 ] as unknown[] as KernelSchema[];
@@ -55,6 +61,7 @@ export {
   fullVariance,
   matmul,
   randomNormal,
+  recursion,
   reduce,
   simdPeak,
   tileDiagonal,

@@ -52,7 +52,7 @@ async function run(program: Program, images: Float32Array, kinds: number, forced
   const encoded = encodeFull(program);
   const count = images.length / program.imageFloats;
   const outputs = kinds === 3 ? 2 : 1;
-  const maps = fullWasmWorkspace(fullShape(program, encoded), "f32", THREADS, forced);
+  const maps = fullWasmWorkspace(fullShape(program, encoded), THREADS, forced);
   const { imageFloats, tablePixels } = program;
   const slots = {
     program: upload(backend, encoded.words),

@@ -18,6 +18,7 @@ import nonlinearities from "../../../shaders/nonlinearities.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
 import randomNormal from "../../../shaders/randomNormal.wgsl";
+import recursion from "../../../shaders/recursion.wgsl";
 import reduce from "../../../shaders/reduce.wgsl";
 import variance from "../../../shaders/variance.wgsl";
 
@@ -38,6 +39,7 @@ export const shaderSources: ShaderSources = {
   "pixel-maps": pixelMaps,
   program,
   randomNormal,
+  recursion,
   reduce,
   variance,
 };

@@ -1,0 +1,149 @@
+/**
+ * One stage of a full program on one pair of images, in float64: its base offsets one after the other, all maps row by
+ * row. What a step does to a map of an offset is what it does to offset 0, on a smaller map (`sdk/covariance/offsets.ts`).
+ */
+import { StepKind } from "../generated/kernels";
+import { conv64, affineLine, mean64, put64 } from "../covariance/map64";
+import { Step } from "../covariance/step";
+import { bend64, gap64 } from "./bend";
+import { cutTo, pixelOf, Room } from "./room";
+import { loadMap, poolMap, storeMap } from "./state";
+import {
+  Clear, CLEAR_BYTES, isNeeded, offsetX, offsetY, Stage, stepAt, Transfer, TRANSFER_BYTES,
+} from "./words";
+
+/** Runs a stage on the pair (room.x, room.y); their tables have to hold what it looks up. */
+export function runStage(room: Room, stage: Stage): void {
+  const program = room.program;
+  for (let index: u32 = 0; index < stage.clears; index++) {
+    const clear = changetype<Clear>(program + (<usize>stage.clearsAt << 2) + <usize>index * CLEAR_BYTES);
+    const at = room.state + (<usize>clear.state << 3);
+    memory.fill(at, 0, <usize>clear.pixels << 3);
+    if (room.ntk) memory.fill(at + room.stateToT, 0, <usize>clear.pixels << 3);
+  }
+  for (let index: u32 = 0; index < stage.offsets; index++) {
+    const y = offsetY(program, stage, index);
+    const x = offsetX(program, stage, index);
+    for (let which: u32 = 0; which < stage.loads; which++) {
+      const transfer = transferAt(program, stage.loadsAt, which);
+      if (!isWanted(program, transfer, y, x)) continue;
+      loadMap(room, transfer, y / transfer.ratioY, x / transfer.ratioX);
+    }
+    for (let which = stage.begin; which < stage.end; which++) {
+      const step = stepAt(program, which);
+      if (!isNeeded(program, step.axisY, step.axisX, step.ratioY, step.ratioX, y, x)) continue;
+      runStep(room, step, y / step.ratioY, x / step.ratioX);
+    }
+    for (let which: u32 = 0; which < stage.stores; which++) {
+      const transfer = transferAt(program, stage.storesAt, which);
+      if (!isWanted(program, transfer, y, x)) continue;
+      storeMap(room, transfer, y / transfer.ratioY, x / transfer.ratioX);
+    }
+  }
+}
+
+function transferAt(program: usize, address: u32, index: u32): Transfer {
+  return changetype<Transfer>(program + (<usize>address << 2) + <usize>index * TRANSFER_BYTES);
+}
+
+function isWanted(program: usize, transfer: Transfer, y: i32, x: i32): bool {
+  return isNeeded(program, transfer.axisY, transfer.axisX, transfer.ratioY, transfer.ratioX, y, x);
+}
+
+/** A step at offset (y, x) of the map that decides, which is a pool's or a mean's input, else the output. */
+function runStep(room: Room, step: Step, y: i32, x: i32): void {
+  const from = room.maps + <usize>step.from * room.slotBytes;
+  const to = room.maps + <usize>step.to * room.slotBytes;
+  switch (step.kind) {
+    case StepKind.input:
+      input(room, step, to, y, x);
+      break;
+    case StepKind.pool:
+      poolMap(room, step, from, y, x);
+      break;
+    case StepKind.conv:
+    case StepKind.affine:
+    case StepKind.mean:
+      linear(room, step, from, to, y, x);
+      break;
+    default:
+      nonlinear(room, step, from, to, y, x);
+  }
+}
+
+/** D = factor * sum over channels of (x - y)^2 / 2; no weight has acted yet: T = 0. */
+function input(room: Room, step: Step, to: usize, y: i32, x: i32): void {
+  const plane = step.inHeight * step.inWidth;
+  const height = <i32>step.inHeight - abs(y);
+  const width = <i32>step.inWidth - abs(x);
+  for (let row: i32 = 0; row < height; row++) {
+    for (let column: i32 = 0; column < width; column++) {
+      const p = pixelOf(step.inWidth, row, column, y, x);
+      const q = pixelOf(step.inWidth, row, column, -y, -x);
+      let sum: f64 = 0;
+      for (let c: u32 = 0; c < step.channels; c++) {
+        const difference =
+          load<f64>(room.x + (<usize>(c * plane + p) << 3)) - load<f64>(room.y + (<usize>(c * plane + q) << 3));
+        sum += difference * difference;
+      }
+      const at = to + (<usize>(row * width + column) << 3);
+      store<f64>(at, 0.5 * step.factor64 * sum);
+      if (room.ntk) store<f64>(at + room.mapsToT, 0);
+    }
+  }
+}
+
+/** Both maps are summed alike, and then T gets what the layer's own weights add: gain * K' + offset. */
+function linear(room: Room, step: Step, from: usize, to: usize, y: i32, x: i32): void {
+  const isMean = step.kind == StepKind.mean;
+  const down = step.kind == StepKind.conv ? <i32>step.strideHeight : 1;
+  const along = step.kind == StepKind.conv ? <i32>step.strideWidth : 1;
+  const height = isMean ? 1 : <i32>step.outHeight - abs(y);
+  const width = isMean ? 1 : <i32>step.outWidth - abs(x);
+  const cut = cutTo(room, step, step.inHeight - abs(y * down), step.inWidth - abs(x * along), height, width);
+  sums(room, cut, from, room.spare);
+  if (room.ntk) {
+    sums(room, cut, from + room.mapsToT, room.spare + room.spareToT);
+    if (step.learns) learn(room, step, height, width, isMean ? 0 : y, isMean ? 0 : x);
+  }
+  const pixels = <usize>(height * width);
+  for (let at: usize = 0; at < pixels << 3; at += 8) {
+    put64(step, to + at, load<f64>(room.spare + at));
+    if (room.ntk) put64(step, to + room.mapsToT + at, load<f64>(room.spare + room.spareToT + at));
+  }
+}
+
+function sums(room: Room, cut: Step, from: usize, to: usize): void {
+  if (cut.kind == StepKind.conv) conv64(cut, from, to, room.sums);
+  else if (cut.kind == StepKind.mean) mean64(cut, from, to);
+  else affineLine(cut, from, to, cut.inHeight * cut.inWidth);
+}
+
+function learn(room: Room, step: Step, height: i32, width: i32, y: i32, x: i32): void {
+  const table = room.deviations + (<usize>step.table << 3);
+  for (let row: i32 = 0; row < height; row++) {
+    for (let column: i32 = 0; column < width; column++) {
+      const at = room.spare + (<usize>(row * width + column) << 3);
+      const s = load<f64>(room.x + table + (<usize>pixelOf(step.outWidth, row, column, y, x) << 3));
+      const s2 = load<f64>(room.y + table + (<usize>pixelOf(step.outWidth, row, column, -y, -x) << 3));
+      const k = s * s2 - gap64(load<f64>(at), s, s2);
+      store<f64>(at + room.spareToT, load<f64>(at + room.spareToT) + (step.gain64 * k + step.offset64));
+    }
+  }
+}
+
+function nonlinear(room: Room, step: Step, from: usize, to: usize, y: i32, x: i32): void {
+  const table = room.deviations + (<usize>step.table << 3);
+  const height = <i32>step.outHeight - abs(y);
+  const width = <i32>step.outWidth - abs(x);
+  for (let row: i32 = 0; row < height; row++) {
+    for (let column: i32 = 0; column < width; column++) {
+      const at = <usize>(row * width + column) << 3;
+      const s = load<f64>(room.x + table + (<usize>pixelOf(step.outWidth, row, column, y, x) << 3));
+      const s2 = load<f64>(room.y + table + (<usize>pixelOf(step.outWidth, row, column, -y, -x) << 3));
+      const fromT = room.ntk ? from + room.mapsToT + at : 0;
+      const toT = room.ntk ? to + room.mapsToT + at : 0;
+      bend64(step, from + at, to + at, fromT, toT, s, s2);
+    }
+  }
+}
