@@ -44,6 +44,7 @@
   axisX: u32;
   ratioY: i32;
   ratioX: i32;
+  /** Of a convolution `edge`, a table. */
   state: u32;
   stateAxisY: u32;
   stateAxisX: u32;

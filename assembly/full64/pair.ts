@@ -9,7 +9,7 @@ import { bend64, gap64 } from "./bend";
 import { cutTo, pixelOf, Room } from "./room";
 import { loadMap, poolMap, storeMap } from "./state";
 import {
-  Clear, CLEAR_BYTES, isNeeded, offsetX, offsetY, Stage, stepAt, Transfer, TRANSFER_BYTES,
+  Clear, CLEAR_BYTES, isNeeded, NO_TABLE, offsetX, offsetY, Stage, stepAt, Transfer, TRANSFER_BYTES,
 } from "./words";
 
 /** Runs a stage on the pair (room.x, room.y); their tables have to hold what it looks up. */
@@ -102,6 +102,7 @@ function linear(room: Room, step: Step, from: usize, to: usize, y: i32, x: i32):
   const width = isMean ? 1 : <i32>step.outWidth - abs(x);
   const cut = cutTo(room, step, step.inHeight - abs(y * down), step.inWidth - abs(x * along), height, width);
   sums(room, cut, from, room.spare);
+  if (step.kind == StepKind.conv && step.state != NO_TABLE && (y != 0 || x != 0)) addEdges(room, step, height, width, y, x);
   if (room.ntk) {
     sums(room, cut, from + room.mapsToT, room.spare + room.spareToT);
     if (step.learns) learn(room, step, height, width, isMean ? 0 : y, isMean ? 0 : x);
@@ -111,6 +112,47 @@ function linear(room: Room, step: Step, from: usize, to: usize, y: i32, x: i32):
     put64(step, to + at, load<f64>(room.spare + at));
     if (room.ntk) put64(step, to + room.mapsToT + at, load<f64>(room.spare + room.spareToT + at));
   }
+}
+
+/**
+ * Taps beside the map of an offset, where one image has a pixel and the other padding: there K = 0, and D is half the
+ * pixel's variance. The two images' taps are summed apart, so that their total does not depend on which is x.
+ */
+function addEdges(room: Room, step: Step, height: i32, width: i32, y: i32, x: i32): void {
+  const table = room.deviations + (<usize>step.state << 3); // `edge`
+  const fromY = y * <i32>step.strideHeight;
+  const fromX = x * <i32>step.strideWidth;
+  const inHeight = <i32>step.inHeight - abs(fromY);
+  const inWidth = <i32>step.inWidth - abs(fromX);
+  const reachDown = <i32>((step.filterHeight - 1) * step.dilationHeight);
+  const reachAlong = <i32>((step.filterWidth - 1) * step.dilationWidth);
+  for (let row: i32 = 0; row < height; row++) {
+    const top = row * <i32>step.strideHeight - <i32>step.padTop;
+    for (let column: i32 = 0; column < width; column++) {
+      const left = column * <i32>step.strideWidth - <i32>step.padLeft;
+      if (top >= 0 && left >= 0 && top + reachDown < inHeight && left + reachAlong < inWidth) continue;
+      let ofX: f64 = 0;
+      let ofY: f64 = 0;
+      for (let a: u32 = 0; a < step.filterHeight; a++) {
+        const down = top + <i32>(a * step.dilationHeight);
+        for (let b: u32 = 0; b < step.filterWidth; b++) {
+          const along = left + <i32>(b * step.dilationWidth);
+          if (down >= 0 && along >= 0 && down < inHeight && along < inWidth) continue; // in both images
+          ofX += varianceAt(step, room.x + table, down + max(0, -fromY), along + max(0, -fromX));
+          ofY += varianceAt(step, room.y + table, down + max(0, fromY), along + max(0, fromX));
+        }
+      }
+      const at = room.spare + (<usize>(row * width + column) << 3);
+      store<f64>(at, load<f64>(at) + 0.5 * step.factor64 * (ofX + ofY));
+    }
+  }
+}
+
+/** The variance of a convolution's input, 0 beside it. */
+function varianceAt(step: Step, table: usize, row: i32, column: i32): f64 {
+  if (row < 0 || column < 0 || row >= <i32>step.inHeight || column >= <i32>step.inWidth) return 0;
+  const s = load<f64>(table + (<usize>(row * <i32>step.inWidth + column) << 3));
+  return s * s;
 }
 
 function sums(room: Room, cut: Step, from: usize, to: usize): void {

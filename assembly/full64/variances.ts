@@ -8,7 +8,7 @@ import { Step } from "../covariance/step";
 import { bendVariance64 } from "./bend";
 import { Room } from "./room";
 import { poolTotals } from "./state";
-import { Stage, stepAt } from "./words";
+import { NO_TABLE, Stage, stepAt } from "./words";
 
 /** Runs the variances of a stage's steps, and writes the standard deviations that the stage looks up. */
 export function runVariances(room: Room, stage: Stage): void {
@@ -86,6 +86,11 @@ function linear(room: Room, step: Step, from: usize, to: usize): void {
   memory.copy(changetype<usize>(own), changetype<usize>(step), offsetof<Step>());
   own.accumulate = 0;
   const result = room.spareVariance;
+  if (step.kind == StepKind.conv && step.state != NO_TABLE) {
+    const edge = room.x + room.deviations + (<usize>step.state << 3);
+    for (let at: usize = 0; at < <usize>(step.inHeight * step.inWidth) << 3; at += 8)
+      store<f64>(edge + at, Math.sqrt(load<f64>(from + at)));
+  }
   if (step.kind == StepKind.conv) conv64(own, from, result, room.sums);
   else if (step.kind == StepKind.mean) mean64(own, from, result);
   else affineLine(own, from, result, step.inHeight * step.inWidth);

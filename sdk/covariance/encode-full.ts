@@ -5,6 +5,7 @@
  * Words of a step beside those of `encode.ts`:
  *
  *     41 axisY   42 axisX   43 ratioY   44 ratioX   of the map whose offsets decide: `StepPlan.at`
+ *     45 edge         of a convolution: table of its input's standard deviations, for taps beside the map, or NO_TABLE
  *     45 state   46 stateAxisY   47 stateAxisX      of a pool: where its sums go, as of a transfer
  *
  * Axis of a map along height or width, 2 + 2 length - 1 words:

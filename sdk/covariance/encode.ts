@@ -6,7 +6,7 @@
  * place to load before a step, where to keep its result, and which of two orientations a map has, as every convolution
  * with windows transposes it.
  */
-import { isNonlinearity, stepSize, type Program, type Step } from "./program.ts";
+import { isNonlinearity, NO_TABLE, stepSize, type Program, type Step } from "./program.ts";
 
 /** Words per encoded step. */
 export const STEP_WORDS = 48;
@@ -40,6 +40,7 @@ export interface LineRoute {
  *     22 factor   23 bias   24 positive   25 negative (f32)
  *     26 factor   28 bias   30 positive   32 negative (f64)
  *     34 gain   35 offset (f32)   36 gain   38 offset (f64)   40 learns   41 to 47: see `encode-full.ts`
+ *     45 edge, of a convolution (elsewhere see `encode-full.ts`): the table of its input, or NO_TABLE
  *
  * factor is the step's weight or scale, of a rectifier its curve; bias is erf's offset too. A pool's windows stand in
  * the words of a filter. `table` is a nonlinearity's or a pool's own, or that of a linear step's gradient, which the
@@ -63,6 +64,7 @@ export function encodeProgram(program: Program): Uint32Array<ArrayBuffer> {
         [filterHeight, filterWidth, strideHeight, strideWidth, dilationHeight, dilationWidth, padTop, padLeft],
         base + 6,
       );
+      words[base + 45] = step.edge ?? NO_TABLE;
     }
     if (step.kind === "pool") {
       const { windowHeight, windowWidth, strideHeight, strideWidth } = step;

@@ -25,7 +25,9 @@
  * What the maps hold is the half squared distance of the two images' activations, D = (K(x, x) + K(y, y)) / 2 - K, and
  * not K: near cosine 1, where kappa_0 divides the error of the cosine by sin t, K has lost 1 - c. Linear steps do to D
  * what they do to K, without the bias; a rectifier makes D' = positive D - curve d sqrt(u) P(u) of it, and equal pixels
- * keep D = 0 exactly. With s and s' the standard deviations of a pixel in the two images,
+ * keep D = 0 exactly. Beside the map of an offset, though, where one image has a pixel and the other has padding, D is
+ * not 0 as K is, but half the pixel's variance: convolutions look those up (`ConvStep.edge`). With s and s' the standard
+ * deviations of a pixel in the two images,
  *
  *     d = s s' - K = D - (s - s')^2 / 2,     u = 1 - K / s s' = d / (s s')
  *

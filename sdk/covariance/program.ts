@@ -78,6 +78,11 @@ interface Linear {
 /** K'[p] = weight * (sum over the filter's taps at p of K) + bias; taps outside the map count zero. A box filter. */
 export interface ConvStep extends Route, BoxGeometry, Linear {
   readonly kind: "conv";
+  /**
+   * First entry of its input's standard deviations in the per-image table: where only one image's tap lies inside its
+   * map, two pixels with an offset between them are so far apart (`offsets.ts`). Absent: there are no such taps.
+   */
+  readonly edge?: number | undefined;
 }
 
 /** K' = weight * K + bias. */

@@ -8,6 +8,7 @@
 import {
   NO_TABLE,
   type AffineStep,
+  type BoxGeometry,
   type ConvStep,
   type ErfStep,
   type Gradient,
@@ -33,7 +34,7 @@ interface Learning {
 /** What a node does: a step without its place, or a sum. */
 export type NodeAction =
   | Omit<InputStep, "to" | Sized>
-  | (Omit<ConvStep, Routed | "gradient"> & Learning)
+  | (Omit<ConvStep, Routed | "gradient" | "edge"> & Learning)
   | (Omit<AffineStep, Routed | Sized | "gradient"> & Learning)
   | Omit<PoolStep, "from" | "to" | "table">
   | Omit<RectifierStep, Routed | Sized | "table">
@@ -74,8 +75,9 @@ export function schedule(
   ntk = false,
 ): Pick<Program, "steps" | "slots" | "tablePixels" | "mapPixels" | "full"> {
   const order = [...reachable(output)].sort((a, b) => a.order - b.order);
-  const full = ntk || order.some(({ action }) => action.kind === "pool");
-  const scheduler = new Scheduler(order, full);
+  const pools = order.some(({ action }) => action.kind === "pool");
+  const full = ntk || pools;
+  const scheduler = new Scheduler(order, full, pools);
   for (const node of order) scheduler.place(node);
   const outputTable = full ? scheduler.tableOf(output) : undefined;
   const { steps, slots, tablePixels } = scheduler;
@@ -124,9 +126,12 @@ class Scheduler {
 
   /** Tables of full programs hold standard deviations, whoever asks; of diagonal ones, what the nonlinearity wants. */
   private readonly full: boolean;
+  /** Without pools offset 0 is the only one, and no tap lies inside one image and beside the other. */
+  private readonly pools: boolean;
 
-  constructor(order: readonly MapNode[], full: boolean) {
+  constructor(order: readonly MapNode[], full: boolean, pools: boolean) {
     this.full = full;
+    this.pools = pools;
     for (const node of order) {
       this.readers.set(node, new Set());
       for (const operand of operands(node)) this.readers.get(operand)?.add(node);
@@ -248,7 +253,7 @@ class Scheduler {
         this.steps.push({ ...action, to, height, width });
         return;
       case "conv":
-        this.steps.push({ ...action, ...route, ...this.linear(node, action, factor) });
+        this.steps.push({ ...action, ...route, ...this.linear(node, action, factor), ...this.edge(node, action) });
         return;
       case "affine":
         this.steps.push({ ...action, ...route, height, width, ...this.linear(node, action, factor) });
@@ -287,6 +292,11 @@ class Scheduler {
     };
   }
 
+  /** The table of a convolution's input, where offsets bring taps beside one image's map. */
+  private edge({ inputs: [input] }: MapNode, action: BoxGeometry): { edge?: number } {
+    return this.pools && input !== undefined && isPadded(action) ? { edge: this.tableOf(input) } : {};
+  }
+
   /** A term that is weighed as it is added has other standard deviations than its node. */
   private ownTable(node: MapNode, factor: number): number {
     if (factor === 1) return this.tableOf(node);
@@ -294,6 +304,13 @@ class Scheduler {
     this.tablePixels += node.height * node.width;
     return table;
   }
+}
+
+/** Whether any tap lies outside the input. */
+function isPadded(box: BoxGeometry): boolean {
+  const below = (box.outHeight - 1) * box.strideHeight + (box.filterHeight - 1) * box.dilationHeight - box.padTop;
+  const right = (box.outWidth - 1) * box.strideWidth + (box.filterWidth - 1) * box.dilationWidth - box.padLeft;
+  return box.padTop > 0 || box.padLeft > 0 || below >= box.inHeight || right >= box.inWidth;
 }
 
 type LinearAction = Extract<NodeAction, { kind: "conv" | "affine" | "mean" }>;
