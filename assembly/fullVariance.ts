@@ -10,7 +10,7 @@
 import { FullVarianceParams, STEP_BYTES, StepKind } from "./generated/kernels";
 import { buffer } from "./dispatch";
 import { affineLine, conv64, input64, mean64, put64 } from "./covariance/map64";
-import { ownVariance64, spread64 } from "./covariance/nonlinear64";
+import { ownVariance64 } from "./covariance/nonlinear64";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
 import { memoryOf } from "./covariance/workspace";
@@ -112,7 +112,7 @@ function variancesOf(step: Step, image: usize, from: usize, to: usize, rows: usi
     const rectifier = step.kind == StepKind.rectifier;
     for (let p: usize = 0; p < pixels; p++) {
       const value = load<f64>(from + (p << 3));
-      const alive = putEntry(lanes, splat, step.table + <u32>p, spread64(step, value), !rectifier);
+      const alive = putEntry(lanes, splat, step.table + <u32>p, value, !rectifier);
       put64(step, to + (p << 3), alive || rectifier ? ownVariance64(step, value) : 0);
     }
     return;

@@ -1,19 +1,17 @@
 /**
- * erf on half squared distances D (and NTKs T) of four pairs. With S^2 = V + offset, n = S S', and the tables' sigma =
- * S / sqrt 2 and r = 1 / S,
+ * erf on half squared distances D (and NTKs T) of four pairs. With S^2 = V + offset, V = 2 sigma^2, and k = K(x, y),
  *
- *     e = n - k = D + offset - (sigma - sigma')^2,   1 - c = e r r',   1 - c_x = offset r r   (c_x of a pixel with itself)
+ *     e = S S' - k = D + offset - (S - S')^2 / 2,   1 - c = e / S S',   1 - c_x = offset / S^2  (c_x: a pixel with itself)
  *
- *     D' = scale ((asin c_x - asin c) + (asin c_y - asin c)) / 2,    T' = T scale / sqrt(e (2 n - e))
+ *     D' = scale ((asin c_x - asin c) + (asin c_y - asin c)) / 2,    T' = T scale / sqrt(e (2 S S' - e))
  *
- * Each difference comes without cancellation from c_x - c = e r r' - offset r r, by the sine of a difference of angles,
- * wherever it is less than 1/2 and c is not negative; elsewhere the angles themselves are far enough apart. Equal pixels
- * have e = offset and c = c_x, so that D' is exactly 0. e is at least offset: (V + o)(V' + o) >= (sqrt(V V') + o)^2.
+ * Each difference comes without cancellation from c_x - c, by the sine of a difference of angles, wherever that is less
+ * than 1/2 and c is not negative; elsewhere the angles themselves are far enough apart. Equal pixels have e = offset and
+ * c = c_x, so that D' is exactly 0. e is at least offset: (V + o)(V' + o) >= (sqrt(V V') + o)^2.
  */
 import { arcsine } from "../covariance/angles";
 import { Step } from "../covariance/step";
-import { LANE_BYTES, LANES_PIXEL_BYTES } from "../covariance/table";
-import { normOf } from "./bend";
+import { LANES_PIXEL_BYTES } from "../covariance/table";
 import { ROW_PIXEL_BYTES } from "./run";
 
 export function erfRow(
@@ -21,19 +19,20 @@ export function erfRow(
 ): void {
   const offset = f32x4.splat(step.bias);
   const scale = f32x4.splat(step.factor);
-  const half = f32x4.mul(scale, f32x4.splat(0.5));
+  const half = f32x4.splat(0.5);
+  const two = f32x4.splat(2);
   for (; count; count--) {
-    const n = normOf(x, y);
-    const r = v128.load32_splat(x, 8);
-    const s = v128.load(y, LANE_BYTES);
-    const h = f32x4.sub(v128.load32_splat(x), v128.load(y));
+    const s = deviation(v128.load32_splat(x), offset);
+    const s2 = deviation(v128.load(y), offset);
+    const n = f32x4.mul(s, s2);
     const double = f32x4.add(n, n);
-    let e = f32x4.sub(f32x4.add(v128.load(from), offset), f32x4.mul(h, h));
+    const h = f32x4.sub(s, s2);
+    let e = f32x4.sub(f32x4.add(v128.load(from), offset), f32x4.mul(half, f32x4.mul(h, h)));
     e = f32x4.pmax(offset, f32x4.pmin(f32x4.sub(double, offset), e));
-    const away = f32x4.pmin(f32x4.splat(2), f32x4.mul(e, f32x4.mul(r, s)));
-    const mine = difference(f32x4.mul(offset, f32x4.mul(r, r)), away, constants);
-    const other = difference(f32x4.mul(offset, f32x4.mul(s, s)), away, constants);
-    let value = f32x4.mul(half, f32x4.add(mine, other));
+    const away = f32x4.pmin(two, f32x4.div(e, n));
+    const mine = difference(f32x4.div(offset, f32x4.mul(s, s)), away, constants);
+    const other = difference(f32x4.div(offset, f32x4.mul(s2, s2)), away, constants);
+    let value = f32x4.mul(half, f32x4.mul(scale, f32x4.add(mine, other)));
     if (step.accumulate) value = f32x4.add(v128.load(to), value);
     v128.store(to, value);
     if (ntk) {
@@ -48,6 +47,11 @@ export function erfRow(
     x += ROW_PIXEL_BYTES;
     y += LANES_PIXEL_BYTES;
   }
+}
+
+/** S of a sigma. */
+function deviation(sigma: v128, offset: v128): v128 {
+  return f32x4.sqrt(f32x4.add(f32x4.mul(f32x4.add(sigma, sigma), sigma), offset));
 }
 
 /** asin(1 - own) - asin(1 - away), own <= 1. */

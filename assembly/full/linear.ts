@@ -10,7 +10,7 @@ import { gainOf, offsetOf, Plan, weightOf } from "./plan";
 import { firstOfX, firstOfY, limitOf, magnitude, NO_TABLE, ROW_PIXEL_BYTES, Run } from "./run";
 
 /** More channels than this are summed in float64. */
-const FEW_CHANNELS: u32 = 16;
+export const FEW_CHANNELS: u32 = 16;
 
 /**
  * D = sum over channels of (x - y)^2 of pixels whose factor / 2 the tables have multiplied in, rows of `count` pixels

@@ -23,6 +23,10 @@ export namespace Sign {
   sign: u32;
   /** 1: T is zero in the map that the step reads. */
   idle: u32;
+  /** Of a convolution that begins a chain (`chain.ts`): its blocks; else 0. */
+  blocks: u32;
+  /** 1: an input that only such a chain reads; or a pool behind one, of a map that others read, too. */
+  feeds: u32;
 }
 
 /** Places in a plan: a linear step's weight, gain and offset; a nonlinearity's constants. */

@@ -17,19 +17,6 @@ function floorOver(a: i32, b: i32): i32 {
   return q * b > a ? q - 1 : q;
 }
 
-/** The first of the outputs whose window, of `window` pixels every `stride`, reaches pixel `at`, and the last one. */
-// @ts-ignore: decorator
-@inline
-function firstWindow(at: i32, window: i32, stride: i32): i32 {
-  return max(0, -floorOver(window - 1 - at, stride));
-}
-
-// @ts-ignore: decorator
-@inline
-function lastWindow(at: i32, stride: i32, outputs: i32): i32 {
-  return min(outputs - 1, at / stride);
-}
-
 /**
  * Lines in front of those where the sums of vertical offset D go: horizontal ones (D = 0) stand apart for base offsets
  * after 0 and before it.
@@ -44,55 +31,106 @@ export function frontOfSums(run: Run, axis: u32, offset: i32): u32 {
   return linesOf(run, axis) + (sign > 0 ? 0 : <u32>lengthOf(run, axis));
 }
 
-/** Adds the map at offset s to the sums of all offsets whose windows meet in it, a row after the other. */
-export function poolMap(run: Run, step: Step, from: usize, sy: i32, sx: i32): void {
-  const window = <i32>step.filterHeight;
-  const stride = <i32>step.strideHeight;
-  const outputs = <i32>step.outHeight;
-  const pitch = <usize>(<i32>step.inWidth - magnitude(sx)) * run.unit;
-  for (let row = 0, rows = <i32>step.inHeight - magnitude(sy); row < rows; row++) {
-    const y = row + firstOfX(sy);
-    const other = y + sy;
-    for (let p = firstWindow(y, window, stride); p <= lastWindow(y, stride, outputs); p++) {
-      for (let q = firstWindow(other, window, stride); q <= lastWindow(other, stride, outputs); q++) {
-        const front = frontOfSums(run, step.stateAxisY, q - p);
-        if (front != ABSENT) poolRow(run, step, from, sx, q - p, p - firstOfX(q - p), front);
-      }
+/**
+ * Adds the map at offset s to the sums of all offsets D that it meets in a window. Pixels that both have their pixel in
+ * the windows P and P + D make a block of one, two or more rows and columns, whose sum is taken first: each is added once.
+ */
+export function poolMap(run: Run, step: Step, from: usize, pitch: usize, sy: i32, sx: i32): void {
+  const windowY = <i32>step.filterHeight;
+  const windowX = <i32>step.filterWidth;
+  const strideY = <i32>step.strideHeight;
+  const strideX = <i32>step.strideWidth;
+  const lastY = floorOver(sy + windowY - 1, strideY);
+  const lastX = floorOver(sx + windowX - 1, strideX);
+  for (let dy = -floorOver(windowY - 1 - sy, strideY); dy <= lastY; dy++) {
+    const front = frontOfSums(run, step.stateAxisY, dy);
+    if (front == ABSENT) continue;
+    const height = <i32>step.outHeight - magnitude(dy);
+    const top = max(0, strideY * dy - sy);
+    const rows = min(windowY, windowY + strideY * dy - sy) - top;
+    const line = from + <usize>(firstOfX(dy) * strideY + top - firstOfX(sy)) * pitch;
+    for (let dx = -floorOver(windowX - 1 - sx, strideX); dx <= lastX; dx++) {
+      const frontX = frontOf(run, step.stateAxisX, dx);
+      if (frontX == ABSENT) continue;
+      const width = <i32>step.outWidth - magnitude(dx);
+      const left = max(0, strideX * dx - sx);
+      const columns = min(windowX, windowX + strideX * dx - sx) - left;
+      const to = stateAt(run, step.state, step.stateAxisX, front, height, frontX);
+      const source = line + <usize>(firstOfX(dx) * strideX + left - firstOfX(sx)) * run.unit;
+      poolBlocks(run.unit, rows, columns, height, width, source, pitch, <usize>strideY * pitch, strideX, to);
     }
-    from += pitch;
   }
 }
 
-/** One row, into row `row` of the sums of vertical offset `dy`. */
-function poolRow(run: Run, step: Step, from: usize, sx: i32, dy: i32, row: i32, front: u32): void {
-  const window = <i32>step.filterWidth;
-  const stride = <i32>step.strideWidth;
-  const unit = run.unit;
-  const height = <i32>step.outHeight - magnitude(dy);
-  const last = floorOver(sx + window - 1, stride);
-  for (let dx = -floorOver(window - 1 - sx, stride); dx <= last; dx++) {
-    const frontX = frontOf(run, step.stateAxisX, dx);
-    if (frontX == ABSENT) continue;
-    // Pixels P stride + [first, end) of x are in the window at P, and theirs of y in the one at P + dx.
-    const first = max(0, stride * dx - sx);
-    const end = min(window, window + stride * dx - sx);
-    const width = <i32>step.outWidth - magnitude(dx);
-    let to = stateAt(run, step.state, step.stateAxisX, front, height, frontX) + <usize>(row * width) * unit;
-    let source = from + <usize>(firstOfX(dx) * stride + first - firstOfX(sx)) * unit;
-    for (let p = 0; p < width; p++) {
-      for (let part: usize = 0; part < unit; part += 16) {
-        let at = source + part;
-        let sum = v128.load(at);
-        for (let a = first + 1; a < end; a++) {
-          at += unit;
-          sum = f32x4.add(sum, v128.load(at));
-        }
-        v128.store(to + part, f32x4.add(v128.load(to + part), sum));
+/** Blocks of rows x columns pixels, `height` x `width` of them, one after the other in `to`. */
+function poolBlocks(
+  unit: usize, rows: i32, columns: i32, height: i32, width: i32, from: usize, pitch: usize, down: usize, stride: i32,
+  to: usize,
+): void {
+  const along = <usize>stride * unit;
+  for (let p = 0; p < height; p++) {
+    const end = to + <usize>width * unit;
+    let at = from;
+    if (unit == 32 && columns == 1 && rows == 1) to = smallBlocks(1, 1, at, pitch, along, to, end);
+    else if (unit == 32 && columns == 2 && rows == 1) to = smallBlocks(1, 2, at, pitch, along, to, end);
+    else if (unit == 32 && columns == 1 && rows == 2) to = smallBlocks(2, 1, at, pitch, along, to, end);
+    else if (unit == 32 && columns == 2 && rows == 2) to = smallBlocks(2, 2, at, pitch, along, to, end);
+    else {
+      for (; to < end; to += unit) {
+        addBlock(at, pitch, unit, rows, columns, to);
+        if (unit == 32) addBlock(at + 16, pitch, unit, rows, columns, to + 16);
+        at += along;
       }
-      to += unit;
-      source += <usize>stride * unit;
     }
+    from += down;
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function smallBlocks(rows: i32, columns: i32, from: usize, pitch: usize, along: usize, to: usize, end: usize): usize {
+  let at = from;
+  let target = to;
+  while (target < end) {
+    let d = v128.load(at);
+    let t = v128.load(at, 16);
+    if (columns == 2) {
+      d = f32x4.add(d, v128.load(at, 32));
+      t = f32x4.add(t, v128.load(at, 48));
+    }
+    if (rows == 2) {
+      const below = at + pitch;
+      let d1 = v128.load(below);
+      let t1 = v128.load(below, 16);
+      if (columns == 2) {
+        d1 = f32x4.add(d1, v128.load(below, 32));
+        t1 = f32x4.add(t1, v128.load(below, 48));
+      }
+      d = f32x4.add(d, d1);
+      t = f32x4.add(t, t1);
+    }
+    v128.store(target, f32x4.add(v128.load(target), d));
+    v128.store(target, f32x4.add(v128.load(target, 16), t), 16);
+    at += along;
+    target += 32;
+  }
+  return target;
+}
+
+/** Rows first, so that a large window's sum is not one long chain of roundings. */
+function addBlock(from: usize, pitch: usize, unit: usize, rows: i32, columns: i32, to: usize): void {
+  let sum = f32x4.splat(0);
+  for (; rows; rows--) {
+    let at = from;
+    let line = v128.load(at);
+    for (let left = columns - 1; left; left--) {
+      at += unit;
+      line = f32x4.add(line, v128.load(at));
+    }
+    sum = f32x4.add(sum, line);
+    from += pitch;
+  }
+  v128.store(to, f32x4.add(v128.load(to), sum));
 }
 
 /** Brings a map from the state to its slot, if it is there at this offset. */

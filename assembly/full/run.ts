@@ -40,6 +40,9 @@ export const ROW_PIXEL_BYTES: usize = 16;
   slotBytes: usize;
   sums: usize;
   line: usize;
+  /** Two padded maps (`chain.ts`). */
+  padded: usize;
+  paddedBytes: usize;
   /** The row's image (splats) and its spread-out table; the columns' images and their table (lanes). */
   x: usize;
   xTable: usize;
@@ -102,6 +105,12 @@ export function stepAt(run: Run, index: u32): Step {
 @inline
 export function stageAt(run: Run, index: u32): Stage {
   return changetype<Stage>(run.stagesAt + <usize>index * STAGE_BYTES);
+}
+
+// @ts-ignore: decorator
+@inline
+export function transferAt(run: Run, at: u32, index: u32): Transfer {
+  return changetype<Transfer>(run.program + (<usize>at << 2) + <usize>index * TRANSFER_BYTES);
 }
 
 // @ts-ignore: decorator

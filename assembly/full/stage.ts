@@ -3,13 +3,14 @@ import { StepKind } from "../generated/kernels";
 import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES, LANE_BYTES, lanesOf, SPLAT_PIXEL_BYTES, splatOf } from "../covariance/table";
 import { erfRow } from "./arcsine";
+import { planChains, runChain } from "./chain";
 import { gapOf, normOf, rectifierRow, stepRow } from "./bend";
 import { affineMap, convMap, inputMap, meanMap, pixelOfX, pixelOfY } from "./linear";
 import { bendOf, makePlans, Plan, planAt, PLAN_BYTES, Sign } from "./plan";
 import { loadMap, poolMap, storeMap } from "./pool";
 import {
   CLEAR_BYTES, limitOf, magnitude, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run, RUN_BYTES, slotOf, Stage, stageAt, stepAt,
-  Transfer, TRANSFER_BYTES,
+  transferAt,
 } from "./run";
 
 // @ts-ignore: decorator
@@ -40,10 +41,13 @@ export function prepareRun(
   run.slots = align(run.state + <usize>statePixels * run.unit);
   run.sums = run.slots + <usize>slots * run.slotBytes;
   run.line = run.sums + align(<usize>sumPixels * run.unit);
-  run.rowTable = run.line + align(2 * <usize>line * run.unit + 8 * <usize>slots);
+  run.padded = run.line + align(2 * <usize>line * run.unit + 8 * <usize>slots);
+  run.paddedBytes = align(<usize>(line + 2) * <usize>(line + 2) * run.unit);
+  run.rowTable = run.padded + 2 * run.paddedBytes;
   v128.store(limitOf(run, Sign.POSITIVE), f32x4.splat(1));
   v128.store(limitOf(run, Sign.ANY), f32x4.splat(2));
   makePlans(run, run.line);
+  for (let stage: u32 = 0; stage < stages; stage++) planChains(run, stageAt(run, stage));
   return run;
 }
 
@@ -97,24 +101,20 @@ export function runStage(run: Run, index: u32): void {
     run.baseY = (word << 16) >> 16;
     run.baseX = word >> 16;
     for (let t: u32 = 0; t < stage.loads; t++) loadMap(run, transferAt(run, stage.loadsAt, t));
-    for (let step = stage.begin; step < stage.end; step++) runStep(run, step);
+    for (let step = stage.begin; step < stage.end; ) step += runStep(run, stage, step);
     for (let t: u32 = 0; t < stage.stores; t++) storeMap(run, transferAt(run, stage.storesAt, t));
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function transferAt(run: Run, at: u32, index: u32): Transfer {
-  return changetype<Transfer>(run.program + (<usize>at << 2) + <usize>index * TRANSFER_BYTES);
-}
-
-/** One step, if its map is there at this offset. */
-function runStep(run: Run, index: u32): void {
+/** One step or a chain of them, if their map is there at this offset. Returns how many were seen to. */
+function runStep(run: Run, stage: Stage, index: u32): u32 {
   const step = stepAt(run, index);
   const sy = offsetOn(run, step.axisY, run.baseY, step.ratioY);
   const sx = offsetOn(run, step.axisX, run.baseX, step.ratioX);
-  if (sy == NOWHERE || sx == NOWHERE) return;
   const plan = planAt(run, index);
+  if (sy == NOWHERE || sx == NOWHERE) return 1;
+  if (plan.blocks) return runChain(run, index, false, sy, sx, stage.end);
+  if (step.kind == StepKind.input && plan.feeds) return 1 + runChain(run, index + 1, true, sy, sx, stage.end);
   const from = slotOf(run, step.from);
   const to = slotOf(run, step.to);
   switch (step.kind) {
@@ -131,11 +131,12 @@ function runStep(run: Run, index: u32): void {
       meanMap(run, step, plan, from, to);
       break;
     case StepKind.pool:
-      poolMap(run, step, from, sy, sx);
+      poolMap(run, step, from, <usize>(<i32>step.inWidth - magnitude(sx)) * run.unit, sy, sx);
       break;
     default:
       bendMap(run, step, plan, from, to, sy, sx);
   }
+  return 1;
 }
 
 /** A nonlinearity. */

@@ -35,6 +35,7 @@ function runBytes({ steps, slots, mapPixels, sumPixels, statePixels, line, table
     slots * align(mapPixels * unit) +
     align(sumPixels * unit) +
     align(2 * line * unit + 8 * slots) +
+    2 * align((line + 2) ** 2 * unit) +
     align(tablePixels * ROW_PIXEL_BYTES)
   );
 }

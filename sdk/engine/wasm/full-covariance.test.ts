@@ -135,6 +135,9 @@ function networks(): readonly (readonly [name: string, shape: readonly [number, 
         dense(biased),
       ),
     ],
+    ["erf", [1, 6, 6], serial(conv({ filter: 3, ...biased }), erf(), flatten(), dense(biased))],
+    ["abs", [1, 6, 6], serial(conv({ filter: 3, ...biased }), abs(), flatten(), dense(biased))],
+    ["sum", [1, 6, 6], serial(conv({ filter: 3, ...biased }), mixture([0.5,0.5],identity(), relu()), flatten(), dense(biased))],
     ["no pool", [3, 6, 6], serial(conv({ filter: 3 }), relu(), conv({ filter: 3 }), relu(), flatten(), dense())],
   ];
 }
