@@ -14,9 +14,10 @@ import { distanceOf, FEW_CHANNELS, pixelOfX, pixelOfY } from "./linear";
 import { bendOf, mayBeNegative, Plan, planAt, Sign } from "./plan";
 import { poolMap } from "./pool";
 import {
-  firstOfX, firstOfY, limitOf, magnitude, NO_TABLE, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run, slotOf, Stage, stepAt,
+  firstOfX, firstOfY, limitOf, magnitude, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run, slotOf, Stage, stepAt,
   transferAt,
 } from "./run";
+import { surround } from "./ring";
 
 /** Steps of a block. */
 const BLOCK: u32 = 2;
@@ -231,44 +232,6 @@ function bringMap(run: Run, from: usize, map: usize, unit: usize, rows: i32, col
     }
     to += padded * unit;
   }
-}
-
-/**
- * The ring around a map. Beside it at most one of the two images has a pixel: x above where sy < 0, y above where sy > 0,
- * and the other one below; and alike on the left and on the right.
- */
-function surround(run: Run, conv: Step, map: usize, unit: usize, rows: i32, columns: i32, sy: i32, sx: i32): void {
-  const pitch = <usize>(columns + 2) * unit;
-  const last = map + <usize>(rows + 1) * pitch;
-  for (let column = -1; column <= columns; column++) {
-    const at = <usize>(column + 1) * unit;
-    putEdge(run, conv, map + at, unit, -1, column, sy, sx);
-    putEdge(run, conv, last + at, unit, rows, column, sy, sx);
-  }
-  for (let row = 0; row < rows; row++) {
-    const line = map + <usize>(row + 1) * pitch;
-    putEdge(run, conv, line, unit, row, -1, sy, sx);
-    putEdge(run, conv, line + pitch - unit, unit, row, columns, sy, sx);
-  }
-}
-
-/** One pixel of the ring. */
-function putEdge(run: Run, conv: Step, at: usize, unit: usize, row: i32, column: i32, sy: i32, sx: i32): void {
-  const height = <i32>conv.inHeight;
-  const width = <i32>conv.inWidth;
-  let sigma = f32x4.splat(0);
-  const rowX = row + firstOfX(sy);
-  const columnX = column + firstOfX(sx);
-  const rowY = row + firstOfY(sy);
-  const columnY = column + firstOfY(sx);
-  if (conv.state != NO_TABLE) {
-    if (<u32>rowX < <u32>height && <u32>columnX < <u32>width)
-      sigma = v128.load32_splat(run.rowTable + <usize>(<i32>conv.state + rowX * width + columnX) * ROW_PIXEL_BYTES);
-    else if (<u32>rowY < <u32>height && <u32>columnY < <u32>width)
-      sigma = v128.load(run.yTable + <usize>(<i32>conv.state + rowY * width + columnY) * LANES_PIXEL_BYTES);
-  }
-  v128.store(at, f32x4.mul(sigma, sigma));
-  if (unit == 32) v128.store(at, f32x4.splat(0), 16);
 }
 
 /** Whether a step runs at this base offset. */
