@@ -4,7 +4,7 @@
  * Stage by stage: the variances of the stage's maps first, in float64, with the standard deviations that go into the
  * table; then all offsets of the stage for the pair (x, x), in float32 and with `fullCovariance`'s code, which gives
  * the pools' spreads and the NTK T(x, x). For that an image meets the group that it belongs to, and its own lane counts.
- * A table pixel holds s / sqrt 2 and 1 / s (see `full/bend.ts`), or a pool's spread; images have sqrt(factor / 2) of the
+ * A table pixel holds s / sqrt 2 and SLANT / s (see `full/bend.ts`), or a pool's spread; images have sqrt(factor / 2) of the
  * input step multiplied in, so that a distance takes no product. K(x, x) is the last variance, exactly.
  */
 import { FullVarianceParams, STEP_BYTES, StepKind } from "./generated/kernels";
@@ -14,6 +14,7 @@ import { ownVariance64 } from "./covariance/nonlinear64";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
 import { memoryOf } from "./covariance/workspace";
+import { SLANT } from "./full/bend";
 import { frontOf, linesOf, NO_TABLE, Run, stageAt, stateAt, stepAt } from "./full/run";
 import { endOf, pointRun, prepareRun, runStage, spreadRow, tangentOf } from "./full/stage";
 
@@ -54,14 +55,17 @@ function laneOf(four: v128, lane: u32): f32 {
   return lane == 2 ? f32x4.extract_lane(four, 2) : f32x4.extract_lane(four, 3);
 }
 
-/** An image into its table, scaled, and a table that is zero so far. */
+/** An image into its table, scaled and with the channels of a pixel side by side, and a table that is zero so far. */
 function copyImage(p: FullVarianceParams, run: Run, images: usize, table: usize, image: u32): void {
   const source = images + ((<usize>min(image, p.images - 1) * p.imageFloats) << 2);
   const lanes = lanesOf(table, image / LANES, p.imageFloats, p.tablePixels) + (<usize>(image % LANES) << 2);
   const splat = splatOf(table, image, p.imageFloats, p.tablePixels);
-  const scale = <f32>Math.sqrt(0.5 * stepAt(run, 0).factor64);
+  const input = stepAt(run, 0);
+  const scale = <f32>Math.sqrt(0.5 * input.factor64);
+  const channels = <usize>input.channels;
+  const pixels = <usize>p.imageFloats / channels;
   for (let i: usize = 0; i < <usize>p.imageFloats; i++) {
-    const value = scale * load<f32>(source + (i << 2));
+    const value = scale * load<f32>(source + (((i % channels) * pixels + i / channels) << 2));
     store<f32>(lanes + i * LANE_BYTES, value);
     store<f32>(splat + (i << 2), value);
   }
@@ -152,7 +156,7 @@ function putEntry(lanes: usize, splat: usize, entry: u32, variance: f64, whole: 
   const s = Math.sqrt(Math.max(variance, 0));
   const alive = s >= S_MIN;
   const sigma = alive || !whole ? <f32>(Math.SQRT1_2 * s) : 0;
-  const inverse = alive ? <f32>(1 / s) : 0;
+  const inverse = alive ? <f32>(SLANT / s) : 0;
   putPair(lanes, splat, entry, sigma, inverse);
   return alive;
 }

@@ -1,7 +1,7 @@
 /**
  * Rectifiers and Heaviside's step on half squared distances D (and NTKs T) of four pairs, in float32, without acos.
  *
- * With s, s' the two images' standard deviations at a pixel, which stand in the tables as sigma = s / sqrt 2 and r = 1/s:
+ * With s, s' the two images' standard deviations at a pixel, which stand in the tables as sigma = s / sqrt 2 and r = 1/s (times `SLANT`):
  *
  *     n = s s' = 2 sigma sigma',   d = D - (s - s')^2 / 2 = D - (sigma - sigma')^2,   k = n - d,   u = d r r',   q = sqrt u
  *
@@ -16,7 +16,7 @@
  * Whether a row of pixels is taken by the general form or by that of positive covariances has no influence on a pair's
  * bits: where k >= 0 both do the same operations, and the bound of d is chosen for each pair (`limit`).
  */
-import { splat } from "../covariance/kappa";
+import { A1 as FIRST_A, A2 as SECOND_A, B1 as FIRST_B, B2 as SECOND_B, ROOT_LAMBDA, splat } from "../covariance/kappa";
 import { StepKind } from "../generated/kernels";
 import { Step } from "../covariance/step";
 import { LANE_BYTES, LANES_PIXEL_BYTES } from "../covariance/table";
@@ -42,6 +42,36 @@ const BOTH: usize = 16;
 const NEGATIVE: usize = 32;
 const P: usize = 48;
 const A: usize = 144;
+/** Those of `block.ts`, which takes relus only: curve P, and curve A, of the variable that `slantOf` gives. */
+export const BLOCK_P: usize = 240;
+export const BLOCK_A: usize = 336;
+
+/**
+ * What 1/s is multiplied with in the tables. As in `kappa.ts`, a relu's P is of degree 4 in the plain build, which has
+ * no fused multiply-add: with v = lambda u and lambda^4.5 = 2 p4, 2 sqrt(u) P(u) = sqrt(v) Q(v), Q monic and the product
+ * of two quadratics.
+ */
+export const SLANT: f64 = ASC_FEATURE_RELAXED_SIMD ? 1 : ROOT_LAMBDA;
+const LAMBDA: f64 = SLANT * SLANT;
+
+/** Constants of a relu's loop, curve = 2. */
+function prepareBlock(at: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    memory.copy(at + BLOCK_P, at + P, 96);
+  } else {
+    splat(at + BLOCK_P, FIRST_A * LAMBDA);
+    splat(at + BLOCK_P + 16, FIRST_B * LAMBDA * LAMBDA);
+    splat(at + BLOCK_P + 32, SECOND_A * LAMBDA);
+    splat(at + BLOCK_P + 48, SECOND_B * LAMBDA * LAMBDA);
+  }
+  // 2 sqrt(u) A(u) = sqrt(v) (sum of 2 A_i lambda^-(i + 1/2) v^i).
+  splat(at + BLOCK_A, (2 * A0) / SLANT);
+  splat(at + BLOCK_A + 16, (2 * A1) / (SLANT * LAMBDA));
+  splat(at + BLOCK_A + 32, (2 * A2) / (SLANT * LAMBDA ** 2));
+  splat(at + BLOCK_A + 48, (2 * A3) / (SLANT * LAMBDA ** 3));
+  splat(at + BLOCK_A + 64, (2 * A4) / (SLANT * LAMBDA ** 4));
+  splat(at + BLOCK_A + 80, (2 * A5) / (SLANT * LAMBDA ** 5));
+}
 
 export function prepareBend(at: usize, step: Step): void {
   const scale = step.factor64;
@@ -62,6 +92,7 @@ export function prepareBend(at: usize, step: Step): void {
   splat(at + A + 48, scale * A3);
   splat(at + A + 64, scale * A4);
   splat(at + A + 80, scale * A5);
+  if (!heaviside) prepareBlock(at);
 }
 
 /** a b + c and c - a b, fused where the build can. */
@@ -94,11 +125,19 @@ export function gapOf(distance: v128, x: usize, y: usize, limit: v128): v128 {
   return f32x4.pmin(limit, f32x4.pmax(f32x4.splat(0), multiplySubtract(h, h, distance)));
 }
 
-/** r r'. */
+/** u of a d, times lambda (1 where there are fused multiply-adds). */
 // @ts-ignore: decorator
 @inline
-export function inverseOf(x: usize, y: usize): v128 {
-  return f32x4.mul(v128.load32_splat(x, 8), v128.load(y, LANE_BYTES));
+export function slantOf(d: v128, x: usize, y: usize): v128 {
+  return f32x4.mul(d, f32x4.mul(v128.load32_splat(x, 8), v128.load(y, LANE_BYTES)));
+}
+
+/** u of a d. */
+// @ts-ignore: decorator
+@inline
+function cosineGap(d: v128, x: usize, y: usize): v128 {
+  const u = slantOf(d, x, y);
+  return ASC_FEATURE_RELAXED_SIMD ? u : f32x4.mul(u, f32x4.splat(<f32>(1 / LAMBDA)));
 }
 
 /** A polynomial of degree 5, by its constants at `at`. */
@@ -126,7 +165,7 @@ export function rectifierRow(
     const k = f32x4.sub(n, all);
     const below = f32x4.pmin(zero, k);
     const d = f32x4.pmin(f32x4.sub(f32x4.add(n, n), all), all);
-    const u = f32x4.mul(d, inverseOf(x, y));
+    const u = cosineGap(d, x, y);
     const q = f32x4.sqrt(u);
     const straight = multiplyAdd(
       v128.load(constants, BOTH), below, f32x4.mul(v128.load(constants, POSITIVE), distance),
@@ -159,7 +198,7 @@ export function stepRow(
     const n = normOf(x, y);
     const all = gapOf(v128.load(from), x, y, f32x4.mul(limit, n));
     const d = f32x4.pmin(f32x4.sub(f32x4.add(n, n), all), all);
-    const u = f32x4.mul(d, inverseOf(x, y));
+    const u = cosineGap(d, x, y);
     const turn = f32x4.mul(f32x4.sqrt(u), horner(u, constants + A));
     const half = v128.load(constants, POSITIVE);
     let value = v128.bitselect(turn, f32x4.sub(half, turn), f32x4.ge(f32x4.sub(n, all), zero));

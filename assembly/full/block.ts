@@ -8,7 +8,7 @@
  * that has a pixel there, T = 0), so that no tap asks where it is. Columns of three are summed first and their sums slide
  * along the row: four additions a map and pixel, and nothing is subtracted.
  */
-import { gapOf, inverseOf, multiplyAdd, multiplySubtract, normOf } from "./bend";
+import { BLOCK_A, BLOCK_P, gapOf, multiplyAdd, multiplySubtract, normOf, slantOf } from "./bend";
 import { ROW_PIXEL_BYTES } from "./run";
 import { LANES_PIXEL_BYTES } from "../covariance/table";
 
@@ -28,12 +28,22 @@ function column(row: usize, pitch: usize, offset: usize): v128 {
   return f32x4.add(f32x4.add(v128.load(at), v128.load(at + pitch)), v128.load(at + 2 * pitch));
 }
 
-/** c0 + c1 u + .. + c5 u^5, in the fewest dependent operations. */
+/** c0 + c1 v + .. + c5 v^5. */
 // @ts-ignore: decorator
 @inline
-function quintic(u: v128, square: v128, c0: v128, c1: v128, c2: v128, c3: v128, c4: v128, c5: v128): v128 {
-  const high = multiplyAdd(multiplyAdd(c5, u, c4), square, multiplyAdd(c3, u, c2));
-  return multiplyAdd(high, square, multiplyAdd(c1, u, c0));
+function quintic(v: v128, c0: v128, c1: v128, c2: v128, c3: v128, c4: v128, c5: v128): v128 {
+  const top = multiplyAdd(multiplyAdd(multiplyAdd(c5, v, c4), v, c3), v, c2);
+  return multiplyAdd(multiplyAdd(top, v, c1), v, c0);
+}
+
+/** 2 sqrt(u) P(u) / sqrt(v): see `SLANT`. */
+// @ts-ignore: decorator
+@inline
+function arc(v: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128, p5: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return quintic(v, p0, p1, p2, p3, p4, p5);
+  const first = f32x4.add(f32x4.mul(f32x4.add(v, p0), v), p1);
+  const second = f32x4.add(f32x4.mul(f32x4.add(v, p2), v), p3);
+  return f32x4.mul(first, second);
 }
 
 /**
@@ -46,18 +56,18 @@ export function convRelu(
   mode: u32, rows: u32, columns: u32, from: usize, fromPitch: usize, to: usize, toPitch: usize,
   x: usize, xPitch: usize, y: usize, yPitch: usize, constants: usize, limits: usize,
 ): void {
-  const p0 = v128.load(constants, 48);
-  const p1 = v128.load(constants, 64);
-  const p2 = v128.load(constants, 80);
-  const p3 = v128.load(constants, 96);
-  const p4 = v128.load(constants, 112);
-  const p5 = v128.load(constants, 128);
-  const a0 = v128.load(constants, 144);
-  const a1 = v128.load(constants, 160);
-  const a2 = v128.load(constants, 176);
-  const a3 = v128.load(constants, 192);
-  const a4 = v128.load(constants, 208);
-  const a5 = v128.load(constants, 224);
+  const p0 = v128.load(constants, BLOCK_P);
+  const p1 = v128.load(constants, BLOCK_P + 16);
+  const p2 = v128.load(constants, BLOCK_P + 32);
+  const p3 = v128.load(constants, BLOCK_P + 48);
+  const p4 = v128.load(constants, BLOCK_P + 64);
+  const p5 = v128.load(constants, BLOCK_P + 80);
+  const a0 = v128.load(constants, BLOCK_A);
+  const a1 = v128.load(constants, BLOCK_A + 16);
+  const a2 = v128.load(constants, BLOCK_A + 32);
+  const a3 = v128.load(constants, BLOCK_A + 48);
+  const a4 = v128.load(constants, BLOCK_A + 64);
+  const a5 = v128.load(constants, BLOCK_A + 80);
   const one = v128.load(constants);
   const limit = v128.load(limits);
   const zero = f32x4.splat(0);
@@ -86,12 +96,10 @@ export function convRelu(
       const all = gapOf(distance, xs, ys, mode & Mode.SIGNED ? f32x4.mul(limit, n) : n);
       const k = f32x4.sub(n, all);
       const d = mode & Mode.SIGNED ? f32x4.pmin(f32x4.sub(f32x4.add(n, n), all), all) : all;
-      const u = f32x4.mul(d, inverseOf(xs, ys));
-      const q = f32x4.sqrt(u);
-      const square = f32x4.mul(u, u);
+      const v = slantOf(d, xs, ys);
+      const root = f32x4.sqrt(v);
       const straight = mode & Mode.SIGNED ? f32x4.add(distance, f32x4.pmin(zero, k)) : distance;
-      const bend = quintic(u, square, p0, p1, p2, p3, p4, p5);
-      v128.store(target, multiplySubtract(f32x4.mul(d, q), bend, straight));
+      v128.store(target, multiplySubtract(f32x4.mul(d, root), arc(v, p0, p1, p2, p3, p4, p5), straight));
       if (mode & Mode.TANGENT_OUT) {
         let tangent = k;
         if (mode & Mode.TANGENT_IN) {
@@ -100,9 +108,9 @@ export function convRelu(
           t0 = t1;
           t1 = t2;
         }
-        const turn = quintic(u, square, a0, a1, a2, a3, a4, a5);
-        let slope = multiplySubtract(q, turn, one);
-        if (mode & Mode.SIGNED) slope = v128.bitselect(slope, f32x4.mul(q, turn), f32x4.ge(k, zero));
+        const turn = quintic(v, a0, a1, a2, a3, a4, a5);
+        let slope = multiplySubtract(root, turn, one);
+        if (mode & Mode.SIGNED) slope = v128.bitselect(slope, f32x4.mul(root, turn), f32x4.ge(k, zero));
         v128.store(target, f32x4.mul(tangent, slope), 16);
       }
       at += inUnit;

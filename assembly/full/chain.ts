@@ -75,7 +75,7 @@ function isBlock(run: Run, first: u32, at: u32): bool {
   if (conv.filterHeight != 3 || conv.filterWidth != 3 || conv.padTop != 1 || conv.padLeft != 1) return false;
   if (conv.strideHeight != 1 || conv.strideWidth != 1 || conv.dilationHeight != 1 || conv.dilationWidth != 1) return false;
   if (conv.inHeight != conv.outHeight || conv.inWidth != conv.outWidth) return false;
-  if (conv.factor64 != 1 || relu.positive64 != 1 || relu.negative64 != 0) return false;
+  if (conv.factor64 != 1 || relu.positive64 != 1 || relu.negative64 != 0 || relu.factor64 != 2) return false;
   if (!run.ntk) return true;
   if (!conv.learns || conv.gain64 != 1 || conv.offset64 != 0 || conv.table != relu.table) return false;
   return planAt(run, at).idle != 0 || planAt(run, at + 1).sign == Sign.POSITIVE;
@@ -184,34 +184,33 @@ function ntk(
 /** The images' distances, straight into a padded map of D alone. */
 function bringInput(run: Run, step: Step, map: usize, rows: i32, columns: i32, sy: i32, sx: i32): void {
   const width = <i32>step.inWidth;
-  const pixels = <usize>(step.inHeight * step.inWidth);
+  const channels = <usize>step.channels;
   const padded = <usize>(columns + 2);
-  let x = run.x + (<usize>(firstOfX(sy) * width + firstOfX(sx)) << 2);
-  let y = run.y + <usize>(firstOfY(sy) * width + firstOfY(sx)) * LANE_BYTES;
+  let x = run.x + ((<usize>(firstOfX(sy) * width + firstOfX(sx)) * channels) << 2);
+  let y = run.y + <usize>(firstOfY(sy) * width + firstOfY(sx)) * channels * LANE_BYTES;
   let to = map + (padded + 1) * LANE_BYTES;
   for (let row = 0; row < rows; row++) {
-    if (step.channels == 3) threeChannels(to, columns, x, y, pixels);
+    if (step.channels == 3) threeChannels(to, columns, x, y);
     else
       for (let column: usize = 0; column < <usize>columns; column++)
         v128.store(
-          to + column * LANE_BYTES, distanceOf(step.channels, x + (column << 2), y + column * LANE_BYTES, pixels),
+          to + column * LANE_BYTES,
+          distanceOf(step.channels, x + ((column * channels) << 2), y + column * channels * LANE_BYTES),
         );
-    x += <usize>width << 2;
-    y += <usize>width * LANE_BYTES;
+    x += (<usize>width * channels) << 2;
+    y += <usize>width * channels * LANE_BYTES;
     to += padded * LANE_BYTES;
   }
 }
 
-function threeChannels(to: usize, columns: u32, x: usize, y: usize, pixels: usize): void {
-  const x1 = pixels << 2;
-  const y1 = pixels * LANE_BYTES;
+function threeChannels(to: usize, columns: u32, x: usize, y: usize): void {
   do {
     const h = f32x4.sub(v128.load32_splat(x), v128.load(y));
-    const i = f32x4.sub(v128.load32_splat(x + x1), v128.load(y + y1));
-    const j = f32x4.sub(v128.load32_splat(x + 2 * x1), v128.load(y + 2 * y1));
+    const i = f32x4.sub(v128.load32_splat(x, 4), v128.load(y, LANE_BYTES));
+    const j = f32x4.sub(v128.load32_splat(x, 8), v128.load(y, 2 * LANE_BYTES));
     v128.store(to, multiplyAdd(j, j, multiplyAdd(i, i, f32x4.mul(h, h))));
-    x += 4;
-    y += LANE_BYTES;
+    x += 12;
+    y += 3 * LANE_BYTES;
     to += LANE_BYTES;
   } while (--columns);
 }

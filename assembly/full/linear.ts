@@ -12,25 +12,22 @@ import { firstOfX, firstOfY, limitOf, magnitude, NO_TABLE, ROW_PIXEL_BYTES, Run 
 /** More channels than this are summed in float64. */
 export const FEW_CHANNELS: u32 = 16;
 
-/**
- * D = sum over channels of (x - y)^2 of pixels whose factor / 2 the tables have multiplied in, rows of `count` pixels
- * `pitch` bytes apart; `pixels`: of a channel of the whole image.
- */
+/** D = sum over channels of (x - y)^2 of a pixel, with the step's factor / 2 in it: see `copyImage` in `fullVariance`. */
 // @ts-ignore: decorator
 @inline
-export function distanceOf(channels: u32, x: usize, y: usize, pixels: usize): v128 {
+export function distanceOf(channels: u32, x: usize, y: usize): v128 {
   let h = f32x4.sub(v128.load32_splat(x), v128.load(y));
   let sum = f32x4.mul(h, h);
   for (let c: u32 = 1; c < channels; c++) {
-    x += pixels << 2;
-    y += pixels * LANE_BYTES;
+    x += 4;
+    y += LANE_BYTES;
     h = f32x4.sub(v128.load32_splat(x), v128.load(y));
     sum = multiplyAdd(h, h, sum);
   }
   return sum;
 }
 
-function distanceOfMany(channels: u32, x: usize, y: usize, pixels: usize): v128 {
+function distanceOfMany(channels: u32, x: usize, y: usize): v128 {
   let low = f64x2.splat(0);
   let high = f64x2.splat(0);
   for (let c: u32 = 0; c < channels; c++) {
@@ -38,8 +35,8 @@ function distanceOfMany(channels: u32, x: usize, y: usize, pixels: usize): v128 
     const square = f32x4.mul(h, h);
     low = f64x2.add(low, f64x2.promote_low_f32x4(square));
     high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<f64>(square, square, 1, 1)));
-    x += pixels << 2;
-    y += pixels * LANE_BYTES;
+    x += 4;
+    y += LANE_BYTES;
   }
   return v128.shuffle<f64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
 }
@@ -48,16 +45,16 @@ export function inputMap(run: Run, step: Step, to: usize, sy: i32, sx: i32): voi
   const width = <i32>step.inWidth;
   const rows = <i32>step.inHeight - magnitude(sy);
   const columns = width - magnitude(sx);
-  const pixels = <usize>(step.inHeight * step.inWidth);
+  const channels = <usize>step.channels;
   for (let row = 0; row < rows; row++) {
-    let x = run.x + (<usize>((row + firstOfX(sy)) * width + firstOfX(sx)) << 2);
-    let y = run.y + <usize>((row + firstOfY(sy)) * width + firstOfY(sx)) * LANE_BYTES;
+    let x = run.x + ((<usize>((row + firstOfX(sy)) * width + firstOfX(sx)) * channels) << 2);
+    let y = run.y + <usize>((row + firstOfY(sy)) * width + firstOfY(sx)) * channels * LANE_BYTES;
     for (let left = columns; left; left--) {
       const few = step.channels <= FEW_CHANNELS;
-      v128.store(to, few ? distanceOf(step.channels, x, y, pixels) : distanceOfMany(step.channels, x, y, pixels));
+      v128.store(to, few ? distanceOf(step.channels, x, y) : distanceOfMany(step.channels, x, y));
       if (run.ntk) v128.store(to, f32x4.splat(0), 16);
-      x += 4;
-      y += LANE_BYTES;
+      x += channels << 2;
+      y += channels * LANE_BYTES;
       to += run.unit;
     }
   }
