@@ -197,8 +197,9 @@ function subtractSpread(run: Run, step: Step, to: usize, lane: u32, lanes: usize
   for (let p: usize = 0, pixels = <usize>(step.outHeight * step.outWidth); p < pixels; p++) {
     const at = p * run.unit;
     const sum = load<f32>(after + at) + load<f32>(before + at) + load<f32>(own + at);
-    const spread = step.factor64 * <f64>sum;
-    store<f64>(to + (p << 3), load<f64>(to + (p << 3)) - spread);
-    putPair(lanes, splat, step.table + <u32>p, <f32>spread, 0);
+    // As `loadMap` multiplies, to the bit: an image's distance to itself has to come out as 0.
+    const spread = step.factor * sum;
+    store<f64>(to + (p << 3), load<f64>(to + (p << 3)) - <f64>spread);
+    putPair(lanes, splat, step.table + <u32>p, spread, 0);
   }
 }
