@@ -13,6 +13,8 @@ import { fullCovarianceF64 } from "./fullCovarianceF64";
 import { fullVarianceF64 } from "./fullVarianceF64";
 import { variance } from "./variance";
 import { elementwise } from "./elementwise";
+import { fullCovariance } from "./fullCovariance";
+import { fullVariance } from "./fullVariance";
 import { eigenBack } from "./linalg/backtransform";
 import { choleskyFactor, choleskyUpdate } from "./linalg/cholesky";
 import { tileDiagonal, tileLoad } from "./linalg/load";
@@ -103,6 +105,12 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.simdPeak:
       simdPeak(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullVariance:
+      fullVariance(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.fullCovariance:
+      fullCovariance(params, buffers, begin, end, scratch);
       break;
     case Opcode.recursion:
       recursion(params, buffers, begin, end, scratch);

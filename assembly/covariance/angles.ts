@@ -103,10 +103,18 @@ export function stepFour(k: v128, x: usize, y: usize, constants: usize): v128 {
 // @ts-ignore: decorator
 @inline
 export function erfFour(k: v128, x: usize, y: usize, constants: usize): v128 {
-  const magnitude = v128.load(constants);
   const n = f32x4.mul(v128.load32_splat(x), v128.load(y));
   const rr = f32x4.mul(v128.load32_splat(x, 4), v128.load(y, LANE_BYTES));
-  const z = f32x4.mul(k, rr);
+  const magnitude = v128.load(constants);
+  const d = v128.and(f32x4.sub(n, v128.and(k, magnitude)), magnitude);
+  return f32x4.mul(v128.load(constants, 16), arcsine(f32x4.mul(k, rr), f32x4.mul(d, rr), constants));
+}
+
+/** asin z, by the constants of erf; `rest` is 1 - |z|. */
+// @ts-ignore: decorator
+@inline
+export function arcsine(z: v128, rest: v128, constants: usize): v128 {
+  const magnitude = v128.load(constants);
   const square = f32x4.mul(z, z);
   let s = v128.load(constants, OWN + 112);
   s = f32x4.add(f32x4.mul(s, square), v128.load(constants, OWN + 96));
@@ -115,12 +123,11 @@ export function erfFour(k: v128, x: usize, y: usize, constants: usize): v128 {
   s = f32x4.add(f32x4.mul(s, square), v128.load(constants, OWN + 48));
   s = f32x4.add(f32x4.mul(s, square), v128.load(constants, OWN + 32));
   const small = f32x4.mul(z, s);
-  const d = v128.and(f32x4.sub(n, v128.and(k, magnitude)), magnitude);
-  const rest = f32x4.sub(v128.load(constants, OWN), angle(f32x4.mul(d, rr), constants));
-  const large = f32x4.add(rest, v128.load(constants, OWN + 16));
-  const signed = v128.bitselect(large, k, magnitude);
+  const large = f32x4.add(
+    f32x4.sub(v128.load(constants, OWN), angle(rest, constants)), v128.load(constants, OWN + 16),
+  );
   const isSmall = f32x4.le(v128.and(z, magnitude), v128.load(constants, OWN + 128));
-  return f32x4.mul(v128.load(constants, 16), v128.bitselect(small, signed, isSmall));
+  return v128.bitselect(small, v128.bitselect(large, z, magnitude), isSmall);
 }
 
 /** sqrt(u) Q(u). */

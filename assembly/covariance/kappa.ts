@@ -29,12 +29,12 @@ import { Step } from "./step";
 import { LANE_BYTES } from "./table";
 
 /** P = 0.150058971 + 0.00744111604 u + .. + p4 u^4 = p4 (u^2 + A1 u + B1) (u^2 + A2 u + B2), p4 = 0.000276225965. */
-const A1: f64 = 6.3910291571868288;
-const B1: f64 = 21.090679500335589;
-const A2: f64 = -6.5279845516588872;
-const B2: f64 = 25.757688839519417;
+export const A1: f64 = 6.3910291571868288;
+export const B1: f64 = 21.090679500335589;
+export const A2: f64 = -6.5279845516588872;
+export const B2: f64 = 25.757688839519417;
 /** sqrt(lambda) = (2 p4)^(1/9). */
-const ROOT_LAMBDA: f64 = 0.4345429633408121;
+export const ROOT_LAMBDA: f64 = 0.4345429633408121;
 
 const P0_5: f64 = 0.150051598;
 const P1_5: f64 = 0.00751774787;

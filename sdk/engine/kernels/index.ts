@@ -7,6 +7,7 @@ import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
 import { fullCovarianceF64, fullVarianceF64 } from "./full-covariance-f64.ts";
+import { fullCovariance, fullVariance } from "./full-covariance.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
@@ -43,6 +44,8 @@ export const kernels: readonly KernelSchema[] = [
   simdPeak,
   recursion,
   recursionF64,
+  fullVariance,
+  fullCovariance,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -54,6 +57,8 @@ export {
   eigenBack,
   eigenSweeps,
   elementwise,
+  fullCovariance,
+  fullVariance,
   matmul,
   randomNormal,
   recursion,

@@ -1,0 +1,194 @@
+/**
+ * What goes between the maps of an offset and a pair's state: sums of pools, loads and stores. See the head of
+ * `sdk/covariance/offsets.ts` for the order that makes K(x, y) and K(y, x) the same to the bit.
+ */
+import { Step } from "../covariance/step";
+import { LANES_PIXEL_BYTES } from "../covariance/table";
+import {
+  ABSENT, firstOfX, firstOfY, frontOf, lengthOf, linesOf, magnitude, NO_TABLE, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run,
+  slotOf, stateAt, Transfer,
+} from "./run";
+
+/** Floor of a / b, b > 0. */
+// @ts-ignore: decorator
+@inline
+function floorOver(a: i32, b: i32): i32 {
+  const q = a / b;
+  return q * b > a ? q - 1 : q;
+}
+
+/**
+ * Lines in front of those where the sums of vertical offset D go: horizontal ones (D = 0) stand apart for base offsets
+ * after 0 and before it.
+ */
+// @ts-ignore: decorator
+@inline
+export function frontOfSums(run: Run, axis: u32, offset: i32): u32 {
+  const front = frontOf(run, axis, offset);
+  if (offset != 0 || front == ABSENT) return front;
+  const sign = run.baseY != 0 ? run.baseY : run.baseX;
+  if (sign == 0) return front;
+  return linesOf(run, axis) + (sign > 0 ? 0 : <u32>lengthOf(run, axis));
+}
+
+/**
+ * Adds the map at offset s to the sums of all offsets D that it meets in a window. Pixels that both have their pixel in
+ * the windows P and P + D make a block of one, two or more rows and columns, whose sum is taken first: each is added once.
+ */
+export function poolMap(run: Run, step: Step, from: usize, pitch: usize, sy: i32, sx: i32): void {
+  const windowY = <i32>step.filterHeight;
+  const windowX = <i32>step.filterWidth;
+  const strideY = <i32>step.strideHeight;
+  const strideX = <i32>step.strideWidth;
+  const lastY = floorOver(sy + windowY - 1, strideY);
+  const lastX = floorOver(sx + windowX - 1, strideX);
+  for (let dy = -floorOver(windowY - 1 - sy, strideY); dy <= lastY; dy++) {
+    const front = frontOfSums(run, step.stateAxisY, dy);
+    if (front == ABSENT) continue;
+    const height = <i32>step.outHeight - magnitude(dy);
+    const top = max(0, strideY * dy - sy);
+    const rows = min(windowY, windowY + strideY * dy - sy) - top;
+    const line = from + <usize>(firstOfX(dy) * strideY + top - firstOfX(sy)) * pitch;
+    for (let dx = -floorOver(windowX - 1 - sx, strideX); dx <= lastX; dx++) {
+      const frontX = frontOf(run, step.stateAxisX, dx);
+      if (frontX == ABSENT) continue;
+      const width = <i32>step.outWidth - magnitude(dx);
+      const left = max(0, strideX * dx - sx);
+      const columns = min(windowX, windowX + strideX * dx - sx) - left;
+      const to = stateAt(run, step.state, step.stateAxisX, front, height, frontX);
+      const source = line + <usize>(firstOfX(dx) * strideX + left - firstOfX(sx)) * run.unit;
+      poolBlocks(run.unit, rows, columns, height, width, source, pitch, <usize>strideY * pitch, strideX, to);
+    }
+  }
+}
+
+/** Blocks of rows x columns pixels, `height` x `width` of them, one after the other in `to`. */
+function poolBlocks(
+  unit: usize, rows: i32, columns: i32, height: i32, width: i32, from: usize, pitch: usize, down: usize, stride: i32,
+  to: usize,
+): void {
+  const along = <usize>stride * unit;
+  for (let p = 0; p < height; p++) {
+    const end = to + <usize>width * unit;
+    let at = from;
+    if (unit == 32 && columns == 1 && rows == 1) to = smallBlocks(1, 1, at, pitch, along, to, end);
+    else if (unit == 32 && columns == 2 && rows == 1) to = smallBlocks(1, 2, at, pitch, along, to, end);
+    else if (unit == 32 && columns == 1 && rows == 2) to = smallBlocks(2, 1, at, pitch, along, to, end);
+    else if (unit == 32 && columns == 2 && rows == 2) to = smallBlocks(2, 2, at, pitch, along, to, end);
+    else {
+      for (; to < end; to += unit) {
+        addBlock(at, pitch, unit, rows, columns, to);
+        if (unit == 32) addBlock(at + 16, pitch, unit, rows, columns, to + 16);
+        at += along;
+      }
+    }
+    from += down;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function smallBlocks(rows: i32, columns: i32, from: usize, pitch: usize, along: usize, to: usize, end: usize): usize {
+  let at = from;
+  let target = to;
+  while (target < end) {
+    let d = v128.load(at);
+    let t = v128.load(at, 16);
+    if (columns == 2) {
+      d = f32x4.add(d, v128.load(at, 32));
+      t = f32x4.add(t, v128.load(at, 48));
+    }
+    if (rows == 2) {
+      const below = at + pitch;
+      let d1 = v128.load(below);
+      let t1 = v128.load(below, 16);
+      if (columns == 2) {
+        d1 = f32x4.add(d1, v128.load(below, 32));
+        t1 = f32x4.add(t1, v128.load(below, 48));
+      }
+      d = f32x4.add(d, d1);
+      t = f32x4.add(t, t1);
+    }
+    v128.store(target, f32x4.add(v128.load(target), d));
+    v128.store(target, f32x4.add(v128.load(target, 16), t), 16);
+    at += along;
+    target += 32;
+  }
+  return target;
+}
+
+/** Rows first, so that a large window's sum is not one long chain of roundings. */
+function addBlock(from: usize, pitch: usize, unit: usize, rows: i32, columns: i32, to: usize): void {
+  let sum = f32x4.splat(0);
+  for (; rows; rows--) {
+    let at = from;
+    let line = v128.load(at);
+    for (let left = columns - 1; left; left--) {
+      at += unit;
+      line = f32x4.add(line, v128.load(at));
+    }
+    sum = f32x4.add(sum, line);
+    from += pitch;
+  }
+  v128.store(to, f32x4.add(v128.load(to), sum));
+}
+
+/** Brings a map from the state to its slot, if it is there at this offset. */
+export function loadMap(run: Run, transfer: Transfer): void {
+  const sy = offsetOn(run, transfer.axisY, run.baseY, transfer.ratioY);
+  const sx = offsetOn(run, transfer.axisX, run.baseX, transfer.ratioX);
+  if (sy == NOWHERE || sx == NOWHERE) return;
+  const rows = lengthOf(run, transfer.axisY) - magnitude(sy);
+  const width = lengthOf(run, transfer.axisX);
+  const columns = width - magnitude(sx);
+  const frontX = frontOf(run, transfer.axisX, sx);
+  const frontY = frontOf(run, transfer.axisY, sy);
+  const bytes = <usize>(rows * columns) * run.unit;
+  const own = stateAt(run, transfer.state, transfer.axisX, frontY, rows, frontX);
+  let to = slotOf(run, transfer.slot);
+  if (transfer.table == NO_TABLE) {
+    memory.copy(to, own, bytes);
+    return;
+  }
+  const factor = f32x4.splat(transfer.factor);
+  const half = f32x4.splat(0.5);
+  const lines = linesOf(run, transfer.axisY);
+  const after = stateAt(run, transfer.state, transfer.axisX, lines, rows, frontX) - own;
+  const before = stateAt(run, transfer.state, transfer.axisX, lines + <u32>lengthOf(run, transfer.axisY), rows, frontX) - own;
+  let at = own;
+  for (let row = 0; row < rows; row++) {
+    const pixelX = (row + firstOfX(sy)) * width + firstOfX(sx);
+    const pixelY = (row + firstOfY(sy)) * width + firstOfY(sx);
+    let x = run.rowTable + <usize>(transfer.table + pixelX) * ROW_PIXEL_BYTES;
+    let y = run.yTable + <usize>(transfer.table + pixelY) * LANES_PIXEL_BYTES;
+    for (let left = columns; left; left--) {
+      for (let part: usize = 0; part < run.unit; part += 16) {
+        let sum = v128.load(at + part);
+        if (sy == 0) {
+          sum = f32x4.add(f32x4.add(v128.load(at + after + part), v128.load(at + before + part)), sum);
+        }
+        sum = f32x4.mul(factor, sum);
+        if (part == 0) {
+          sum = f32x4.sub(sum, f32x4.mul(half, f32x4.add(v128.load32_splat(x), v128.load(y))));
+        }
+        v128.store(to + part, sum);
+      }
+      at += run.unit;
+      to += run.unit;
+      x += ROW_PIXEL_BYTES;
+      y += LANES_PIXEL_BYTES;
+    }
+  }
+}
+
+/** Takes a map from its slot to the state, if it is there at this offset. */
+export function storeMap(run: Run, transfer: Transfer): void {
+  const sy = offsetOn(run, transfer.axisY, run.baseY, transfer.ratioY);
+  const sx = offsetOn(run, transfer.axisX, run.baseX, transfer.ratioX);
+  if (sy == NOWHERE || sx == NOWHERE) return;
+  const rows = lengthOf(run, transfer.axisY) - magnitude(sy);
+  const columns = lengthOf(run, transfer.axisX) - magnitude(sx);
+  const frontX = frontOf(run, transfer.axisX, sx);
+  const at = stateAt(run, transfer.state, transfer.axisX, frontOf(run, transfer.axisY, sy), rows, frontX);
+  memory.copy(at, slotOf(run, transfer.slot), <usize>(rows * columns) * run.unit);
+}
