@@ -11,6 +11,7 @@ import { DATASETS, type NamedDataset } from "../sdk/data/registry.ts";
 import { type FileReport, type PartReport, verifyDataset, type VerifyReport } from "../sdk/data/verify.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { dataFetchCommand } from "./data-fetch.ts";
+import { previewCommand } from "./data-preview.ts";
 
 export interface DataCommandContext {
   /** Takes whole lines; default: standard output. */
@@ -55,6 +56,7 @@ export function dataCommand(context: DataCommandContext = {}): Command {
     });
 
   command.addCommand(dataFetchCommand());
+  command.addCommand(previewCommand());
   return command;
 }
 

@@ -1,93 +1,62 @@
-/**
- * What the commands on regression take from the command line: the problem, at the level asked for. The one place that
- * knows where problems come from.
- *
- * PLACEHOLDER, to be replaced by `problem-inputs.ts`: the built-in digits, with white noise for a sweep.
- */
+/** What the commands on regression take from the command line: the problem, at the level asked for, and its images. */
 import type { Command } from "commander";
 import type { Json } from "../sdk/covariance/store/manifest.ts";
-import { Dataset } from "../sdk/data/dataset.ts";
-import { findDataset } from "../sdk/data/registry.ts";
 import type { Problem } from "../sdk/data/problem.ts";
 import { parseRanges, type Ranges } from "../sdk/data/ranges.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
-import { RandomStream } from "../sdk/engine/rng.ts";
 import { WidefieldError } from "../sdk/errors.ts";
-import { sha256 } from "../sdk/platform/digest.ts";
-import { openDataset } from "./inputs.ts";
+import { addProblemOptions, openProblemFrom, type ProblemInputs } from "./problem-inputs.ts";
 import type { Session } from "./session.ts";
 
-export interface ProblemOptions {
+export interface ProblemOptions extends ProblemInputs {
   readonly dataset?: string;
   /** The same, by the name that other commands have for it. */
   readonly data?: string;
-  readonly dataDir?: string;
 }
 
 export const DEFAULT_PROBLEM = "digits";
 
-export function addProblem(command: Command): Command {
-  return command
+/** `levels`: the command goes through several. */
+export function addProblem(command: Command, { levels = false }: { readonly levels?: boolean } = {}): Command {
+  const named = command
     .option("--dataset <name>", `the problem: a data set, or one with noise (default: "${DEFAULT_PROBLEM}")`)
-    .option("--data <name>", "the same as --dataset")
-    .option("--data-dir <folder>", "the folder of the data set's files");
+    .option("--data <name>", "the same as --dataset");
+  return addProblemOptions(named, { level: !levels });
 }
 
 /** The name that the options give. Throws E_CONFIG where they give two. */
-export function problemName({ dataset, data }: ProblemOptions): string {
+function nameOf({ dataset, data }: ProblemOptions): string {
   if (dataset !== undefined && data !== undefined && dataset !== data)
     throw new WidefieldError("E_CONFIG", `--dataset ${dataset} and --data ${data} are two names: give one of them`);
   return dataset ?? data ?? DEFAULT_PROBLEM;
 }
 
-/** What a problem's levels are made from, beside its name: sweeps with other settings are other sweeps. */
-export function problemSettings(_options: ProblemOptions, engine: Engine): Readonly<Record<string, Json>> {
-  return { seed: engine.seed };
+/** With the kind of noise: "mnist-hf". */
+export function problemName(options: ProblemOptions): string {
+  const name = nameOf(options);
+  return options.noise === undefined || name.endsWith(`-${options.noise}`) ? name : `${name}-${options.noise}`;
 }
 
-/** A problem; `level` in place of the options', where a sweep goes through several. `ranges`: all that is asked for. */
+/** What a problem's levels are made from, beside its name: sweeps with other settings are other sweeps. */
+export function problemSettings(options: ProblemOptions, engine: Engine): Readonly<Record<string, Json>> {
+  return { rng: options.rng, noiseSeed: options.noiseSeed ?? null, seed: engine.seed };
+}
+
+/**
+ * A problem; `level` in place of the options', where a sweep goes through several: of `synth`, ten times kappa.
+ * `ranges`: all images that will be asked for. Throws as `openProblemFrom`.
+ */
 export async function openProblemOf(
   options: ProblemOptions,
   engine: Engine,
-  _session: Pick<Session, "signal" | "progress">,
-  _ranges: Ranges | undefined,
+  session: Pick<Session, "signal" | "progress">,
+  ranges: Ranges | undefined,
   level?: number,
 ): Promise<Problem> {
-  const name = problemName(options);
-  findDataset(name);
-  const dataset = await openDataset({ data: name, ...(options.dataDir && { dataDir: options.dataDir }) }, engine.seed);
-  if (level === undefined) return oneHotProblem(name, dataset);
-  return oneHotProblem(`${name} level ${level}`, noisy(dataset, level));
-}
-
-/** White noise, for want of better. */
-function noisy(dataset: Dataset, level: number): Dataset {
-  const { name, shape, classes, trainCount, testCount, labels } = dataset;
-  return new Dataset({
-    ...{ name, shape, classes, trainCount, testCount, labels },
-    writeImage(index, out, offset) {
-      const { images } = dataset.selectFloat64([{ start: index, end: index + 1 }]);
-      const random = new RandomStream(index, level);
-      images.forEach((value, at) => (out[offset + at] = value + 0.15 * level * random.normal()));
-    },
-    digest: async () => sha256(`${await dataset.sha256()} ${level}`),
-  });
-}
-
-function oneHotProblem(name: string, dataset: Dataset): Problem {
-  return {
-    name,
-    dataset,
-    outputs: dataset.classes,
-    decision: "argmax",
-    targets(ranges) {
-      const list = typeof ranges === "string" ? parseRanges(ranges, dataset.count, dataset.name) : ranges;
-      const labels = list.flatMap(({ start, end }) => [...dataset.labels.subarray(start, end)]);
-      const targets = new Float64Array(labels.length * dataset.classes).fill(-0.1);
-      labels.forEach((label, row) => (targets[row * dataset.classes + label] = 0.9));
-      return targets;
-    },
-  };
+  const name = nameOf(options);
+  const leveled =
+    level === undefined ? {} : name === "synth" ? { kappa: String(level / 10) } : { level: String(level) };
+  return openProblemFrom(name, { ...options, ...leveled }, engine, session, ranges);
 }
 
 /** Images that are not counted yet. */

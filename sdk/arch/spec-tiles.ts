@@ -9,7 +9,7 @@ import type { Backend } from "../engine/backend.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { compile } from "./arch.ts";
-import { closedTiles } from "./closed-tiles.ts";
+import { closedTiles, type ClosedTileOptions } from "./closed-tiles.ts";
 import { imageBlock, shapeOf, type ImageSet } from "./image-set.ts";
 import type { ArchKernel, KernelSpec } from "./kernel-spec.ts";
 import { formatShape } from "./layer.ts";
@@ -32,11 +32,11 @@ export async function specTiles(
   rows: ImageSet,
   columns: ImageSet,
   precision: Precision,
-  budget: TileBudget = {},
+  options: ClosedTileOptions = {},
 ): Promise<SizedTiles> {
-  if (spec.name === "arch") return archTiles(engine, spec, [spec.kind], rows, columns, precision, budget);
+  if (spec.name === "arch") return archTiles(engine, spec, [spec.kind], rows, columns, precision, options);
   requireInputs(rows, columns, precision);
-  return closedTiles(engine, spec, rows, columns, precision, budget);
+  return closedTiles(engine, spec, rows, columns, precision, options);
 }
 
 /** The same for kernels of an architecture, several of which one computation gives. */

@@ -7,8 +7,11 @@ import { engineOf, gpuEngine, wasmEngine } from "../../test/engines.ts";
 import { freshSeed } from "../../test/seed.ts";
 import { openWasm } from "../../test/wasm.ts";
 import { closedTiles, type ClosedTileOptions } from "../arch/closed-tiles.ts";
+import { digits } from "../data/digits.ts";
+import { parseRanges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
 import { RandomStream } from "../engine/rng.ts";
+import { storeKernel } from "../experiments/stored-kernel.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import type { FiniteFeatures } from "./closed-kernel.ts";
 import { FeatureSums, type Checkpoint } from "./feature-sums.ts";
@@ -146,6 +149,28 @@ describe("a finite random-feature model", () => {
     expect(seen).toEqual([3, 4, 5, 6]);
     await resumed.finished();
     expect(await readdir(folder)).not.toContain("stopped");
+  });
+
+  it("is stored like any kernel: stopped among its blocks, it goes on there, and leaves nothing beside its store", async () => {
+    const dataset = digits();
+    const rows = parseRanges("0:21", dataset.count);
+    const kernel = { name: "rf", width: 3 * BLOCK, seed: 5 } as const;
+    const [files, path] = [await nodeFiles(), join(folder, "K.zarr")];
+    const job = { engine: wasm, dataset, kernel, rows, files, path, tile: 16 };
+    const controller = new AbortController();
+    const { signal } = controller;
+    const onFeatures = ({ blocksDone }: { blocksDone: number }): void => {
+      if (blocksDone === 2) controller.abort();
+    };
+    await expect(storeKernel({ ...job, signal, onFeatures })).rejects.toMatchObject({ code: "E_ABORTED" });
+    const seen: number[] = [];
+    const { store } = await storeKernel({ ...job, onFeatures: ({ blocksDone }) => seen.push(blocksDone) });
+    expect(seen).toEqual([2, 3]);
+    const stored = await store.readBlock({ begin: 0, end: 21 }, { begin: 0, end: 21 }, "f32");
+    const X = dataset.select(rows);
+    const { tiles } = await closedTiles(wasm, kernel, X, X, "f32");
+    expect(stored).toEqual(await tiles.compute(0, 21, 0, 21, true));
+    expect((await readdir(folder)).filter((name) => name.startsWith("K.zarr"))).toEqual(["K.zarr"]);
   });
 
   it("begins anew where what was kept is damaged, cut off, or of another model", async () => {
