@@ -1,4 +1,4 @@
-/** What the commands on regression take from the command line: the problem, under either of its options, and its ranges. */
+/** What the commands on regression take from the command line: the problem, at the level asked for, and its images. */
 import type { Command } from "commander";
 import type { Json } from "../sdk/covariance/store/manifest.ts";
 import type { Problem } from "../sdk/data/problem.ts";
@@ -16,37 +16,36 @@ export interface ProblemOptions extends ProblemInputs {
 
 export const DEFAULT_PROBLEM = "digits";
 
-/** --dataset or --data, and what `addProblemOptions` adds; `level: false` for commands that have levels of their own. */
-export function addProblem(command: Command, settings: { readonly level?: boolean } = {}): Command {
-  command
-    .option(
-      "--dataset <name>",
-      `the problem: a data set (mnist, digits, ..), one with noise (fmnist-hf, cifar10-lf, ..), cifar2, or synth ` +
-        `(default: "${DEFAULT_PROBLEM}")`,
-    )
+/** `levels`: the command goes through several. */
+export function addProblem(command: Command, { levels = false }: { readonly levels?: boolean } = {}): Command {
+  const named = command
+    .option("--dataset <name>", `the problem: a data set, or one with noise (default: "${DEFAULT_PROBLEM}")`)
     .option("--data <name>", "the same as --dataset");
-  return addProblemOptions(command, settings);
+  return addProblemOptions(named, { level: !levels });
 }
 
 /** The name that the options give. Throws E_CONFIG where they give two. */
-export function problemName({ dataset, data }: ProblemOptions): string {
+function nameOf({ dataset, data }: ProblemOptions): string {
   if (dataset !== undefined && data !== undefined && dataset !== data)
     throw new WidefieldError("E_CONFIG", `--dataset ${dataset} and --data ${data} are two names: give one of them`);
   return dataset ?? data ?? DEFAULT_PROBLEM;
 }
 
-/** `synth` has no noise: its levels are the ten values of kappa. */
-function isSynth(options: ProblemOptions): boolean {
-  return problemName(options).toLowerCase() === "synth";
+/** With the kind of noise: "mnist-hf". */
+export function problemName(options: ProblemOptions): string {
+  const name = nameOf(options);
+  return options.noise === undefined || name.endsWith(`-${options.noise}`) ? name : `${name}-${options.noise}`;
 }
 
 /** What a problem's levels are made from, beside its name: sweeps with other settings are other sweeps. */
 export function problemSettings(options: ProblemOptions, engine: Engine): Readonly<Record<string, Json>> {
-  const { noise = null, rng, noiseSeed = null } = options;
-  return { seed: engine.seed, noise, rng, noiseSeed };
+  return { rng: options.rng, noiseSeed: options.noiseSeed ?? null, seed: engine.seed };
 }
 
-/** A problem; `level` in place of the options', where a sweep goes through several. `ranges`: all that is asked for. */
+/**
+ * A problem; `level` in place of the options', where a sweep goes through several: of `synth`, ten times kappa.
+ * `ranges`: all images that will be asked for. Throws as `openProblemFrom`.
+ */
 export async function openProblemOf(
   options: ProblemOptions,
   engine: Engine,
@@ -54,10 +53,10 @@ export async function openProblemOf(
   ranges: Ranges | undefined,
   level?: number,
 ): Promise<Problem> {
-  const name = problemName(options);
-  if (level === undefined) return openProblemFrom(name, options, engine, session, ranges);
-  const own = isSynth(options) ? { kappa: String(level / 10) } : { level: String(level) };
-  return openProblemFrom(name, { ...options, ...own }, engine, session, ranges);
+  const name = nameOf(options);
+  const leveled =
+    level === undefined ? {} : name === "synth" ? { kappa: String(level / 10) } : { level: String(level) };
+  return openProblemFrom(name, { ...options, ...leveled }, engine, session, ranges);
 }
 
 /** Images that are not counted yet. */

@@ -40,7 +40,7 @@ function sweepKrrCommand(): Command {
   const command = new Command("krr").description(
     "kernel ridge regression over noise levels, kernels, and constants of polynomial kernels",
   );
-  return addRegression(addEngineOptions(addProblem(command, { level: false })))
+  return addRegression(addEngineOptions(addProblem(command, { levels: true })))
     .option("--grid <name>", "paper: levels, kernels, constants and ridges of Ghorbani et al. 2020, where not given")
     .option("--levels <list>", "noise levels and half-open ranges of them: 0:15, or 0,7,14 (of synth: 10 x kappa)")
     .option(

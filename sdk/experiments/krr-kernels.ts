@@ -2,16 +2,14 @@
  * Where the kernels of a regression come from: computed into memory, kept in a folder of stores where the next run
  * finds them, or taken from stores that are there already.
  */
-import { kernelToJson } from "../arch/kernel-spec.ts";
 import { specTiles } from "../arch/spec-tiles.ts";
 import { computeMatrix, storedMatrix, transposed, type KernelMatrix } from "../covariance/matrix.ts";
-import type { Json } from "../covariance/store/manifest.ts";
 import type { KernelStore } from "../covariance/store/store.ts";
 import { countOf, type Ranges } from "../data/ranges.ts";
 import { WidefieldError } from "../errors.ts";
 import { KernelClock } from "./gp-kernels.ts";
 import type { KrrExperiment } from "./krr.ts";
-import { indexRanges, kindOf, selectImages, storeKernel } from "./stored-kernel.ts";
+import { indexRanges, kernelIdentity, selectImages, storeKernel } from "./stored-kernel.ts";
 
 export { KernelClock };
 
@@ -57,7 +55,7 @@ async function leading(
   if (store.manifest.kind !== "imported") {
     return store.leadingPart({
       ...{ rows: indexRanges(rows), columns: indexRanges(columns) },
-      ...{ kind: kindOf(kernel), arch: kernelToJson(kernel) as Json },
+      ...kernelIdentity(kernel),
       dataset: { name: dataset.name, sha256: await dataset.sha256() },
     });
   }

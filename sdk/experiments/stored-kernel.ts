@@ -5,7 +5,7 @@ import type { FeatureProgress } from "../covariance/finite-features.ts";
 import { planMemory, runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
 import { requireTile } from "../covariance/matrix.ts";
 import type { Files } from "../platform/files.ts";
-import type { IndexRanges, Json } from "../covariance/store/manifest.ts";
+import type { IndexRanges, Json, Manifest } from "../covariance/store/manifest.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import type { Precision } from "../covariance/tiles.ts";
 import type { Dataset, Selection } from "../data/dataset.ts";
@@ -27,6 +27,11 @@ export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "o
   readonly tile?: number | undefined;
   /** Of a finite random-feature model, whose blocks of features come before its tiles. */
   readonly onFeatures?: ((progress: FeatureProgress) => void) | undefined;
+}
+
+/** What a manifest says of a kernel. */
+export function kernelIdentity(kernel: KernelSpec): Pick<Manifest, "kind" | "arch"> {
+  return { kind: kernel.name === "arch" ? kernel.kind : "closed", arch: kernelToJson(kernel) as Json };
 }
 
 /** Ranges as a manifest writes them. */
@@ -64,13 +69,12 @@ export async function storeKernel(
     // Before the store is there: a refusal advises another tile, for which a store of this one would be in the way.
     planMemory({ ...size, tile, symmetric: columns === undefined }, tiles, engine.memoryBytes);
     const store = await KernelStore.create(files, path, {
-      kind: kindOf(kernel),
+      ...kernelIdentity(kernel),
       symmetric: columns === undefined,
       exponent,
       tile,
       precision,
       backend: precision === "f64" ? "wasm" : engine.info.backend,
-      arch: kernelToJson(kernel) as Json,
       dataset: { name: dataset.name, sha256: await dataset.sha256() },
       rows: indexRanges(rows),
       columns: indexRanges(columns ?? rows),
@@ -85,11 +89,6 @@ export async function storeKernel(
   } finally {
     tiles.dispose();
   }
-}
-
-/** What a store's manifest calls a kernel. */
-export function kindOf(kernel: KernelSpec): "nngp" | "ntk" | "closed" {
-  return kernel.name === "arch" ? kernel.kind : "closed";
 }
 
 /** "60000:61000 of mnist". */

@@ -39,6 +39,13 @@ describe("the chart of a sweep", () => {
     expect(near.hconcat[0]?.encoding.x.scale.domain).toEqual([0, 7]);
   });
 
+  it("writes levels as they are named, however far apart", async () => {
+    const levels = [0, 5, 10, 14].map((level) => point("a", level, 0.1 + level));
+    const svg = await renderSvgFile(sweepSpec(levels, titles));
+    for (const level of ["0", "5", "10", "14"]) expect(svg).toContain(`>${level}</text>`);
+    expect(svg).not.toContain("e+1");
+  });
+
   it("stands in a page with its numbers, names escaped", async () => {
     const text = await sweepPage(points, titles, { command: "widefield sweep krr", train: "0:10" });
     expect(text).toMatch(/^<!doctype html>/);

@@ -53,7 +53,7 @@ export function sweepSpec(points: readonly SweepPoint[], { title, subtitle, leve
         title: level ?? "noise level",
         scale: { domain: reach(levels), nice: false, padding: 12 },
         // A label under every level, as far as there is room.
-        axis: { values: levels, format: "~g", labelOverlap: "greedy", grid: false },
+        axis: { values: levels, labelExpr: "'' + datum.value", labelOverlap: "greedy", grid: false },
       },
       y: {
         field,

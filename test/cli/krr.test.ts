@@ -67,7 +67,18 @@ describe("widefield krr", () => {
 });
 
 describe("widefield sweep krr", () => {
-  const grid = ["--levels", "0,2", "--kernels", "ntk2,poly2", "--constants", "0.5,2", "--lambda", "1e-2,1"];
+  const grid = [
+    "--noise",
+    "hf",
+    "--levels",
+    "0,2",
+    "--kernels",
+    "ntk2,poly2",
+    "--constants",
+    "0.5,2",
+    "--lambda",
+    "1e-2,1",
+  ];
   const sweep = (out: string, ...more: string[]) => [
     "sweep",
     "krr",
