@@ -7,7 +7,8 @@
  *
  * Each difference comes without cancellation from c_x - c, by the sine of a difference of angles, wherever that is less
  * than 1/2 and c is not negative; elsewhere the angles themselves are far enough apart. Equal pixels have e = offset and
- * c = c_x, so that D' is exactly 0. e is at least offset: (V + o)(V' + o) >= (sqrt(V V') + o)^2.
+ * c = c_x, so that D' is exactly 0. e is at least offset: (V + o)(V' + o) >= (sqrt(V V') + o)^2;
+ * and S S' is at least offset, where rounding must not say otherwise: blank pixels have c_x = 0, and not less.
  */
 import { arcsine } from "../covariance/angles";
 import { Step } from "../covariance/step";
@@ -24,14 +25,14 @@ export function erfRow(
   for (; count; count--) {
     const s = deviation(v128.load32_splat(x), offset);
     const s2 = deviation(v128.load(y), offset);
-    const n = f32x4.mul(s, s2);
+    const n = f32x4.pmax(offset, f32x4.mul(s, s2));
     const double = f32x4.add(n, n);
     const h = f32x4.sub(s, s2);
     let e = f32x4.sub(f32x4.add(v128.load(from), offset), f32x4.mul(half, f32x4.mul(h, h)));
     e = f32x4.pmax(offset, f32x4.pmin(f32x4.sub(double, offset), e));
     const away = f32x4.pmin(two, f32x4.div(e, n));
-    const mine = difference(f32x4.div(offset, f32x4.mul(s, s)), away, constants);
-    const other = difference(f32x4.div(offset, f32x4.mul(s2, s2)), away, constants);
+    const mine = difference(f32x4.div(offset, f32x4.pmax(offset, f32x4.mul(s, s))), away, constants);
+    const other = difference(f32x4.div(offset, f32x4.pmax(offset, f32x4.mul(s2, s2))), away, constants);
     let value = f32x4.mul(half, f32x4.mul(scale, f32x4.add(mine, other)));
     if (step.accumulate) value = f32x4.add(v128.load(to), value);
     v128.store(to, value);

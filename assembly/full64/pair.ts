@@ -156,7 +156,10 @@ function varianceAt(step: Step, table: usize, row: i32, column: i32): f64 {
 }
 
 function sums(room: Room, cut: Step, from: usize, to: usize): void {
-  if (cut.kind == StepKind.conv) conv64(cut, from, to, room.sums);
+  // Windows may lie so far apart, in the padding, that the two images share no pixel of the input.
+  if (<i32>cut.inHeight <= 0 || <i32>cut.inWidth <= 0)
+    memory.fill(to, 0, <usize>(cut.outHeight * cut.outWidth) << 3);
+  else if (cut.kind == StepKind.conv) conv64(cut, from, to, room.sums);
   else if (cut.kind == StepKind.mean) mean64(cut, from, to);
   else affineLine(cut, from, to, cut.inHeight * cut.inWidth);
 }
