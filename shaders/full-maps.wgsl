@@ -7,7 +7,8 @@
 // CELLS = 0 they do not fit, and stand in the pair's slice of `workspace`, behind its state.
 //
 // Pixel p of a map belongs to lane p mod LANES, in every map and in the state. So steps that work pixel by pixel follow
-// each other without barriers; only what looks at neighbours (convolutions, pools, means) begins with one.
+// each other without barriers; only what looks at neighbours (convolutions, pools, means) begins with one, and none of
+// these ends while a lane may still be reading another's pixels.
 //
 // Needs: LANES, CELLS, NTK, HAS_*; firstEntry(i) and secondEntry(i), entry i of x's and y's table.
 

@@ -25,7 +25,7 @@ fn pool(step: u32, offset: vec2i, lane: u32) {
   let down = seenBy(offset.x, window.x, stride.x, i32(word(step, OUT_SIZE)));
   let along = seenBy(offset.y, window.y, stride.y, i32(word(step, OUT_SIZE + 1u)));
   let direct = word(step, FILTER) * word(step, FILTER + 1u) <= FEW_TAPS;
-  meet();
+  meet(); // lanes read each other's pixels
   for (var dx = along.x; dx < along.y; dx++) {
     if (front(word(step, STATE_AXIS_X), dx) == ABSENT) { continue; }
     let shiftX = offset.y - stride.y * dx;
@@ -49,7 +49,8 @@ fn pool(step: u32, offset: vec2i, lane: u32) {
       let rows = vec2i(max(0, -shiftY), window.x - max(0, shiftY));
       let outHeight = word(step, OUT_SIZE) - u32(abs(dy));
       let top = max(0, -dy) * stride.x - i32(inner.x.x);
-      let state = sumsOf(word(step, STATE), word(step, STATE_AXIS_Y), word(step, STATE_AXIS_X), vec2i(dy, dx), sideOf(offset));
+      let axes = vec2u(word(step, STATE_AXIS_Y), word(step, STATE_AXIS_X));
+      let state = sumsOf(word(step, STATE), axes.x, axes.y, vec2i(dy, dx), sideOf(offset));
       for (var p = lane; p < outHeight * outWidth; p += LANES) {
         let place = placeOf(p, outWidth);
         let start = i32(place.x) * stride.x + top;
@@ -66,6 +67,6 @@ fn pool(step: u32, offset: vec2i, lane: u32) {
         keep(state + p, stored(state + p) + sum);
       }
     }
-    if (!direct) { meet(); } // the next sums come where these are
+    meet(); // the next sums come where these are, and the next offset's map where this one is
   }
 }

@@ -4,13 +4,13 @@
 // which, and in which stages. There are as many workgroups as slices of `workspace`, and each takes one pair after the
 // other.
 //
-//     workgroup memory    the maps of one offset, (H - |sy|) x (W - |sx|) cells (D, T)             full-maps.wgsl
-//     the pair's slice    sums of pools at all offsets D, maps that outlive a stage                full-pools.wgsl, full-state.wgsl
-//     the images' tables  standard deviations of every map that is asked for, spreads of pools     fullVariance.wgsl
+//     workgroup memory    the maps of one offset, (H - |sy|) x (W - |sx|) cells (D, T)      full-maps.wgsl
+//     the pair's slice    sums of pools at all offsets D, maps that outlive a stage         full-pools, full-state.wgsl
+//     the images' tables  standard deviations of maps that ask for them, spreads of pools   fullVariance.wgsl
 //
 // Nothing of size pixels^2 x pairs exists, and there are no atomics: cell p of a map, in workgroup memory and in the
 // slice, belongs to lane p mod LANES, which alone writes it. So barriers stand only in front of steps that look at
-// neighbours and between their two passes: two for a convolution, one for a pool of few taps.
+// neighbours and between their two passes: two for a convolution, and for a pool of few taps.
 //
 // Bitwise: K(i, j) = K(j, i), and nothing depends on the tile. Offset -s of (y, x) is offset s of (x, y), pixel by pixel;
 // all expressions are symmetric in the two images, however the compiler contracts products and sums; a pool's sums from

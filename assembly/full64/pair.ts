@@ -102,7 +102,8 @@ function linear(room: Room, step: Step, from: usize, to: usize, y: i32, x: i32):
   const width = isMean ? 1 : <i32>step.outWidth - abs(x);
   const cut = cutTo(room, step, step.inHeight - abs(y * down), step.inWidth - abs(x * along), height, width);
   sums(room, cut, from, room.spare);
-  if (step.kind == StepKind.conv && step.state != NO_TABLE && (y != 0 || x != 0)) addEdges(room, step, height, width, y, x);
+  const offset = y != 0 || x != 0;
+  if (step.kind == StepKind.conv && step.state != NO_TABLE && offset) addEdges(room, step, height, width, y, x);
   if (room.ntk) {
     sums(room, cut, from + room.mapsToT, room.spare + room.spareToT);
     if (step.learns) learn(room, step, height, width, isMean ? 0 : y, isMean ? 0 : x);
