@@ -31,9 +31,12 @@ export function recursionF64(params: usize, buffers: usize, begin: i32, end: i32
       if (step.kind == RecursionKind.input) {
         const n = load<f64>(xTable + ROW_OWN * rowPitch) * load<f64>(yTable + ROW_OWN * columnPitch);
         const points = <usize>p.floats << 3;
-        const delta = halfSquare(buffer(buffers, 3) + i * points, buffer(buffers, 4) + j * points, p.floats);
-        store<f64>(slot, n - n * delta);
-        store<f64>(slot, n * delta, 8);
+        const px = buffer(buffers, 3) + i * points;
+        const py = buffer(buffers, 4) + j * points;
+        const d = n * halfSquare(px, py, p.floats);
+        // Of unit vectors far from each other the product is the cosine: n - d would round a small one off.
+        store<f64>(slot, 2 * d < n ? n - d : n * dot(px, py, p.floats));
+        store<f64>(slot, d, 8);
         store<f64>(slot, 0, 16);
       } else apply(step, xTable, rowPitch, yTable, columnPitch, scratch + <usize>step.from * SLOT_BYTES, slot);
     }
@@ -57,6 +60,14 @@ function halfSquare(p: usize, q: usize, floats: u32): f64 {
     sum += difference * difference;
   }
   return 0.5 * sum;
+}
+
+function dot(p: usize, q: usize, floats: u32): f64 {
+  let sums = f64x2.splat(0);
+  const even = p + ((<usize>floats & ~1) << 3);
+  for (; p < even; p += 16, q += 16) sums = f64x2.add(sums, f64x2.mul(v128.load(p), v128.load(q)));
+  const sum = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1);
+  return floats & 1 ? sum + load<f64>(p) * load<f64>(q) : sum;
 }
 
 function apply(

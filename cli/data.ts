@@ -1,14 +1,17 @@
 /**
  * `widefield data list` and `widefield data verify NAME`: what datasets there are, and whether the files of one are
- * whole. Free-standing: `dataCommand` takes what it reads with and writes to, and leaves errors to whoever mounts it.
+ * whole (`data-fetch.ts`: downloading them). Free-standing: `dataCommand` takes what it reads with and writes to, and leaves errors to whoever mounts it.
  */
 import { Command } from "commander";
 import { shapeText } from "../sdk/data/dataset.ts";
+import { SOURCES } from "../sdk/data/fetch-sources.ts";
 import { readFileFromDisk } from "../sdk/data/files.ts";
 import type { ReadFile } from "../sdk/data/idx.ts";
 import { DATASETS, type NamedDataset } from "../sdk/data/registry.ts";
 import { type FileReport, type PartReport, verifyDataset, type VerifyReport } from "../sdk/data/verify.ts";
 import { WidefieldError } from "../sdk/errors.ts";
+import { dataFetchCommand } from "./data-fetch.ts";
+import { previewCommand } from "./data-preview.ts";
 
 export interface DataCommandContext {
   /** Takes whole lines; default: standard output. */
@@ -52,6 +55,8 @@ export function dataCommand(context: DataCommandContext = {}): Command {
       refuseDifferent(report);
     });
 
+  command.addCommand(dataFetchCommand());
+  command.addCommand(previewCommand());
   return command;
 }
 
@@ -78,37 +83,38 @@ function listed(dataset: NamedDataset) {
   return {
     name,
     title,
-    shape,
-    classes,
-    trainCount,
-    testCount,
+    // Of arrays of one's own, nothing is known before they are read.
+    shape: shape ?? null,
+    classes: classes ?? null,
+    trainCount: trainCount ?? null,
+    testCount: testCount ?? null,
     files: fileNames(files),
     trainOptional: files?.format === "idx" && files.trainOptional,
+    testOptional: files?.format === "npy",
+    fetch: SOURCES.filter((source) => source.dataset === name).map((source) => source.name),
   };
 }
 
 function fileNames(files: NamedDataset["files"]): readonly string[] {
   if (files === undefined) return [];
-  if (files.format === "cifar") return [...files.train, files.test];
+  if (files.format === "cifar") return [...files.binary.train, files.binary.test];
   return [files.train, files.test].flatMap(({ images, labels }) => [images, labels]);
 }
 
-function listText({
-  name,
-  title,
-  shape,
-  classes,
-  trainCount,
-  testCount,
-  files,
-  trainOptional,
-}: ReturnType<typeof listed>) {
-  const needs =
-    files.length === 0
-      ? "no files"
-      : `${files.join(", ")} (each plain or .gz)${trainOptional ? "; the train files may be absent" : ""}`;
-  const counts = `train 0:${trainCount}, test ${trainCount}:${trainCount + testCount}`;
-  return `${name.padEnd(10)}${title}\n          ${shapeText(shape)}, ${classes} classes, ${counts}\n          needs ${needs}\n`;
+function listText({ name, title, shape, files, fetch, ...entry }: ReturnType<typeof listed>): string {
+  const may = entry.trainOptional ? "train" : entry.testOptional ? "test" : undefined;
+  const optional = may === undefined ? "" : `; the ${may} files may be absent`;
+  const [train, all] = [entry.trainCount ?? 0, (entry.trainCount ?? 0) + (entry.testCount ?? 0)];
+  const lines = [
+    title,
+    ...(shape === null
+      ? []
+      : [`${shapeText(shape)}, ${entry.classes} classes, train 0:${train}, test ${train}:${all}`]),
+    files.length === 0 ? "needs no files" : `needs ${files.join(", ")} (each plain or .gz)${optional}`,
+    ...(name === "cifar10" ? ["   or the Python version's data_batch_1 .. data_batch_5, test_batch"] : []),
+    ...fetch.map((source) => `widefield data fetch ${source}`),
+  ];
+  return `${name.padEnd(10)}${lines.join(`\n${" ".repeat(10)}`)}\n`;
 }
 
 function verifyText(report: VerifyReport): string {
@@ -117,6 +123,7 @@ function verifyText(report: VerifyReport): string {
     ...partLines("train", 0, report.train),
     ...partLines("test", report.train.count, report.test),
     ...report.files.map(fileLine),
+    ...report.notes.map((note) => `note    ${note}`),
     `sha256  ${report.sha256}`,
   ];
   return `${lines.join("\n")}\n`;

@@ -14,11 +14,16 @@ import { messageOf, WidefieldError } from "../sdk/errors.ts";
 export interface DataOptions {
   readonly data: string;
   readonly dataDir?: string;
+  readonly quiet?: true;
 }
 
 export function addDatasetOptions(command: Command): Command {
   return command
-    .option("--data <name>", "data set: digits (built in), mnist, fmnist, notmnist, cifar10", "digits")
+    .option(
+      "--data <name>",
+      "data set: digits (built in), mnist, fmnist, notmnist, cifar10, npy (own arrays)",
+      "digits",
+    )
     .option("--data-dir <folder>", "the folder of the data set's files");
 }
 
@@ -30,9 +35,12 @@ export function addDataOptions(command: Command): Command {
   );
 }
 
-export async function openDataset({ data, dataDir }: DataOptions, seed: number): Promise<Dataset> {
+export async function openDataset({ data, dataDir, quiet }: DataOptions, seed: number): Promise<Dataset> {
   const dir = dataDir === undefined ? {} : { dataDir };
-  return loadDataset(data, { readFile: readFileFromDisk, seed, ...dir });
+  const log = (line: string) => {
+    if (quiet !== true) process.stderr.write(`${line}\n`);
+  };
+  return loadDataset(data, { readFile: readFileFromDisk, seed, log, ...dir });
 }
 
 /** A preset by its name, else a JSON file: anything with a path separator or a dot is a file. */

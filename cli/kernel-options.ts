@@ -40,7 +40,7 @@ export function addKernelOptions(command: Command): Command {
     .option("--constant <x>", "of poly (default: 1)")
     .option("--bandwidth <x>", "of rbf, exp(-|x - z|^2 / (2 bandwidth^2)), and laplace, exp(-|x - z| / bandwidth)")
     .option("--order <0|1|2>", "of arccos (default: 1)")
-    .option("--depth <n>", "of arccos: how often it is composed with itself (default: 1)")
+    .option("--depth <n>", "of arccos: layers, 1 for the kernel itself (default: 1)")
     .option("--width <n>", "of rf: random features, up to 4.2 million")
     .option("--kernel-seed <n>", "of rf: the seed of its weights (default: 0)");
 }

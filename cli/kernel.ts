@@ -88,6 +88,7 @@ async function compute(options: KernelCommandOptions, command: Command): Promise
       onProgress: ({ pairsDone, pairsTotal, pairsPerSecond }) =>
         progress.update("kernel", pairsDone, pairsTotal, formatRate(pairsPerSecond, "pairs/s")),
       onCheck: (done, total) => progress.update("checking", done, total),
+      onFeatures: ({ blocksDone, blocksTotal }) => progress.update("features", blocksDone, blocksTotal),
     });
     if (result.tilesReused > 0) session.note(`${result.tilesReused} of ${result.tilesTotal} tiles were there already`);
     if (result.tilesRepaired > 0) session.note(`${result.tilesRepaired} damaged tiles were computed again`);

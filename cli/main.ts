@@ -10,9 +10,11 @@ import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
 import { infoCommand } from "./info.ts";
 import { kernelCommand } from "./kernel.ts";
+import { krrCommand } from "./krr.ts";
 import { enableRelaxedSimd } from "./relaxed-simd.ts";
 import { searchCommand } from "./search.ts";
 import { selftestCommand } from "./selftest.ts";
+import { sweepCommand } from "./sweep.ts";
 
 /** 1: bad input; 2: usage; 130: Ctrl-C. */
 function exitCodeOf(thrown: unknown): number {
@@ -28,7 +30,9 @@ const program = new Command("widefield")
   .option("--debug", "print stack traces of errors")
   .addCommand(gpCommand())
   .addCommand(kernelCommand())
+  .addCommand(krrCommand())
   .addCommand(searchCommand())
+  .addCommand(sweepCommand())
   .addCommand(archCommand())
   .addCommand(convergeCommand())
   .addCommand(dataCommand())

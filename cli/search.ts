@@ -119,10 +119,10 @@ function openSeeds(text: string): readonly number[] {
   }
 }
 
-function dryRun({ data, skips }: SearchOptions, seeds: readonly number[], session: Session): void {
-  const { shape } = findDataset(data);
+async function dryRun(options: SearchOptions, seeds: readonly number[], session: Session): Promise<void> {
+  const shape = findDataset(options.data).shape ?? (await openDataset(options, 0)).shape;
   const architectures = seeds.map((seed) => {
-    const drawn = drawArchitecture(seed, skips);
+    const drawn = drawArchitecture(seed, options.skips);
     const misfit = misfitOf(drawn, shape) ?? null;
     return {
       ...drawn,

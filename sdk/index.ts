@@ -21,6 +21,13 @@ export { network, Network, type NetworkInputs, type NetworkOptions } from "./arc
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";
+export { noiseLevels, openProblem, problemNames, type NoiseKind, type ProblemOptions } from "./data/problems.ts";
+export type { Problem } from "./data/problem.ts";
+export { synth, type SynthOptions } from "./data/synth.ts";
+export { highFrequencyNoise, type HighFrequencyOptions } from "./data/transforms/high-frequency.ts";
+export { lowFrequencyNoise, type LowFrequencyOptions } from "./data/transforms/low-frequency.ts";
+export { cifar2, grey } from "./data/transforms/cifar2.ts";
+export { npyDataset, type NpyArrays, type NpySource } from "./data/npy-dataset.ts";
 export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";
 
 export { errorPercent, gp, GaussianProcess, type FitOptions } from "./learn/gp.ts";

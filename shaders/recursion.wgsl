@@ -118,8 +118,12 @@ fn turn(at: Entries, row: u32) -> f32 {
 /** K, d and theta of a pair. */
 fn begin(at: Entries, i: u32, j: u32, pair: u32) -> vec3f {
   let size = rowTable[at.row] + columnTable[at.column];
+  let n = product(at, 2u);
+  // Of unit vectors the product is the cosine.
+  var k = n * output[pair];
   var delta = size - output[pair];
-  if (delta < params.near * size) {
+  let close = delta < params.near * size;
+  if (close) {
     var sum = 0.0;
     for (var c = 0u; c < params.floats; c++) {
       let difference = rowPoints[i * params.floats + c] - columnPoints[j * params.floats + c];
@@ -127,9 +131,9 @@ fn begin(at: Entries, i: u32, j: u32, pair: u32) -> vec3f {
     }
     delta = 0.5 * sum;
   }
-  let n = product(at, 2u);
   let d = n * delta;
-  return vec3f(n - d, d, 0.0);
+  if (close) { k = n - d; }
+  return vec3f(k, d, 0.0);
 }
 
 /** What a step makes of K, d and theta. */

@@ -7,6 +7,7 @@ import { dense, relu, serial, type Arch } from "../sdk/arch/arch.ts";
 import { kernel, kernelDiagonal } from "../sdk/arch/kernel.ts";
 import type { ImageSet } from "../sdk/arch/image-set.ts";
 import { preset } from "../sdk/arch/presets.ts";
+import type { KernelKind } from "../sdk/arch/kernel-spec.ts";
 import type { Dataset } from "../sdk/data/dataset.ts";
 import { digits } from "../sdk/data/digits.ts";
 import { readFileFromDisk } from "../sdk/data/files.ts";
@@ -49,16 +50,22 @@ afterAll(async () => {
 });
 
 /** Errors of float64, and of float32 on every backend, of the kernel among some images. */
-async function errors(arch: Arch, double: ImageSet, single: ImageSet, expected: ArrayLike<number>) {
-  const f64 = worstRelative((await kernel(wasm, arch, double, undefined, F64)).values, expected);
+async function errors(
+  arch: Arch,
+  double: ImageSet,
+  single: ImageSet,
+  expected: ArrayLike<number>,
+  kind: KernelKind = "nngp",
+) {
+  const f64 = worstRelative((await kernel(wasm, arch, double, undefined, { ...F64, kind })).values, expected);
   const f32: Record<string, number> = {};
   for (const [name, engine] of engines)
-    f32[name] = worstRelative((await kernel(engine, arch, single)).values, expected);
+    f32[name] = worstRelative((await kernel(engine, arch, single, undefined, { kind })).values, expected);
   return { f64, f32 };
 }
 
-function expectAccurate({ f64, f32 }: Awaited<ReturnType<typeof errors>>, single = 1e-6): void {
-  expect(f64).toBeLessThan(1e-12);
+function expectAccurate({ f64, f32 }: Awaited<ReturnType<typeof errors>>, single = 1e-6, double = 1e-12): void {
+  expect(f64).toBeLessThan(double);
   for (const [name, error] of Object.entries(f32)) expect(error, name).toBeLessThan(single);
 }
 
@@ -108,22 +115,41 @@ describe.runIf(hasGolden)("reference kernels of MNIST", () => {
       const norm = Math.hypot(...image);
       image.forEach((value, p) => (image[p] = (value * 28) / norm));
     }
-    for (const [depth, { nngp }] of Object.entries(kernels)) {
+    for (const [depth, { nngp, ntk }] of Object.entries(kernels)) {
       const arch = serial(dense(), ...Array.from({ length: Number(depth) - 1 }, () => [relu(), dense()]).flat());
+      const double = { images: scaled, shape: [784] } as const;
       const single = { images: Float32Array.from(scaled), shape: [784] } as const;
-      expectAccurate(await errors(arch, { images: scaled, shape: [784] }, single, nngp.flat()));
+      expectAccurate(await errors(arch, double, single, nngp.flat()));
+      expectAccurate(await errors(arch, double, single, ntk.flat(), "ntk"), 1e-5, 1e-12);
     }
   });
 });
 
+/** Those without pooling. */
+const diagonal = ["conv-strided-valid", "conv-even-dilated", "conv-erf", "residual", "resnet-strided"];
+
+async function cifarCase(name: string) {
+  const { first, count, kernels } = (await golden()).cifar8;
+  const known = kernels[name];
+  if (known === undefined) throw new Error(`no reference kernel is called ${name}`);
+  const double = { images: await cifar8(first, count), shape: [3, 8, 8] } as const;
+  const single = { images: Float32Array.from(double.images), shape: double.shape };
+  return { ...known, arch: goldenArch(known.arch), double, single };
+}
+
 describe.runIf(hasCifar)("reference kernels of CIFAR at 8 x 8", () => {
-  for (const name of ["conv-strided-valid", "conv-even-dilated", "conv-erf", "residual", "resnet-strided"]) {
+  for (const name of diagonal) {
     it(`${name}: float64 within 1e-12, float32 within 1e-6 on every backend`, async () => {
-      const { first, count, kernels } = (await golden()).cifar8;
-      const { arch, nngp } = kernels[name] ?? { arch: [], nngp: [] };
-      const double = { images: await cifar8(first, count), shape: [3, 8, 8] } as const;
-      const single = { images: Float32Array.from(double.images), shape: double.shape };
-      expectAccurate(await errors(goldenArch(arch), double, single, nngp.flat()));
+      const { arch, double, single, nngp } = await cifarCase(name);
+      expectAccurate(await errors(arch, double, single, nngp.flat()));
+    });
+  }
+
+  for (const name of [...diagonal, "myrtle5", "conv-gap"]) {
+    it(`${name}, NTK${diagonal.includes(name) ? "" : " and NNGP"}: float64 within 1e-12, float32 within 1e-5`, async () => {
+      const { arch, double, single, nngp, ntk } = await cifarCase(name);
+      expectAccurate(await errors(arch, double, single, ntk.flat(), "ntk"), 1e-5);
+      if (!diagonal.includes(name)) expectAccurate(await errors(arch, double, single, nngp.flat()), 1e-5);
     });
   }
 });

@@ -4,9 +4,9 @@
  */
 import { Step } from "../covariance/step";
 import { pixelOf, Room } from "./room";
-import { ABSENT, frontOf, lengthOf, linesOf, NO_TABLE, Transfer } from "./words";
+import { ABSENT, frontOf, lengthOf, linesOf, NO_TABLE, sideFrontOf, Transfer } from "./words";
 
-/** The three places of a pool's sums at horizontal offsets: from base offset 0, from those after it and before it. */
+/** The three places of a pool's sums at near offsets: from base offset 0, from those after it and before it. */
 const OWN: u32 = 0;
 const AFTER: u32 = 1;
 const BEFORE: u32 = 2;
@@ -17,14 +17,11 @@ function sideOf(y: i32, x: i32): u32 {
   return y > 0 || (y == 0 && x > 0) ? AFTER : BEFORE;
 }
 
-/** First pixel of offset (y, x) of a map in the state; of a pool's horizontal offsets with the sums from one side. */
+/** First pixel of offset (y, x) of a map in the state; of a pool, of the sums from one side. */
 function placeOf(room: Room, state: u32, axisY: u32, axisX: u32, y: i32, x: i32, side: u32): usize {
   const program = room.program;
-  let lines = frontOf(program, axisY, y);
-  if (side == AFTER) lines = linesOf(program, axisY);
-  if (side == BEFORE) lines = linesOf(program, axisY) + <u32>lengthOf(program, axisY);
   const pixel =
-    lines * linesOf(program, axisX) +
+    sideFrontOf(program, axisY, y, side) * linesOf(program, axisX) +
     <u32>(lengthOf(program, axisY) - abs(y)) * frontOf(program, axisX, x);
   return room.state + (<usize>(state + pixel) << 3);
 }
@@ -75,7 +72,7 @@ export function poolTotals(
   const pixels = (lengthOf(room.program, axisY) - abs(y)) * (lengthOf(room.program, axisX) - abs(x));
   for (let at: usize = 0; at < <usize>pixels << 3; at += 8) {
     let sum = load<f64>(own + at);
-    if (y == 0) sum = load<f64>(after + at) + load<f64>(before + at) + sum;
+    if (after != own) sum = load<f64>(after + at) + load<f64>(before + at) + sum;
     store<f64>(to + at, factor * sum);
   }
 }
@@ -100,7 +97,7 @@ export function poolMap(room: Room, step: Step, from: usize, y: i32, x: i32): vo
       const shiftX = x - along * <i32>step.strideWidth;
       if (abs(shiftX) >= <i32>step.filterWidth) continue;
       const place = placeOf(
-        room, step.state, step.stateAxisY, step.stateAxisX, down, along, down == 0 ? side : OWN,
+        room, step.state, step.stateAxisY, step.stateAxisX, down, along, side,
       );
       poolTo(room, step, from, width, y, x, down, along, shiftY, shiftX, place);
     }

@@ -96,6 +96,12 @@ export function frontOf(program: usize, axis: u32, s: i32): u32 {
   return wordAt(program, axis + 2 + <u32>(length - 1 + s));
 }
 
+/** The same of an axis of a pool's sums, of which there is one more such table for each side of base offset 0. */
+export function sideFrontOf(program: usize, axis: u32, s: i32, side: u32): u32 {
+  const length = lengthOf(program, axis);
+  return wordAt(program, axis + 2 + side * <u32>(2 * length - 1) + <u32>(length - 1 + s));
+}
+
 /** Whether a map with these axes is wanted at a base offset: there, it has offset base / ratio. */
 export function isNeeded(
   program: usize, axisY: u32, axisX: u32, ratioY: i32, ratioX: i32, baseY: i32, baseX: i32,

@@ -2,7 +2,20 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { positions } from "../../test/reference/arch.ts";
 import { WidefieldError } from "../errors.ts";
-import { archToJson, compile, conv, dense, flatten, identity, mixture, relu, repeat, type Arch } from "./arch.ts";
+import {
+  archToJson,
+  avgPool,
+  compile,
+  conv,
+  dense,
+  flatten,
+  globalAvgPool,
+  identity,
+  mixture,
+  relu,
+  repeat,
+  type Arch,
+} from "./arch.ts";
 import { resnet, serial, sum } from "./arch.ts";
 import { archFromJson } from "./json.ts";
 import { formatShape, type Layer, type LayerJson, type Shape } from "./layer.ts";
@@ -50,9 +63,10 @@ const layerJson: fc.Arbitrary<LayerJson> = fc.oneof(
     biasVariance: optional(variance),
     units: optional(size),
   }),
+  written({ type: fc.constant("avgPool"), window: pair, stride: optional(pair) }),
   written({ type: fc.constant("step"), sqrt2: optional(fc.boolean()) }),
   written({ type: fc.constant("leakyRelu"), slope: optional(fc.double({ min: -2, max: 2, noNaN: true })) }),
-  fc.constantFrom("flatten", "identity", "abs", "erf").map((type) => ({ type })),
+  fc.constantFrom("flatten", "identity", "abs", "erf", "globalAvgPool").map((type) => ({ type })),
   written({ type: fc.constant("resnetBlock"), projection: fc.boolean(), channels: optional(size) }),
 );
 const { arch: archJson } = fc.letrec<{ arch: LayerJson }>((tie) => ({
@@ -356,6 +370,18 @@ describe("shape", () => {
       repeat(5, conv({ filter: 3, padding: "valid" })),
       [1, 8, 8],
       /^architecture\.layer \(time 4\) \(conv 3x3 valid\): a filter that is 3 pixels high does not fit.*2 pixels high/,
+    ],
+    [
+      "a pool that is larger than its image",
+      serial(conv({ filter: 3, stride: 2 }), avgPool({ window: [3, 5] })),
+      [1, 8, 8],
+      /^architecture\.layers\[1\] \(avgPool 3x5\): a window of 3 x 5 pixels does not fit into any x 4 x 4$/,
+    ],
+    [
+      "a pool behind flatten",
+      serial(flatten(), globalAvgPool()),
+      [1, 4, 4],
+      /^architecture\.layers\[1\] \(globalAvgPool\) needs an image.*16 features/,
     ],
     [
       "flatten twice",

@@ -148,7 +148,15 @@ export function compile(arch: Arch, input: Shape, target?: ProgramTarget): Progr
   if (!input.every((size) => Number.isSafeInteger(size) && size > 0))
     throw new WidefieldError("E_SHAPE", `inputs have a shape of positive whole numbers, not ${formatShape(input)}`);
   arch.shape(input);
-  const [channels, height, width] = isImage(input) ? input : [input[0], 1, 1];
+  // An image that is flattened first is a vector: a map of one pixel, which is a recursion's to compute.
+  const flat = !isImage(input) || flattensFirst(arch);
+  const [channels, height, width] = flat ? [input.reduce((product, size) => product * size, 1), 1, 1] : input;
   const program = new ProgramBuilder(channels, height, width, target);
   return program.finish(arch.covariance(program, program.input, input));
+}
+
+function flattensFirst(arch: Layer): boolean {
+  if (arch instanceof Serial) return arch.layers[0] !== undefined && flattensFirst(arch.layers[0]);
+  if (arch instanceof Repeat) return flattensFirst(arch.layer);
+  return arch instanceof Flatten;
 }

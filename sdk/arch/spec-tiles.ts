@@ -1,13 +1,15 @@
 /** From a kernel's name or architecture, and two sets of inputs, to what computes tiles of it. */
-import { closedTiles } from "../covariance/closed-tiles.ts";
 import { programCost } from "../covariance/cost.ts";
+import { GramTiles, gramTile } from "../covariance/gram-tiles.ts";
 import type { SizedTiles } from "../covariance/kernel-tiles.ts";
 import { stepSize, type Program } from "../covariance/program.ts";
+import { recursionOf } from "../covariance/recursion.ts";
 import { type Kinds, type Precision, ProgramTiles } from "../covariance/tiles.ts";
 import type { Backend } from "../engine/backend.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { compile } from "./arch.ts";
+import { closedTiles, type ClosedTileOptions } from "./closed-tiles.ts";
 import { imageBlock, shapeOf, type ImageSet } from "./image-set.ts";
 import type { ArchKernel, KernelSpec } from "./kernel-spec.ts";
 import { formatShape } from "./layer.ts";
@@ -30,11 +32,11 @@ export async function specTiles(
   rows: ImageSet,
   columns: ImageSet,
   precision: Precision,
-  budget: TileBudget = {},
+  options: ClosedTileOptions = {},
 ): Promise<SizedTiles> {
-  if (spec.name === "arch") return archTiles(engine, spec, [spec.kind], rows, columns, precision, budget);
+  if (spec.name === "arch") return archTiles(engine, spec, [spec.kind], rows, columns, precision, options);
   requireInputs(rows, columns, precision);
-  return closedTiles(engine, spec, rows, columns, precision, budget);
+  return closedTiles(engine, spec, rows, columns, precision, options);
 }
 
 /** The same for kernels of an architecture, several of which one computation gives. */
@@ -55,18 +57,23 @@ export async function archTiles(
   const backend = precision === "f64" ? await float64Backend(engine) : engine.backend;
   const { memoryBytes = engine.memoryBytes, whole = false } = budget;
   const matrix = whole ? kinds.length * rowBlock.count * columnBlock.count * (precision === "f64" ? 8 : 4) : 0;
-  const tiles = new ProgramTiles({
+  const settings = {
     backend,
-    program,
     kinds,
     rows: rowBlock,
     columns: columnBlock,
     precision,
     memoryBytes: Math.max(0, memoryBytes - matrix),
-  });
+  };
+  const size = { exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count };
+  const recursion = recursionOf(program);
+  if (recursion !== undefined) {
+    const tile = gramTile(size.rows, size.columns, precision);
+    return { tiles: new GramTiles({ ...settings, recursion }), ...size, tile };
+  }
+  const tiles = new ProgramTiles({ ...settings, program });
   if (tiles.spills) engine.log(spillNotice(program, backend));
-  const tile = usualTile(program);
-  return { tiles, exponent: program.exponent, rows: rowBlock.count, columns: columnBlock.count, tile };
+  return { tiles, ...size, tile: usualTile(program) };
 }
 
 function requireInputs(rows: ImageSet, columns: ImageSet, precision: Precision): void {

@@ -34,7 +34,7 @@ export interface Laplace {
   readonly bandwidth: number;
 }
 
-/** Cho & Saul 2009, eq. 1: the arc-cosine kernel of an order 0, 1 or 2, composed with itself `depth` times. */
+/** Cho & Saul 2009, eq. 1: the arc-cosine kernel of an order 0, 1 or 2, of depth 1; above that composed, as in section 2.3. */
 export interface ArcCosine {
   readonly name: "arccos";
   readonly order: 0 | 1 | 2;

@@ -17,9 +17,10 @@
  *
  *     state + front(sy) * lines(x) + (height - |sy|) * front(sx) + row * (width - |sx|) + column
  *
- * A pool's sums at horizontal offsets (sy = 0) stand three times: those from base offset 0 in the place above, those from
- * offsets after it (sy > 0, or sy = 0 < sx) and before it where front(sy) is replaced by lines(y) and by
- * lines(y) + height. All other offsets get sums from one side only. A load adds (after + before) + own.
+ * A pool's sums at near offsets (`offsets.ts`) stand three times: those from base offset 0 in the place above, those from
+ * base offsets after it (sy > 0, or sy = 0 < sx) and before it behind them. The vertical axis of its state has two more
+ * such tables of fronts, for the sums from offsets after 0 and before it; at offsets that are not near all three are the
+ * same, and all sums come from one side. A load of three adds (after + before) + own.
  *
  * Stage, STAGE_WORDS: 0 first step   1 end   2 offsets' address   3 offsets   4 loads' address   5 loads
  *     6 stores' address   7 stores   8 clears' address   9 clears
@@ -30,7 +31,7 @@
  * Clear, CLEAR_WORDS: 0 state   1 pixels.   Where a stage's pools add to: zero before its first offset.
  */
 import { encodeProgram, STEP_WORDS } from "./encode.ts";
-import { offsetPlan, type OffsetAxis, type OffsetPlan, type OffsetSet, type Transfer } from "./offsets.ts";
+import { nearOffsets, offsetPlan, type OffsetAxis, type OffsetPlan, type Transfer } from "./offsets.ts";
 import { NO_TABLE, type Program } from "./program.ts";
 
 export const STAGE_WORDS = 10;
@@ -51,11 +52,11 @@ export function encodeFull(program: Program): EncodedFull {
   const plan = offsetPlan(program);
   const tail = new Words(program.steps.length * STEP_WORDS);
   const axes = new Map<string, number>();
-  const axis = (which: OffsetAxis): number => {
-    const key = `${which.length}:${which.offsets.join()}`;
+  const axis = (which: OffsetAxis, near = -1): number => {
+    const key = `${which.length}:${which.offsets.join()}:${near}`;
     const known = axes.get(key);
     if (known !== undefined) return known;
-    const at = tail.add(axisWords(which));
+    const at = tail.add(near < 0 ? axisWords(which) : sumsAxisWords(which, near));
     axes.set(key, at);
     return at;
   };
@@ -63,15 +64,15 @@ export function encodeFull(program: Program): EncodedFull {
   plan.steps.forEach(({ at, ratio, pooled }, index) => {
     const base = index * STEP_WORDS;
     head.set([axis(at.y), axis(at.x), ...ratio], base + 41);
-    if (pooled !== undefined) head.set([pooled.base, axis(pooled.y), axis(pooled.x)], base + 45);
+    if (pooled !== undefined) head.set([pooled.base, axis(pooled.y, pooled.near), axis(pooled.x)], base + 45);
   });
   const transfer = ({ slot, state, ratio, pool }: Transfer): number[] => {
     const factor = pool === undefined ? 1 : 1 / (pool.windowHeight * pool.windowWidth) ** 2;
-    const place = (set: OffsetSet): number[] => [axis(set.y), axis(set.x)];
     return [
       slot,
       state.base,
-      ...place(state),
+      axis(state.y, state.near),
+      axis(state.x),
       ...ratio,
       ...float32(factor),
       pool?.table ?? NO_TABLE,
@@ -126,6 +127,20 @@ function axisWords({ length, offsets }: OffsetAxis): number[] {
     lines += length - Math.abs(offset);
   }
   return [length, lines, ...fronts];
+}
+
+/** The axis of a pool's sums: fronts of those from base offset 0, from offsets after it, from offsets before it. */
+function sumsAxisWords(axis: OffsetAxis, near: number): number[] {
+  const own = axisWords(axis);
+  const [length, lines = 0, ...fronts] = own;
+  const offsets = nearOffsets(axis, near);
+  const [, nearLines = 0, ...nearFronts] = axisWords({ ...axis, offsets });
+  const behind = (start: number): number[] =>
+    fronts.map((front, at) => {
+      const nearFront = nearFronts[at] ?? ABSENT;
+      return nearFront === ABSENT ? front : start + nearFront;
+    });
+  return [length ?? 0, lines, ...fronts, ...behind(lines), ...behind(lines + nearLines)];
 }
 
 function float32(value: number): number[] {

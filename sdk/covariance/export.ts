@@ -2,7 +2,7 @@
 import { WidefieldError } from "../errors.ts";
 import { discard, type Files, isAbandoned, isTemporary, replaceFile, temporaryName } from "../platform/files.ts";
 import { rowRange, tileRows } from "./store/grid.ts";
-import { npyHeader } from "./store/npy.ts";
+import { npyHeader } from "../numpy/npy.ts";
 import type { KernelStore } from "./store/store.ts";
 
 export interface ExportOptions {

@@ -1,7 +1,7 @@
 /** What the kernels of full programs have to know of a program before they start: see `shape.ts` for diagonal ones. */
 import { encodeFull, type EncodedFull } from "./encode-full.ts";
 import { programShape } from "./shape.ts";
-import type { Program } from "./program.ts";
+import type { ConvStep, Program } from "./program.ts";
 
 export interface FullShape {
   readonly steps: number;
@@ -22,7 +22,11 @@ export interface FullShape {
 /** Throws for a diagonal program, which has no such shape. */
 export function fullShape(program: Program, encoded: EncodedFull = encodeFull(program)): FullShape {
   if (program.full === undefined) throw new Error("a diagonal program is none to be run in full");
-  const { steps, imageFloats, tablePixels, slots, mapPixels, sumPixels, line, nonlinearities } = programShape(program);
+  const { steps, imageFloats, tablePixels, slots, mapPixels, line, nonlinearities } = programShape(program);
+  const sumPixels = program.steps.reduce(
+    (most, step) => (step.kind === "conv" ? Math.max(most, sumsOf(step)) : most),
+    1,
+  );
   const { stagesAt, plan } = encoded;
   return {
     ...{ steps, imageFloats, tablePixels, slots, mapPixels, sumPixels, line, nonlinearities },
@@ -32,4 +36,15 @@ export function fullShape(program: Program, encoded: EncodedFull = encodeFull(pr
     outputTable: program.full.outputTable,
     statePixels: plan.statePixels,
   };
+}
+
+/**
+ * Pixels between the two passes of a convolution, rows summed, columns not yet. Where an offset brings pixels of one image
+ * beside the map, their rows are summed too; the most for the offset that all of the smaller padding takes part in.
+ */
+function sumsOf(step: ConvStep): number {
+  const reach = (step.outHeight - 1) * step.strideHeight + (step.filterHeight - 1) * step.dilationHeight + 1;
+  const below = Math.max(0, reach - step.padTop - step.inHeight);
+  const beside = step.edge === undefined ? 0 : Math.min(step.padTop, below);
+  return (step.inHeight + beside) * step.outWidth;
 }

@@ -14,13 +14,26 @@ import type { KernelTiles } from "./kernel-tiles.ts";
 import type { Values } from "./matrix.ts";
 import { imageTable, TABLE_ROWS, tablePitch } from "./recursion-images.ts";
 import { encodeRecursion, NEAR, type Recursion } from "./recursion.ts";
-import { requireFinite, type ImageBlock, type Precision } from "./tiles.ts";
+import { requireFinite, type ImageBlock, type Kinds, type Precision } from "./tiles.ts";
+
+/** Most rows and columns of a tile where nobody says otherwise: 4 MiB in float32, and well under a second. */
+const LARGEST_TILE = 1024;
+const SMALLEST_TILE = 256;
+
+/**
+ * Rows and columns of a tile where nobody says otherwise: as a matmul likes them, but not much larger than the matrix, as
+ * a stored tile is as large as all others. In float64 pairs take their time.
+ */
+export function gramTile(rows: number, columns: number, precision: Precision): number {
+  const most = precision === "f64" ? SMALLEST_TILE : LARGEST_TILE;
+  return Math.max(SMALLEST_TILE, Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(rows, columns)))));
+}
 
 export interface GramSettings {
   readonly backend: Backend;
   readonly recursion: Recursion;
-  /** What tiles hold: K, theta, or both in this order. */
-  readonly kinds: readonly ["nngp"] | readonly ["ntk"] | readonly ["nngp", "ntk"];
+  /** What tiles hold: K, theta, or both, K first whatever the order here. */
+  readonly kinds: Kinds;
   readonly rows: ImageBlock;
   /** The same object as `rows` for a symmetric matrix. */
   readonly columns: ImageBlock;
@@ -169,7 +182,7 @@ export class GramTiles implements KernelTiles {
       return {
         points: upload(points, `points of ${count} images`),
         table: upload(table, `table of ${count} images`),
-        variances: kinds.map((kind) => (kind === "nngp" ? variances : tangents)),
+        variances: [...(kinds.includes("nngp") ? [variances] : []), ...(kinds.includes("ntk") ? [tangents] : [])],
         bytes: this.blockBytes(count),
       };
     } catch (error) {

@@ -11,7 +11,7 @@ import { importHdf5, isHdf5, unreadable } from "./hdf5.node.ts";
 import { importNpy } from "./import.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import type { Files } from "../platform/files.ts";
-import { npyHeader } from "./store/npy.ts";
+import { npyHeader } from "../numpy/npy.ts";
 import { KernelStore } from "./store/store.ts";
 
 const memoryBytes = 1 << 26;

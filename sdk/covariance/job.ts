@@ -25,6 +25,8 @@ export interface TileSource {
   peakBytes(tileRows: number, tileColumns: number, memoryBytes: number): number;
   /** Called once, before the first tile, and only if there is a tile to compute. */
   prepare?(): Promise<void>;
+  /** Called when all tiles of the job are on disk: what was kept beside them can go. */
+  finished?(): Promise<void>;
   /**
    * Kernel values * 2^-exponent of rows [rowBegin, rowEnd) and columns [colBegin, colEnd), row-major: a new array,
    * which the job keeps. `diagonal`: of a symmetric matrix's square tile only entries with column <= row are used.
@@ -143,7 +145,9 @@ export async function runKernelJob(job: KernelJob): Promise<KernelJobResult> {
     const found = await verifyTiles(store, tiles, { signal, onProgress: job.onCheck });
     const wanted = new Set([...found.missing, ...found.damaged].map(({ i, j }) => `${i}/${j}`));
     const pending = tiles.filter(({ i, j }) => wanted.has(`${i}/${j}`));
-    return resultOf(found, await computeTiles(job, plan, pending, tiles.length), plan);
+    const progress = await computeTiles(job, plan, pending, tiles.length);
+    await job.source.finished?.();
+    return resultOf(found, progress, plan);
   } finally {
     // The lock of a process that ended is taken over anyway: failing to remove it is no reason to hide the outcome.
     await lock.release().catch(() => undefined);

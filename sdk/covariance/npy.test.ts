@@ -8,7 +8,7 @@ import { exportNpy } from "./export.ts";
 import type { Files } from "../platform/files.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import { importNpy } from "./import.ts";
-import { npyHeader } from "./store/npy.ts";
+import { npyHeader } from "../numpy/npy.ts";
 import { KernelStore } from "./store/store.ts";
 
 const memoryBytes = 1 << 24;

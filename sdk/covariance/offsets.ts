@@ -19,8 +19,8 @@
  *
  * **Order.** K(x, y) and K(y, x) are the same to the last bit. Offset s of the one is offset -s of the other, pixel by
  * pixel; so a stage takes offset 0, then those after it in ascending order, then those before it in descending order, and
- * a pool keeps the sums from the three apart where more than one of them reaches an offset D, which is where D is
- * horizontal (sy = 0): their sum (after + before) + own has no order.
+ * a pool keeps the sums from the three apart where more than one of them reaches an offset D, which is where a window
+ * and its partner share rows (D *near*: v |Dy| <= w - 1): their sum (after + before) + own has no order.
  *
  * What the maps hold is the half squared distance of the two images' activations, D = (K(x, x) + K(y, y)) / 2 - K, and
  * not K: near cosine 1, where kappa_0 divides the error of the cosine by sin t, K has lost 1 - c. Linear steps do to D
@@ -48,10 +48,12 @@ export interface OffsetSet {
   readonly x: OffsetAxis;
 }
 
-/** Where all offsets of a map stand in a pair's state, counted in pixels; a pool's horizontal ones three times. */
+/** Where all offsets of a map stand in a pair's state, counted in pixels; a pool's near ones three times. */
 export interface StateMap extends OffsetSet {
   readonly base: number;
   readonly pixels: number;
+  /** The largest vertical offset that is near, of either sign; -1 of a map that is no pool's. */
+  readonly near: number;
 }
 
 type Ratio = readonly [y: number, x: number];
@@ -102,6 +104,11 @@ export function offsetPlan(program: Program): OffsetPlan {
 /** Pixels of a map over all the offsets that it is needed at. */
 export function offsetPixels({ y, x }: OffsetSet): number {
   return axisPixels(y) * axisPixels(x);
+}
+
+/** Vertical offsets of an axis that stand three times. */
+export function nearOffsets({ offsets }: OffsetAxis, near: number): number[] {
+  return offsets.filter((offset) => Math.abs(offset) <= near);
 }
 
 function axisPixels({ length, offsets }: OffsetAxis): number {
@@ -250,7 +257,9 @@ class StagePlanner {
       if (adds) load(step.to, ratio.to);
       if (step.kind === "pool") {
         // The sums are there when the stage is over: they take the place of no map that it still reads.
-        const kept: Kept = { state: this.allocate(this.after(end, step.to), number, 3), pool: step, lastStage: number };
+        const near = Math.floor((step.windowHeight - 1) / step.strideHeight);
+        const state = this.allocate(this.after(end, step.to), number, near);
+        const kept: Kept = { state, pool: step, lastStage: number };
         this.all.push(kept);
         pooled.set(step.to, kept);
         this.plans[end] = { at, ratio: ratio.from, pooled: kept.state };
@@ -313,8 +322,9 @@ class StagePlanner {
   }
 
   /** The first gap between the maps that are still needed in stage `now` or later. */
-  private allocate(set: OffsetSet, now: number, copies = 1): StateMap {
-    const pixels = offsetPixels(set) + (copies - 1) * set.y.length * axisPixels(set.x);
+  private allocate(set: OffsetSet, now: number, near = -1): StateMap {
+    const nearLines = axisPixels({ length: set.y.length, offsets: nearOffsets(set.y, near) });
+    const pixels = offsetPixels(set) + 2 * nearLines * axisPixels(set.x);
     const live = new Set([...this.kept.values()]);
     const taken = this.all
       .filter((kept) => kept.lastStage >= now || live.has(kept))
@@ -326,7 +336,7 @@ class StagePlanner {
       base = Math.max(base, other.base + other.pixels);
     }
     this.statePixels = Math.max(this.statePixels, base + pixels);
-    return { ...set, base, pixels };
+    return { ...set, base, pixels, near };
   }
 }
 

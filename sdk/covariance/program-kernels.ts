@@ -49,7 +49,7 @@ export interface ProgramKernels {
   /** True where maps go through memory layer by layer that would better stand in fast memory. */
   readonly spills: boolean;
   /** Of the table of so many images. */
-  tableBytes(images: number): number;
+  readonly tableBytes: (images: number) => number;
   /** Buffers: program, images, table, variances, workspace. */
   variances(images: number, buffers: readonly Slot[]): void;
   /** Buffers: program, row table, column table, variances, output, workspace. */

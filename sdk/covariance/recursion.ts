@@ -9,7 +9,7 @@
  *
  *     n = s s',   u = min(d, 2 n - d) / n = 1 - |cos t|,   turn = 1 - cos(phi - phi')
  *
- *     input      d = n delta,  K = n - d,  delta = h + h' - p.p', or |p - p'|^2 / 2 where that is small
+ *     input      d = n delta,  delta = h + h' - p.p',  K = n p.p';  where that is small |p - p'|^2 / 2,  K = n - d
  *     affine     d' = weight d + n' turn    (the bias is one more coordinate of each image, at an angle phi to the others)
  *     rectifier  d' = d (positive - curve sqrt(u) P(u)),  for K < 0 with the other slope
  *     step       K' = scale (1/2 - sqrt(u) A(u)),  for K < 0 scale sqrt(u) A(u);  d' the other of the two

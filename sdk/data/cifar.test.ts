@@ -1,8 +1,9 @@
-/** CIFAR-10's binary version, from batches made here. */
+/** CIFAR-10's binary and Python versions, from batches made here. */
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { mulberry32 } from "../../test/reference/programs.ts";
 import { freshSeed } from "../../test/seed.ts";
+import { pickledBatch, type PickleStyle } from "../../test/pickle-files.ts";
 import { loadDataset } from "./registry.ts";
 import { verifyDataset } from "./verify.ts";
 
@@ -52,7 +53,8 @@ describe("a folder of CIFAR batches", () => {
     const whole = Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, blank(count)]));
     const report = await verifyDataset("cifar10", folder(whole));
     expect(report.files.map(({ published, records }) => [published, records])).toEqual([
-      ["unknown", { count: 10_000, published: 10_000 }],
+      // As many records as published, but not those.
+      ["different", { count: 10_000, published: 10_000 }],
       ["different", { count: 9_999, published: 10_000 }],
       ["different", { count: 10_001, published: 10_000 }],
     ]);
@@ -78,12 +80,64 @@ describe("a folder of CIFAR batches", () => {
   it("with a file that is cut short, or has a wrong label, is refused with the place", async () => {
     const short = { ...files, "test_batch.bin": test.subarray(0, 7000) };
     await expect(loadDataset("cifar10", folder(short))).rejects.toThrow(
-      /test_batch\.bin: 7000 bytes are no whole number/,
+      /test_batch\.bin: 7000 bytes are no whole number of CIFAR records of 3073 bytes \(2 take 6146, 3 take 9219; .*30730000/,
     );
     const wrong = Uint8Array.from(one);
     wrong[3 * 3073] = 10;
     await expect(loadDataset("cifar10", folder({ ...files, "data_batch_1.bin": wrong }))).rejects.toThrow(
       /data_batch_1\.bin: record 3 has label 10; labels are 0 to 9/,
+    );
+  });
+});
+
+describe("a folder of CIFAR's Python version", () => {
+  /** The same records as a pickle. */
+  function pickled(binary: Uint8Array, style: PickleStyle): Uint8Array<ArrayBuffer> {
+    const records = Array.from({ length: binary.length / 3073 }, (_, i) => binary.subarray(i * 3073, (i + 1) * 3073));
+    const pixels = Uint8Array.from(records.flatMap((record) => [...record.subarray(1)]));
+    return pickledBatch(style, { labels: records.map((record) => record[0] ?? NaN), pixels });
+  }
+  const [one, two, test] = [batch(3), batch(2), batch(4)];
+  const binary = { "data_batch_1.bin": one, "data_batch_2.bin": two, "test_batch.bin": test };
+  const python = {
+    data_batch_1: pickled(one, "python2"),
+    "data_batch_2.gz": gzipSync(pickled(two, "protocol4")),
+    test_batch: pickled(test, "protocol2"),
+  };
+
+  it("is the same dataset as the binary version's, to the digest", async () => {
+    const [a, b] = await Promise.all([binary, python].map((files) => loadDataset("cifar10", folder(files))));
+    expect(await b?.sha256()).toBe(await a?.sha256());
+    expect(b?.select("0:9")).toEqual(a?.select("0:9"));
+    const report = await verifyDataset("cifar10", folder(python));
+    expect(report.files.map(({ name, records, published }) => [name, records?.count, published])).toEqual([
+      ["data_batch_1", 3, "different"],
+      ["data_batch_2", 2, "different"],
+      ["test_batch", 4, "different"],
+    ]);
+    expect(report.notes).toEqual([]);
+  });
+
+  it("beside the binary version is left alone, and the caller told", async () => {
+    const lines: string[] = [];
+    const both = { ...python, ...binary, "test_batch.bin": batch(5) };
+    const dataset = await loadDataset("cifar10", { ...folder(both), log: (line) => lines.push(line) });
+    expect(dataset.testCount).toBe(5);
+    expect(lines).toEqual([expect.stringMatching(/both the binary and the Python version; the binary one .* is read/)]);
+    expect((await verifyDataset("cifar10", folder(both))).notes).toEqual(lines);
+  });
+
+  it("with missing or damaged batches is refused with the file", async () => {
+    await expect(loadDataset("cifar10", folder({ test_batch: python.test_batch }))).rejects.toThrow(
+      /looked for data\/data_batch_1, data\/data_batch_1\.gz; `widefield data fetch cifar10` downloads it/,
+    );
+    await expect(loadDataset("cifar10", folder({ ...python, data_batch_4: one }))).rejects.toThrow(
+      /data_batch_3 is missing in data, but data_batch_4 is there/,
+    );
+    const evil = new TextEncoder().encode("\u0002cposix\nsystem\n.");
+    const bytes = Uint8Array.of(0x80, ...evil);
+    await expect(loadDataset("cifar10", folder({ ...python, test_batch: bytes }))).rejects.toThrow(
+      /data\/test_batch: the pickle is refused at byte 2: it asks for the global "posix\.system"/,
     );
   });
 });

@@ -1,88 +1,134 @@
 /**
- * CIFAR-10 in its binary version (A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009): records
- * of a label and 3 x 32 x 32 bytes, red, green and blue planes one after the other. Training images are in
- * data_batch_1.bin to data_batch_5.bin, of which a folder may hold the first few only, test images in test_batch.bin.
+ * A folder of CIFAR-10 (A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009) in either of its
+ * versions, packed or not: the binary one (data_batch_1.bin to data_batch_5.bin and test_batch.bin: records of a label
+ * and 3 x 32 x 32 bytes), or the Python one (the same names without .bin, `cifar-python.ts`). Of the five training
+ * batches a folder may hold the first few only.
  */
 import { WidefieldError } from "../errors.ts";
+import { CIFAR_SHAPE, IMAGE_BYTES, type Records, requireLabel } from "./cifar-records.ts";
+import { parsePythonBatch } from "./cifar-python.ts";
 import { type Dataset, fromPixels } from "./dataset.ts";
-import { type DataFile, findFile, type FolderOptions, requireFolder, requireNoneMissing } from "./folder.ts";
-import { gunzip, isGzip } from "./gzip.ts";
-import type { NamedDataset } from "./registry.ts";
+import {
+  type DataFile,
+  findFile,
+  type FolderOptions,
+  type Found,
+  requireFolder,
+  requireNoneMissing,
+  unpackFound,
+} from "./folder.ts";
+import type { CifarBatches, PublishedDataset } from "./registry.ts";
 
-const SHAPE = { channels: 3, height: 32, width: 32 } as const;
-const IMAGE_BYTES = 3 * 32 * 32;
-/** Of a label and its image. */
-export const RECORD_BYTES = 1 + IMAGE_BYTES;
-
-interface Records {
-  readonly labels: Uint8Array;
-  /** count x 3 x 32 x 32. */
-  readonly pixels: Uint8Array;
-}
+/** Of a label and its image, in the binary version. */
+const RECORD_BYTES = 1 + IMAGE_BYTES;
+/** Of a published batch. */
+export const BATCH_RECORDS = 10_000;
 
 /**
- * Reads the batches of a folder.
+ * Reads the batches of a folder. Where it holds both versions, the binary one is taken, and `log` told so.
  *
  * @throws WidefieldError E_CONFIG without a folder or a way to read it; E_DATA for missing batches, for files that are no
- *   whole number of records and for labels beyond 9
+ *   whole number of records, for pickles of anything but a batch, and for labels beyond 9
  */
 export async function readCifarFolder(
-  entry: NamedDataset,
+  entry: PublishedDataset,
   options: FolderOptions,
 ): Promise<{ readonly dataset: Dataset; readonly files: readonly DataFile[] }> {
   const { files } = entry;
   if (files?.format !== "cifar") throw new Error(`${entry.name} has no CIFAR batches`);
   const { dataDir, readFile } = requireFolder(entry.name, options);
-  const train: DataFile[] = [];
-  for (const name of files.train) {
-    const found = await findFile(dataDir, name, readFile);
-    if (found === undefined) break;
-    train.push(await unpack(found));
+  const find = async (name: string): Promise<Found | undefined> => findFile(dataDir, name, readFile);
+  const binary = await findBatches(files.binary, find);
+  const python = isEmpty(binary) ? await findBatches(files.python, find) : undefined;
+  const isPython = python !== undefined && !isEmpty(python);
+  const [names, found] = isPython ? [files.python, python] : [files.binary, binary];
+  if (!isPython && !isEmpty(binary) && (await find(files.python.test)) !== undefined) {
+    options.log?.(
+      `${entry.name}: ${dataDir} holds both the binary and the Python version; the binary one (${files.binary.test}) is read`,
+    );
   }
-  for (const name of files.train.slice(train.length + 1)) {
-    if ((await findFile(dataDir, name, readFile)) === undefined) continue;
-    const lost = files.train[train.length] ?? "";
-    throw new WidefieldError("E_DATA", `${entry.name}: ${lost} is missing in ${dataDir}, but ${name} is there`, {
+  const { train, test } = complete(entry.name, dataDir, names, found);
+  const parse = isPython ? parsePythonBatch : parseBinaryBatch;
+  const read = async (file: Found): Promise<{ file: DataFile; records: Records }> => {
+    const unpacked = await unpackFound(file);
+    const records = parse(unpacked.content, unpacked.path);
+    return { file: { ...unpacked, records: records.labels.length }, records };
+  };
+  const trainBatches = [];
+  for (const file of train) trainBatches.push(await read(file));
+  const testBatch = await read(test);
+  const trainRecords = joined(trainBatches.map(({ records }) => records));
+  const labels = Int32Array.from([...trainRecords.labels, ...testBatch.records.labels]);
+  const trainCount = trainRecords.labels.length;
+  const content = { name: entry.name, shape: CIFAR_SHAPE, classes: entry.classes, labels, trainCount };
+  return {
+    dataset: fromPixels(content, trainRecords.pixels, testBatch.records.pixels),
+    files: [...trainBatches, testBatch].map(({ file }) => file),
+  };
+}
+
+interface FoundBatches {
+  /** Up to the first that is missing. */
+  readonly train: readonly Found[];
+  readonly test: Found | undefined;
+  /** A training batch that stands behind a missing one. */
+  readonly stray: string | undefined;
+}
+
+async function findBatches(
+  names: CifarBatches,
+  find: (name: string) => Promise<Found | undefined>,
+): Promise<FoundBatches> {
+  const train: Found[] = [];
+  for (const name of names.train) {
+    const found = await find(name);
+    if (found === undefined) break;
+    train.push(found);
+  }
+  let stray: string | undefined;
+  for (const name of names.train.slice(train.length + 1)) stray ??= (await find(name))?.name;
+  return { train, test: await find(names.test), stray };
+}
+
+function isEmpty({ train, test, stray }: FoundBatches): boolean {
+  return train.length === 0 && test === undefined && stray === undefined;
+}
+
+function complete(
+  dataset: string,
+  dataDir: string,
+  names: CifarBatches,
+  { train, test, stray }: FoundBatches,
+): { readonly train: readonly Found[]; readonly test: Found } {
+  if (stray !== undefined) {
+    const lost = names.train[train.length] ?? "";
+    throw new WidefieldError("E_DATA", `${dataset}: ${lost} is missing in ${dataDir}, but ${stray} is there`, {
       details: { dataDir, missing: [lost] },
     });
   }
-  const found = await findFile(dataDir, files.test, readFile);
-  const [first] = files.train;
-  const missing = [...(train.length === 0 && first !== undefined ? [first] : []), ...(found ? [] : [files.test])];
-  requireNoneMissing(entry.name, dataDir, missing);
-  if (found === undefined) throw new Error("missing files were not reported");
-  const test = await unpack(found);
-  const parts = { train: joined(train.map(parse)), test: parse(test) };
-  const labels = Int32Array.from([...parts.train.labels, ...parts.test.labels]);
-  const trainCount = parts.train.labels.length;
-  const content = { name: entry.name, shape: SHAPE, classes: entry.classes, labels, trainCount };
-  return { dataset: fromPixels(content, parts.train.pixels, parts.test.pixels), files: [...train, test] };
+  const missing = [...(train.length === 0 ? names.train.slice(0, 1) : []), ...(test === undefined ? [names.test] : [])];
+  requireNoneMissing(dataset, dataDir, missing);
+  if (test === undefined) throw new Error("missing files were not reported");
+  return { train, test };
 }
 
-async function unpack({ name, path, bytes }: { name: string; path: string; bytes: Uint8Array }): Promise<DataFile> {
-  return { name, path, content: isGzip(bytes) ? await gunzip(bytes, path) : bytes };
-}
-
-function parse({ path, content }: DataFile): Records {
+function parseBinaryBatch(content: Uint8Array, path: string): Records {
   const count = content.length / RECORD_BYTES;
   if (!Number.isInteger(count) || count === 0) {
+    const below = Math.floor(count);
     throw new WidefieldError(
       "E_DATA",
-      `${path}: ${content.length} bytes are no whole number of CIFAR records of ${RECORD_BYTES} bytes: ` +
-        "the file is cut short, or not of the binary version",
-      { details: { path, bytes: content.length } },
+      `${path}: ${content.length} bytes are no whole number of CIFAR records of ${RECORD_BYTES} bytes (${below} take ` +
+        `${below * RECORD_BYTES}, ${below + 1} take ${(below + 1) * RECORD_BYTES}; a published batch has ${BATCH_RECORDS}, ` +
+        `which take ${BATCH_RECORDS * RECORD_BYTES}): the file is cut short, or not of the binary version`,
+      { details: { path, bytes: content.length, recordBytes: RECORD_BYTES } },
     );
   }
   const labels = new Uint8Array(count);
   const pixels = new Uint8Array(count * IMAGE_BYTES);
   for (let record = 0; record < count; record++) {
     const at = record * RECORD_BYTES;
-    const label = content[at] ?? Number.NaN;
-    if (!(label < 10))
-      throw new WidefieldError("E_DATA", `${path}: record ${record} has label ${label}; labels are 0 to 9`, {
-        details: { path, record, label },
-      });
-    labels[record] = label;
+    labels[record] = requireLabel(content[at], record, path);
     pixels.set(content.subarray(at + 1, at + RECORD_BYTES), record * IMAGE_BYTES);
   }
   return { labels, pixels };

@@ -1,5 +1,7 @@
 /** The files of a dataset's folder, packed or not: finding them, and saying which are missing. */
 import { WidefieldError } from "../errors.ts";
+import { SOURCES } from "./fetch-sources.ts";
+import { gunzip, isGzip } from "./gzip.ts";
 import type { ReadFile } from "./idx.ts";
 
 export interface DataFile {
@@ -9,6 +11,10 @@ export interface DataFile {
   readonly path: string;
   /** Unpacked. */
   readonly content: Uint8Array;
+  /** SHA-256 of the file as it was found, where that was packed. */
+  readonly packedSha256?: string;
+  /** Of CIFAR's batches: how many images the file holds. */
+  readonly records?: number;
 }
 
 /** A file as it was found. */
@@ -21,6 +27,8 @@ export interface Found {
 export interface FolderOptions {
   readonly dataDir?: string;
   readonly readFile?: ReadFile;
+  /** Takes a line about what was found that the caller may want to know. */
+  readonly log?: (line: string) => void;
 }
 
 /** Throws E_CONFIG where the folder, or the way to read it, is not given. */
@@ -31,7 +39,7 @@ export function requireFolder(
   if (dataDir === undefined || dataDir === "") {
     throw new WidefieldError(
       "E_CONFIG",
-      `${name} is read from files: give the folder that holds them (--data-dir, or dataDir); ` +
+      `${name} is read from files: give the folder that holds them (--data-dir, or dataDir)${downloadHint(name)}; ` +
         `"digits" is a dataset without files`,
     );
   }
@@ -56,12 +64,21 @@ export async function findFile(dataDir: string, name: string, readFile: ReadFile
   return undefined;
 }
 
+/** The file's content, whatever its name says about its packing. Throws GzipError (E_DATA). */
+export async function unpackFound({ name, path, bytes }: Found): Promise<DataFile> {
+  return { name, path, content: isGzip(bytes) ? await gunzip(bytes, path) : bytes };
+}
+
 /** Throws E_DATA where files are missing, with where they were looked for. */
 export function requireNoneMissing(name: string, dataDir: string, missing: readonly string[]): void {
   if (missing.length === 0) return;
   const plural = missing.length === 1 ? "a file is" : `${missing.length} files are`;
   const looked = missing.flatMap((file) => candidates(dataDir, file)).join(", ");
-  throw new WidefieldError("E_DATA", `${name}: ${plural} missing in ${dataDir}; looked for ${looked}`, {
-    details: { dataDir, missing },
-  });
+  const message = `${name}: ${plural} missing in ${dataDir}; looked for ${looked}${downloadHint(name)}`;
+  throw new WidefieldError("E_DATA", message, { details: { dataDir, missing } });
+}
+
+function downloadHint(name: string): string {
+  if (!SOURCES.some((source) => source.name === name)) return "";
+  return `; \`widefield data fetch ${name}\` downloads it`;
 }

@@ -3,6 +3,7 @@
  * they belong together, and makes one dataset of them.
  */
 import { WidefieldError } from "../errors.ts";
+import { sha256 } from "../platform/digest.ts";
 import { type Dataset, fromPixels } from "./dataset.ts";
 import {
   type DataFile,
@@ -13,7 +14,7 @@ import {
   requireNoneMissing,
 } from "./folder.ts";
 import { type IdxImages, parseIdxImages, parseIdxLabels, unpackIdx } from "./idx.ts";
-import type { IdxPart, NamedDataset } from "./registry.ts";
+import type { IdxPart, PublishedDataset } from "./registry.ts";
 
 export interface IdxPartContent {
   readonly images: IdxImages;
@@ -33,7 +34,7 @@ export interface IdxFolder {
  * @throws WidefieldError E_CONFIG without a folder or a way to read it; E_DATA for missing or malformed files, for
  *   labels and images of different counts, and for training and test images of different sizes
  */
-export async function readIdxFolder(entry: NamedDataset, options: FolderOptions): Promise<IdxFolder> {
+export async function readIdxFolder(entry: PublishedDataset, options: FolderOptions): Promise<IdxFolder> {
   const { files } = entry;
   if (files?.format !== "idx") throw new Error(`${entry.name} has no IDX files`);
   const { dataDir, readFile } = requireFolder(entry.name, options);
@@ -52,7 +53,7 @@ export async function readIdxFolder(entry: NamedDataset, options: FolderOptions)
 }
 
 /** The dataset of a folder's files; its shape is that of the files. */
-export function datasetOfFolder(entry: NamedDataset, { train, test }: IdxFolder): Dataset {
+export function datasetOfFolder(entry: PublishedDataset, { train, test }: IdxFolder): Dataset {
   const { height, width } = test.images;
   const trainCount = train?.images.count ?? 0;
   const labels = new Int32Array(trainCount + test.images.count);
@@ -70,7 +71,8 @@ function missingNames(part: IdxPart, [images, labels]: readonly (Found | undefin
 }
 
 async function unpack({ name, path, bytes }: Found): Promise<DataFile> {
-  return { name, path, content: await unpackIdx(bytes, path) };
+  const content = await unpackIdx(bytes, path);
+  return content === bytes ? { name, path, content } : { name, path, content, packedSha256: await sha256(bytes) };
 }
 
 async function parsePart(found: readonly (Found | undefined)[], classes: number): Promise<IdxPartContent> {

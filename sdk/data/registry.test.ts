@@ -27,8 +27,8 @@ function changed(changes: Readonly<Record<string, Uint8Array | undefined>>): Map
 }
 
 describe("datasets by name", () => {
-  it("are mnist, fmnist, notmnist, cifar10 and digits, whatever the case", () => {
-    expect(DATASETS.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "digits"]);
+  it("are mnist, fmnist, notmnist, cifar10, digits and npy, whatever the case", () => {
+    expect(DATASETS.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "digits", "npy"]);
     expect(findDataset("MNIST").name).toBe("mnist");
   });
 
@@ -42,13 +42,13 @@ describe("datasets by name", () => {
     expect(() => findDataset(name)).toThrow(
       failsWith(
         "E_CONFIG",
-        new RegExp(`"${name}" \\(there are mnist, fmnist, notmnist, cifar10, digits\\); .*"${nearest}"`),
+        new RegExp(`"${name}" \\(there are mnist, fmnist, notmnist, cifar10, digits, npy\\); .*"${nearest}"`),
       ),
     );
   });
 
   it("refuse a name that is like none without a guess", () => {
-    expect(() => findDataset("imagenet-21k")).toThrow(failsWith("E_CONFIG", /there are mnist, .*digits\)$/));
+    expect(() => findDataset("imagenet-21k")).toThrow(failsWith("E_CONFIG", /there are mnist, .*npy\)$/));
   });
 
   it("make the digits of a seed without any files", async () => {
@@ -88,7 +88,8 @@ describe("a folder of IDX files", () => {
   });
 
   it("must be given for a dataset of files, with a way to read it", async () => {
-    await expect(loadDataset("mnist")).rejects.toThrow(failsWith("E_CONFIG", /--data-dir/));
+    await expect(loadDataset("mnist")).rejects.toThrow(failsWith("E_CONFIG", /--data-dir.*data fetch mnist/));
+    await expect(loadDataset("notmnist")).rejects.toThrow(failsWith("E_CONFIG", /--data-dir, or dataDir\); "digits"/));
     await expect(loadDataset("mnist", { dataDir: "data" })).rejects.toThrow(failsWith("E_CONFIG", /readFile/));
   });
 
@@ -96,7 +97,7 @@ describe("a folder of IDX files", () => {
     await expect(load("mnist", changed({ "t10k-labels-idx1-ubyte": undefined }))).rejects.toThrow(
       failsWith(
         "E_DATA",
-        /^mnist: a file is missing in data; looked for data\/t10k-labels-idx1-ubyte, data\/t10k-labels-idx1-ubyte\.gz$/,
+        /^mnist: a file is missing in data; looked for data\/t10k-labels-idx1-ubyte, data\/t10k-labels-idx1-ubyte\.gz; `widefield data fetch mnist` downloads it$/,
       ),
     );
     await expect(load("fmnist", new Map())).rejects.toThrow(failsWith("E_DATA", /4 files are missing in data/));

@@ -10,14 +10,16 @@ import { digits } from "./digits.ts";
 import type { DataFile } from "./folder.ts";
 import type { ReadFile } from "./idx.ts";
 import { datasetOfFolder, readIdxFolder } from "./idx-folder.ts";
+import { readNpyFolder } from "./npy-dataset.ts";
 
-/** One half of an IDX dataset: the names of its two files, without `.gz`. */
+/** One half of a dataset: the names of its two files, without `.gz`. */
 export interface IdxPart {
   readonly images: string;
   readonly labels: string;
 }
 
-export interface NamedDataset {
+/** A dataset that is the same for everybody. */
+export interface PublishedDataset {
   readonly name: string;
   readonly title: string;
   readonly shape: ImageShape;
@@ -27,6 +29,26 @@ export interface NamedDataset {
   readonly testCount: number;
   /** Undefined: generated, needs no files. */
   readonly files?: IdxFiles | CifarFiles;
+}
+
+/** Arrays of one's own: what they are is known when they are read. */
+export interface ArraysDataset {
+  readonly name: string;
+  readonly title: string;
+  readonly shape?: undefined;
+  readonly classes?: undefined;
+  readonly trainCount?: undefined;
+  readonly testCount?: undefined;
+  readonly files: NpyFiles;
+}
+
+export type NamedDataset = PublishedDataset | ArraysDataset;
+
+interface NpyFiles {
+  readonly format: "npy";
+  readonly train: IdxPart;
+  /** May be absent. */
+  readonly test: IdxPart;
 }
 
 interface Published {
@@ -44,15 +66,20 @@ interface IdxFiles extends Published {
 
 interface CifarFiles extends Published {
   readonly format: "cifar";
+  readonly binary: CifarBatches;
+  readonly python: CifarBatches;
+}
+
+/** The files of one of CIFAR's versions. */
+export interface CifarBatches {
   /** In their order; a folder may hold the first few only. */
   readonly train: readonly string[];
   readonly test: string;
-  /** Records of each file as published. */
-  readonly records: number;
 }
 
 const TRAIN: IdxPart = { images: "train-images-idx3-ubyte", labels: "train-labels-idx1-ubyte" };
 const TEST: IdxPart = { images: "t10k-images-idx3-ubyte", labels: "t10k-labels-idx1-ubyte" };
+const BATCHES = [1, 2, 3, 4, 5].map((batch) => `data_batch_${batch}`);
 const GREY_28 = { channels: 1, height: 28, width: 28 } as const;
 const SIZES = { shape: GREY_28, classes: 10, trainCount: 60_000, testCount: 10_000 } as const;
 
@@ -88,20 +115,35 @@ export const DATASETS: readonly NamedDataset[] = [
   },
   {
     name: "cifar10",
-    title: "CIFAR-10: photographs of ten things, binary version",
+    title: "CIFAR-10: photographs of ten things, binary or Python version",
     shape: { channels: 3, height: 32, width: 32 },
     classes: 10,
     trainCount: 50_000,
     testCount: 10_000,
     files: {
       format: "cifar",
-      train: [1, 2, 3, 4, 5].map((batch) => `data_batch_${batch}.bin`),
-      test: "test_batch.bin",
-      records: 10_000,
-      sha256: {},
+      binary: { train: BATCHES.map((batch) => `${batch}.bin`), test: "test_batch.bin" },
+      python: { train: BATCHES, test: "test_batch" },
+      sha256: {
+        "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+        "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+        "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+        "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+        "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+      },
     },
   },
   { name: "digits", title: "synthetic digits, made from a seed", ...SIZES },
+  {
+    name: "npy",
+    title: "your own NumPy arrays: images (n, h, w), (n, c, h, w) or (n, d), integer labels (n,)",
+    files: {
+      format: "npy",
+      train: { images: "train-images.npy", labels: "train-labels.npy" },
+      test: { images: "test-images.npy", labels: "test-labels.npy" },
+    },
+  },
 ];
 
 export interface LoadOptions {
@@ -109,6 +151,8 @@ export interface LoadOptions {
   readonly dataDir?: string;
   /** Required for datasets of files: `readFileFromDisk`, or one that fetches. */
   readonly readFile?: ReadFile;
+  /** Takes a line about what was found in the folder: both versions of CIFAR-10, say. */
+  readonly log?: (line: string) => void;
   /** For generated datasets; default 0. */
   readonly seed?: number;
 }
@@ -119,14 +163,19 @@ export interface LoadOptions {
  * @throws WidefieldError E_CONFIG with the known names, and the nearest if one is near
  */
 export function findDataset(name: string): NamedDataset {
+  return findNamed(name, DATASETS, "dataset is named");
+}
+
+/** The same for any list of things with names; `called` makes the message: "no dataset is named ...". */
+export function findNamed<T extends { readonly name: string }>(name: string, list: readonly T[], called: string): T {
   const wanted = name.toLowerCase();
-  const found = DATASETS.find((dataset) => dataset.name === wanted);
+  const found = list.find((entry) => entry.name === wanted);
   if (found !== undefined) return found;
-  const names = DATASETS.map((dataset) => dataset.name);
+  const names = list.map((entry) => entry.name);
   const candidate = closest(wanted, names);
   const nearest = distance(wanted, candidate) <= candidate.length / 2 ? candidate : undefined;
   const guess = nearest === undefined ? "" : `; did you mean "${nearest}"?`;
-  throw new WidefieldError("E_CONFIG", `no dataset is named "${name}" (there are ${names.join(", ")})${guess}`, {
+  throw new WidefieldError("E_CONFIG", `no ${called} "${name}" (there are ${names.join(", ")})${guess}`, {
     details: { name, names, nearest },
   });
 }
@@ -147,6 +196,8 @@ export async function readFolder(
   entry: NamedDataset,
   options: LoadOptions,
 ): Promise<{ readonly dataset: Dataset; readonly files: readonly DataFile[] }> {
+  // One's own arrays have no shape until they are read.
+  if (entry.shape === undefined) return readNpyFolder(entry, options);
   if (entry.files?.format === "cifar") return readCifarFolder(entry, options);
   const folder = await readIdxFolder(entry, options);
   return { dataset: datasetOfFolder(entry, folder), files: [...(folder.train?.files ?? []), ...folder.test.files] };

@@ -1,7 +1,8 @@
 /** Reading a dataset from end to end, and saying what is in it and whether it is what was published. */
-import { RECORD_BYTES } from "./cifar.ts";
+import { BATCH_RECORDS } from "./cifar.ts";
 import type { Dataset, ImageShape } from "./dataset.ts";
 import { sha256 } from "../platform/digest.ts";
+import { SOURCES } from "./fetch-sources.ts";
 import type { DataFile } from "./folder.ts";
 import { findDataset, loadDataset, type LoadOptions, type NamedDataset, readFolder } from "./registry.ts";
 import type { Ranges } from "./ranges.ts";
@@ -37,6 +38,8 @@ export interface VerifyReport {
   readonly sha256: string;
   /** Empty for generated datasets. */
   readonly files: readonly FileReport[];
+  /** What the reader of the folder had to say: that both versions of CIFAR-10 are there, say. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -46,10 +49,11 @@ export interface VerifyReport {
  */
 export async function verifyDataset(name: string, options: LoadOptions = {}): Promise<VerifyReport> {
   const entry = findDataset(name);
+  const notes: string[] = [];
   const generated = entry.files === undefined;
   const { dataset, files } = generated
     ? { dataset: await loadDataset(name, options), files: [] }
-    : await readFolder(entry, options);
+    : await readFolder(entry, { ...options, log: (line) => void notes.push(line) });
   return {
     name: dataset.name,
     shape: dataset.shape,
@@ -57,7 +61,8 @@ export async function verifyDataset(name: string, options: LoadOptions = {}): Pr
     train: describePart(dataset, dataset.train),
     test: describePart(dataset, dataset.test),
     sha256: await dataset.sha256(),
-    files: await describeFiles(entry, files),
+    files: await Promise.all(files.map((file) => describeFile(entry, file))),
+    notes,
   };
 }
 
@@ -83,19 +88,28 @@ function describePart(dataset: Dataset, [range]: Ranges): PartReport {
   return { count, labels, pixels: { min, max, mean: sum / (count * dataset.imageFloats) } };
 }
 
-async function describeFiles(entry: NamedDataset, files: readonly DataFile[]): Promise<FileReport[]> {
-  return Promise.all(
-    files.map(async ({ name, path, content }) => {
-      const digest = await sha256(content);
-      const known = entry.files?.sha256[name];
-      const records =
-        entry.files?.format === "cifar"
-          ? { count: content.length / RECORD_BYTES, published: entry.files.records }
-          : undefined;
-      const complete = records === undefined || records.count === records.published;
-      const same = known === undefined ? "unknown" : known === digest ? "same" : "different";
-      const published = complete ? same : "different";
-      return { name, path, bytes: content.length, sha256: digest, published, ...(records && { records }) } as const;
-    }),
-  );
+async function describeFile(entry: NamedDataset, file: DataFile): Promise<FileReport> {
+  const { name, path, content } = file;
+  const digest = await sha256(content);
+  const records = file.records === undefined ? undefined : { count: file.records, published: BATCH_RECORDS };
+  const published = publishedAs(entry, file, digest);
+  const complete = records === undefined || records.count === records.published;
+  return {
+    name,
+    path,
+    bytes: content.length,
+    sha256: digest,
+    published: complete ? published : "different",
+    ...(records && { records }),
+  };
+}
+
+/** By the digest of the content, or of the file as it was downloaded where only that is known. */
+function publishedAs(entry: NamedDataset, { name, packedSha256 }: DataFile, digest: string): FileReport["published"] {
+  const known = entry.shape === undefined ? undefined : entry.files?.sha256[name];
+  if (known !== undefined) return known === digest ? "same" : "different";
+  const downloads = SOURCES.find((source) => source.name === entry.name)?.downloads ?? [];
+  // Packed again, the same content has another digest: that a file differs says nothing.
+  const packed = downloads.find(({ file }) => file === `${name}.gz`)?.sha256;
+  return packed !== undefined && packed === packedSha256 ? "same" : "unknown";
 }

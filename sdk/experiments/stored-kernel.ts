@@ -1,10 +1,11 @@
 /** Kernel matrices of datasets as jobs: from a dataset, index ranges and an architecture to a store on disk. */
 import { kernelToJson, type KernelSpec } from "../arch/kernel-spec.ts";
 import { specTiles } from "../arch/spec-tiles.ts";
+import type { FeatureProgress } from "../covariance/finite-features.ts";
 import { planMemory, runKernelJob, type KernelJob, type KernelJobResult } from "../covariance/job.ts";
 import { requireTile } from "../covariance/matrix.ts";
 import type { Files } from "../platform/files.ts";
-import type { IndexRanges, Json } from "../covariance/store/manifest.ts";
+import type { IndexRanges, Json, Manifest } from "../covariance/store/manifest.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import type { Precision } from "../covariance/tiles.ts";
 import type { Dataset, Selection } from "../data/dataset.ts";
@@ -24,6 +25,13 @@ export interface StoredKernelJob extends Pick<KernelJob, "shard" | "signal" | "o
   readonly precision?: Precision | undefined;
   /** Rows and columns of a tile; default 256, fewer where pairs are expensive. */
   readonly tile?: number | undefined;
+  /** Of a finite random-feature model, whose blocks of features come before its tiles. */
+  readonly onFeatures?: ((progress: FeatureProgress) => void) | undefined;
+}
+
+/** What a manifest says of a kernel. */
+export function kernelIdentity(kernel: KernelSpec): Pick<Manifest, "kind" | "arch"> {
+  return { kind: kernel.name === "arch" ? kernel.kind : "closed", arch: kernelToJson(kernel) as Json };
 }
 
 /** Ranges as a manifest writes them. */
@@ -51,20 +59,22 @@ export async function storeKernel(
   const precision = job.precision ?? "f32";
   const rowImages = selectImages(dataset, rows, precision);
   const columnImages = columns === undefined ? rowImages : selectImages(dataset, columns, precision);
-  const { tiles, exponent, ...size } = await specTiles(engine, kernel, rowImages, columnImages, precision);
+  // Parts of a store that several processes make keep their sums apart.
+  const checkpoint = { files, path: `${path}.sums${job.shard === undefined ? "" : `-${job.shard.index}`}` };
+  const options = { checkpoint, signal: job.signal, onFeatures: job.onFeatures };
+  const { tiles, exponent, ...size } = await specTiles(engine, kernel, rowImages, columnImages, precision, options);
   const tile = job.tile ?? size.tile;
   try {
     requireTile(tile);
     // Before the store is there: a refusal advises another tile, for which a store of this one would be in the way.
     planMemory({ ...size, tile, symmetric: columns === undefined }, tiles, engine.memoryBytes);
     const store = await KernelStore.create(files, path, {
-      kind: kindOf(kernel),
+      ...kernelIdentity(kernel),
       symmetric: columns === undefined,
       exponent,
       tile,
       precision,
       backend: precision === "f64" ? "wasm" : engine.info.backend,
-      arch: kernelToJson(kernel) as Json,
       dataset: { name: dataset.name, sha256: await dataset.sha256() },
       rows: indexRanges(rows),
       columns: indexRanges(columns ?? rows),
@@ -79,11 +89,6 @@ export async function storeKernel(
   } finally {
     tiles.dispose();
   }
-}
-
-/** What a store's manifest calls a kernel. */
-export function kindOf(kernel: KernelSpec): "nngp" | "ntk" | "closed" {
-  return kernel.name === "arch" ? kernel.kind : "closed";
 }
 
 /** "60000:61000 of mnist". */

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { roundedLog } from "./log.ts";
+import { mantissaOf } from "../engine/portable.ts";
+import { pairedLog, roundedLog } from "./log.ts";
 
 describe("roundedLog", () => {
   it("is the double nearest to the logarithm (from 45 decimal digits)", () => {
@@ -33,6 +34,22 @@ describe("roundedLog", () => {
 
   it("is 0 at 1", () => {
     expect(roundedLog(1)).toBe(0);
+  });
+
+  it("is what pairs throughout give, near 1, near the octaves' ends and anywhere", () => {
+    const near = (middle: number) =>
+      fc.integer({ min: -(2 ** 40), max: 2 ** 40 }).map((step) => middle + middle * step * 2 ** -52);
+    const anywhere = fc.double({ min: 2 ** -1022, max: 2 ** 1023, noNaN: true });
+    const unit = fc.double({ min: 2 ** -60, max: 1, noNaN: true });
+    const octave = { exponent: 0 };
+    const x = fc.oneof(anywhere, unit, near(1), near(Math.SQRT1_2), near(Math.SQRT2), near(0.25));
+    fc.assert(
+      fc.property(x, (value) => {
+        const mantissa = mantissaOf(value, octave);
+        expect(roundedLog(value)).toBe(pairedLog(mantissa, octave.exponent));
+      }),
+      { numRuns: 5000 },
+    );
   });
 
   it("stays within two units in the last place of Math.log", () => {

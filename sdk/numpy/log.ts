@@ -70,17 +70,56 @@ const ARTANH: readonly Pair[] = Array.from({ length: 16 }, (_, k) =>
 
 const octave: Octave = { exponent: 0 };
 
+/** 1/3, 1/5, ..: the series of artanh(s) / s - 1 over s^2, the highest first, in float64. */
+const TAIL: readonly number[] = Array.from({ length: 12 }, (_, k) => 1 / (25 - 2 * k));
+
 /**
  * log x of a positive, normal, finite x (not checked).
  *
- * With x = m 2^e, log x = e log 2 + 2 artanh s with s = (m - 1) / (m + 1).
+ * With x = m 2^e, log x = e log 2 + 2 artanh s with s = (m - 1) / (m + 1). First with the series' tail in float64, which is
+ * at most a hundredth of the whole: where an error of the largest possible size could not change the rounding, that is the
+ * answer (Ziv's test; four numbers of five), else in pairs throughout.
  */
 export function roundedLog(x: number): number {
   const mantissa = mantissaOf(x, octave);
+  const { exponent } = octave;
+  const above = mantissa - 1; // exact
+  const below = mantissa + 1;
+  const belowLow = above - (below - 2); // what the sum lost: below - 2 is exact
+  // s = q + correction / below: the remainder of the division, exactly.
+  const q = above / below;
+  const bigQ = SPLITTER * q;
+  const q1 = bigQ - (bigQ - q);
+  const q2 = q - q1;
+  const bigB = SPLITTER * below;
+  const b1 = bigB - (bigB - below);
+  const b2 = below - b1;
+  const product = q * below;
+  const productLow = q1 * b1 - product + q1 * b2 + q2 * b1 + q2 * b2;
+  const correction = (above - product - productLow - q * belowLow) / below;
+  const z = q * q;
+  let tail = TAIL[0] as number;
+  for (let k = 1; k < TAIL.length; k++) tail = tail * z + (TAIL[k] as number);
+  // e log 2 in two parts, of which the first, with 42 bits, is exact for any exponent.
+  const powers = exponent * LN_2_HIGH;
+  const high = powers + 2 * q;
+  const low = powers - high + 2 * q + (exponent * LN_2_LOW + 2 * (correction + q * z * tail));
+  // The tail is good to 6 units of 2^-53, and a hundredth of 2 q; sums of low parts lose less than that.
+  const bound = Math.abs(q) * 2 ** -55 + Math.abs(high) * 2 ** -90;
+  const rounded = high + (low - bound);
+  return rounded === high + (low + bound) ? rounded : pairedLog(mantissa, exponent);
+}
+
+/** log 2, its first 42 bits and the rest. */
+const LN_2_HIGH = 0.6931471805598903;
+const LN_2_LOW = 5.497923018708371e-14;
+
+/** log of m 2^e, rounded correctly. */
+export function pairedLog(mantissa: number, exponent: number): number {
   const s = divide({ hi: mantissa - 1, lo: 0 }, sum(mantissa, 1)); // m - 1 is exact
   const z = multiply(s, s);
   const series = ARTANH.reduceRight((tail, coefficient) => add(coefficient, multiply(z, tail)), { hi: 0, lo: 0 });
   const { hi, lo } = multiply(s, series);
-  const powers = multiply({ hi: octave.exponent, lo: 0 }, LN_2);
+  const powers = multiply({ hi: exponent, lo: 0 }, LN_2);
   return add(powers, { hi: 2 * hi, lo: 2 * lo }).hi;
 }

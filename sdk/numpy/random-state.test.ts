@@ -140,6 +140,21 @@ describe("RandomState", () => {
     );
   });
 
+  it("skips normal numbers as if they had been drawn, in pieces of any size", () => {
+    const draws = fc.array(fc.tuple(fc.integer({ min: 0, max: 7 }), fc.boolean()), { maxLength: 12 });
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), draws, (seed, pieces) => {
+        const [drawing, skipping] = [new RandomState(seed), new RandomState(seed)];
+        for (const [count, skip] of pieces) {
+          const drawn = [...drawing.normal(0, 1, count)];
+          if (skip) skipping.skipNormals(count);
+          else expect([...skipping.normal(0, 1, count)]).toEqual(drawn);
+        }
+        expect([skipping.normal(), skipping.rand()]).toEqual([drawing.normal(), drawing.rand()]);
+      }),
+    );
+  });
+
   it("permutes: every index is there once", () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.integer({ min: 0, max: 300 }), (seed, count) => {
@@ -159,6 +174,7 @@ describe("RandomState", () => {
     ["an empty span", () => new RandomState(0).randint(4, 4), /low < high.*not 4 and 4/],
     ["a count that is not whole", () => new RandomState(0).rand(1.5), /whole number in 0\.\.4294967295, not 1\.5/],
     ["a negative count", () => new RandomState(0).permutation(-1), /whole number in 0\.\.4294967295, not -1/],
+    ["a count to skip that is not whole", () => new RandomState(0).skipNormals(0.5), /whole number, not 0\.5/],
     ["a span of 2^53", () => new RandomState(0).randint(-1, 2 ** 53 - 1), /less than 2\^53 apart/],
   ])("refuses %s", (_, draw, message) => {
     expect(draw).toThrow(WidefieldError);

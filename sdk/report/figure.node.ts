@@ -80,14 +80,18 @@ function drawer(): Promise<Draw> {
 
 /** Draws a specification. Throws E_IO where the package lacks what figures need. */
 export async function renderFigure(spec: TopLevelSpec): Promise<RenderedFigure> {
-  const draw = await drawer();
-  const svg = fitted(await renderSvgFile(spec), draw);
-  const drawing = draw(svg);
+  const svg = fitted(await renderSvgFile(spec), await drawer());
+  return { svg, png: await renderPng(svg) };
+}
+
+/** An SVG document as PNG. Throws E_IO where the package lacks what figures need. */
+export async function renderPng(svg: string): Promise<Uint8Array> {
+  const drawing = (await drawer())(svg);
   try {
     const image = drawing.render();
     const png = image.asPng();
     image.free();
-    return { svg, png };
+    return png;
   } finally {
     drawing.free();
   }

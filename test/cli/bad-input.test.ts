@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { npyHeader } from "../../sdk/covariance/store/npy.ts";
+import { npyHeader } from "../../sdk/numpy/npy.ts";
 import { gzip, idxFile, randomBytes, tinyFolder } from "../idx-files.ts";
 import { smallArch, wasm, widefield, workspace, type Outcome } from "./run.ts";
 

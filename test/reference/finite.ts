@@ -95,6 +95,12 @@ class Pass {
         };
       case "flatten":
         return { ...x, shape: [x.values.length, 1, 1] };
+      case "avgPool":
+        return mean(x, layer["window"] as number[], layer["stride"] as number[]);
+      case "globalAvgPool": {
+        const pooled = mean(x, x.shape.slice(1), [1, 1]);
+        return { ...pooled, shape: [x.shape[0], 1, 1] };
+      }
       case "serial": {
         const layers = inside(layer);
         const final = layers.findLastIndex(weighs);
@@ -162,6 +168,23 @@ class Pass {
     const stream = new RandomStream(this.net.seed, `network parameter ${this.parameters++}`, this.net.draw);
     return stream.fillNormal(new Float32Array(count)).map((value) => value * Math.fround(Math.sqrt(variance)));
   }
+}
+
+/** The mean of each channel over windows that lie inside the map. */
+function mean({ shape, values, sizes }: State, window: readonly number[], stride: readonly number[]): State {
+  const [channels, height, width] = shape;
+  const [tall = 1, wide = 1, down = 1, along = 1] = [...window, ...stride];
+  const [rows, columns] = [Math.floor((height - tall) / down) + 1, Math.floor((width - wide) / along) + 1];
+  const over = (numbers: Float64Array): Float64Array =>
+    Float64Array.from({ length: channels * rows * columns }, (_, index) => {
+      const first = Math.floor(index / (rows * columns)) * height * width;
+      const top = (Math.floor(index / columns) % rows) * down;
+      let sum = 0;
+      for (let i = 0; i < tall; i++)
+        for (let j = 0; j < wide; j++) sum += at(numbers, first + (top + i) * width + (index % columns) * along + j);
+      return sum / (tall * wide);
+    });
+  return { shape: [channels, rows, columns], values: over(values), sizes: over(sizes) };
 }
 
 /** A dense layer is a 1 x 1 convolution of 1 x 1 images. */

@@ -60,6 +60,15 @@ function anyConv(random: Random, size: Pair): LayerJson {
   }
 }
 
+/** A pool with windows inside the map; `size` becomes the output's. */
+function anyPool(random: Random, size: Pair): LayerJson {
+  const window: Pair = [whole(random, 1, Math.min(3, size[0])), whole(random, 1, Math.min(3, size[1]))];
+  const stride: Pair = random() < 0.5 ? window : [whole(random, 1, 3), whole(random, 1, 3)];
+  size[0] = Math.floor((size[0] - window[0]) / stride[0]) + 1;
+  size[1] = Math.floor((size[1] - window[1]) / stride[1]) + 1;
+  return { type: "avgPool", window, stride };
+}
+
 /** Branches that keep size and channels, whatever comes in (`one`: an image of one channel). */
 function branches(random: Random): LayerJson {
   const inner = (): LayerJson => {
@@ -98,13 +107,14 @@ export function randomNetwork(random: Random): RandomNetwork {
   const layers: LayerJson[] = input[0] === 1 && random() < 0.4 ? [residual(random)] : [];
   for (let i = whole(random, 1, 3); i > 0; i--) {
     layers.push(anyConv(random, size), nonlinearity(random));
+    if (random() < 0.25) layers.push(anyPool(random, size));
     const block = random();
     if (block < 0.3) layers.push(branches(random), { type: "repeat", times: 2, layer: branches(random) });
   }
   // Widths of an identity and a convolution agree behind a layer that has the network's own width.
   if (random() < 0.5) layers.push(sameConv(random), { type: "repeat", times: 2, layer: residual(random) });
   if (random() < 0.3) layers.push({ type: "serial", layers: [nonlinearity(random), sameConv(random)] });
-  else layers.push({ type: "flatten" }, dense());
+  else layers.push({ type: random() < 0.3 ? "globalAvgPool" : "flatten" }, dense());
   if (random() < 0.2) layers.push(nonlinearity(random));
   return { arch: { type: "serial", layers }, input };
 }

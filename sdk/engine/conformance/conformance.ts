@@ -13,7 +13,7 @@ import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
 import { eigenRows } from "./eigen.ts";
 import { elementwiseRow } from "./elementwise.ts";
-import { fullCovarianceRows } from "./full-covariance.ts";
+import { fullDoubleRows } from "./full-covariance.ts";
 import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
@@ -31,7 +31,7 @@ export const rows: readonly Row[] = [
   elementwiseRow,
   reduceRow,
   ...covarianceRows,
-  ...fullCovarianceRows,
+  ...fullDoubleRows,
   ...linalgRows,
   conv2dRow,
   broadcastAddRow,

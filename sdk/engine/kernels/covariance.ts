@@ -126,7 +126,7 @@ export function webgpuWorkspace(info: BackendInfo, sizes: MapSizes, memoryBytes:
 }
 
 /** Which nonlinearities get code. */
-function branches(nonlinearities: number): Record<string, number> {
+export function branches(nonlinearities: number): Record<string, number> {
   const has = (bit: number): number => (nonlinearities & bit ? 1 : 0);
   return {
     HAS_RECTIFIER: has(NONLINEARITIES.rectifier),

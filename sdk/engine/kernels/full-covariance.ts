@@ -7,8 +7,14 @@
  * the windows of pools. A table's layout is each backend's own. `fullCovariance` runs the program on a tile of pairs,
  * fused: the maps of one offset of a pair stay in workgroup memory or L1, its state in a slice of `workspace`.
  */
-import { d, defineKernel } from "../schema.ts";
-import { WASM_LANES } from "./covariance.ts";
+import { d, defineKernel, type Geometry, type WorkgroupLimits } from "../schema.ts";
+import { branches, WASM_LANES } from "./covariance.ts";
+import { fullCells, MOST_PIXELS, workgroupCells, spillsCells, type FullSizes } from "./full-workspace.ts";
+import { WidefieldError } from "../../errors.ts";
+
+/** Lanes of a workgroup: powers of two. */
+const FEWEST_LANES = 32;
+const MOST_LANES = 128;
 
 /** Bits of `kinds`, which matrices to give. Outputs stand one behind the other, NNGP first. */
 export const NNGP = 1;
@@ -46,6 +52,37 @@ export const fullProgramParams = {
 /** Where maps and states of pairs stand: a slice for each thread, or for each workgroup in flight. */
 const workspace = { name: "workspace", access: "readwrite", element: "f32" } as const;
 
+interface FullParams extends FullSizes {
+  readonly nonlinearities: number;
+  readonly slices: number;
+}
+
+/** The map of an offset has, on average, a quarter of the whole map's pixels: more lanes would idle. */
+function lanesFor(mapPixels: number, { preferred }: WorkgroupLimits): number {
+  const useful = 2 ** Math.ceil(Math.log2(mapPixels / 4));
+  return Math.min(Math.max(useful, FEWEST_LANES), MOST_LANES, preferred);
+}
+
+/** One pair (or image) a workgroup; every workgroup has a slice, and takes one item after the other. */
+function fullGeometry(params: FullParams, items: number, limits: WorkgroupLimits): Geometry {
+  const { slices, mapPixels, ntk } = params;
+  if (slices === 0 || mapPixels > MOST_PIXELS) {
+    throw new WidefieldError(
+      "E_MEMORY",
+      `maps of ${mapPixels} pixels with offsets between them do not fit this GPU: use the wasm backend`,
+    );
+  }
+  const spilled = spillsCells(params, limits.storageBytes);
+  const constants = {
+    LANES: lanesFor(mapPixels, limits),
+    CELLS: spilled ? 0 : workgroupCells(params, limits.storageBytes),
+    SPILLED: spilled ? fullCells(params) : 0,
+    NTK: ntk,
+    ...branches(params.nonlinearities),
+  };
+  return { workgroups: [Math.min(items, slices), 1, 1], constants };
+}
+
 export const fullVariance = defineKernel({
   name: "fullVariance",
   params: { images: d.u32, ...fullProgramParams },
@@ -57,7 +94,7 @@ export const fullVariance = defineKernel({
     { name: "variances", access: "write", element: "f32" },
     workspace,
   ],
-  geometry: ({ images }) => ({ workgroups: [Math.min(images, 65535), 1, 1] }),
+  geometry: (params, limits) => fullGeometry(params, params.images, limits),
   split: ({ images }) => ({ items: Math.ceil(images / WASM_LANES), grain: 1 }),
 });
 
@@ -82,6 +119,6 @@ export const fullCovariance = defineKernel({
     { name: "output", access: "write", element: "f32" },
     workspace,
   ],
-  geometry: ({ rows, columns }) => ({ workgroups: [Math.min(rows * columns, 65535), 1, 1] }),
+  geometry: (params, limits) => fullGeometry(params, params.rows * params.columns, limits),
   split: ({ rows, columns }) => ({ items: Math.ceil(columns / WASM_LANES) * rows, grain: 1 }),
 });

@@ -5,12 +5,19 @@
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
+import arcs from "../../../shaders/arcs.wgsl";
 import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
 import conv2d from "../../../shaders/conv2d.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
+import fullCovariance from "../../../shaders/fullCovariance.wgsl";
+import fullMaps from "../../../shaders/full-maps.wgsl";
+import fullNonlinearities from "../../../shaders/full-nonlinearities.wgsl";
+import fullPools from "../../../shaders/full-pools.wgsl";
+import fullState from "../../../shaders/full-state.wgsl";
+import fullVariance from "../../../shaders/fullVariance.wgsl";
 import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
@@ -26,12 +33,19 @@ export type ShaderSources = Readonly<Record<string, string>>;
 
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
+  arcs,
   broadcastAdd,
   conv2d,
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
   erf,
+  fullCovariance,
+  "full-maps": fullMaps,
+  "full-nonlinearities": fullNonlinearities,
+  "full-pools": fullPools,
+  "full-state": fullState,
+  fullVariance,
   "line-places": linePlaces,
   "line-windows": lineWindows,
   matmul,

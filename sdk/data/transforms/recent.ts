@@ -1,0 +1,30 @@
+/**
+ * Costly results that a sweep over noise levels asks for again: an engine remembers the last one of each kind, for as long
+ * as it lives.
+ */
+import type { Engine } from "../../engine/engine.ts";
+
+interface Remembered {
+  readonly key: string;
+  readonly value: Promise<unknown>;
+}
+
+const remembered = new WeakMap<Engine, Map<string, Remembered>>();
+
+/** What `make` gave for the same kind and key last time, else what it gives now; failures are not remembered. */
+export async function lastOf<T>(engine: Engine, kind: string, key: string, make: () => Promise<T>): Promise<T> {
+  const kinds = remembered.get(engine) ?? new Map<string, Remembered>();
+  remembered.set(engine, kinds);
+  const known = kinds.get(kind);
+  // The kind decides the type: one place in the code makes each.
+  if (known?.key === key) return known.value as Promise<T>;
+  kinds.delete(kind); // before the next is made: they are large
+  const value = make();
+  kinds.set(kind, { key, value });
+  try {
+    return await value;
+  } catch (thrown) {
+    if (kinds.get(kind)?.value === value) kinds.delete(kind);
+    throw thrown;
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * A rectangular kernel matrix times many float64 vectors, for predictions: float32 kernels on all threads (the tile
+ * kernel of conjugate gradients, exact in float64), float64 ones in plain loops. Rows are read a block at a time.
+ */
+import type { KernelMatrix } from "../covariance/matrix.ts";
+import type { Engine } from "../engine/engine.ts";
+import { tileProduct } from "../engine/kernels/index.ts";
+import { ProductDirection } from "../engine/kernels/krylov.ts";
+import type { Backend, Slot } from "../engine/backend.ts";
+import { WidefieldError } from "../errors.ts";
+import { Breath } from "../linalg/breath.ts";
+import { dot } from "../linalg/vectors.ts";
+
+export interface ProductOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((rowsDone: number, rowsTotal: number) => void) | undefined;
+}
+
+/** Rows of the kernel that are in memory at a time. */
+const ROWS = 256;
+/** Doubles of vectors in the engine's memory: 128 MiB. More vectors take another pass over the kernel. */
+const VECTOR_DOUBLES = 2 ** 24;
+
+/**
+ * K X, without the kernel's power of two. Vectors stand one after the other: entry i of vector v at v * columns + i, and
+ * of its product at v * rows + i. Throws E_ABORTED, E_MEMORY, and what reading the kernel throws.
+ */
+export async function kernelTimes(
+  engine: Engine,
+  kernel: KernelMatrix,
+  x: Float64Array,
+  options: ProductOptions = {},
+): Promise<Float64Array> {
+  const { rows, columns } = kernel;
+  const vectors = x.length / columns;
+  const product = new Float64Array(rows * vectors);
+  const most = Math.max(1, Math.floor(VECTOR_DOUBLES / columns));
+  for (let first = 0; first < vectors; first += most) {
+    const count = Math.min(most, vectors - first);
+    const part = x.subarray(first * columns, (first + count) * columns);
+    await addPass(engine, kernel, part, product.subarray(first * rows, (first + count) * rows), options);
+  }
+  return product;
+}
+
+async function addPass(
+  engine: Engine,
+  kernel: KernelMatrix,
+  x: Float64Array,
+  product: Float64Array,
+  { signal, onProgress }: ProductOptions,
+): Promise<void> {
+  const { rows, columns } = kernel;
+  const vectors = x.length / columns;
+  let multiplier: RowMultiplier | undefined;
+  try {
+    for (let begin = 0; begin < rows; begin += ROWS) {
+      if (signal?.aborted === true)
+        throw new WidefieldError("E_ABORTED", `stopped after ${begin} of ${rows} predictions`, {
+          cause: signal.reason,
+        });
+      const end = Math.min(begin + ROWS, rows);
+      const block = await kernel.read({ begin, end }, { begin: 0, end: columns });
+      const height = end - begin;
+      let part: Float64Array;
+      if (block instanceof Float64Array) part = await plainProduct(block, height, columns, x);
+      else {
+        multiplier ??= new RowMultiplier(await engine.cpu(), Math.min(ROWS, rows), columns, x);
+        part = await multiplier.times(block, height);
+      }
+      for (let v = 0; v < vectors; v++) product.set(part.subarray(v * height, (v + 1) * height), v * rows + begin);
+      onProgress?.(end, rows);
+    }
+  } finally {
+    multiplier?.dispose();
+  }
+}
+
+async function plainProduct(
+  block: Float64Array,
+  height: number,
+  columns: number,
+  x: Float64Array,
+): Promise<Float64Array> {
+  const vectors = x.length / columns;
+  const product = new Float64Array(height * vectors);
+  const breath = new Breath();
+  for (let i = 0; i < height; i++) {
+    const row = block.subarray(i * columns, (i + 1) * columns);
+    for (let v = 0; v < vectors; v++) product[v * height + i] = dot(row, x.subarray(v * columns, (v + 1) * columns));
+    await breath.take();
+  }
+  return product;
+}
+
+/** The engine's memory for products of float32 blocks with the same vectors. */
+class RowMultiplier {
+  private readonly backend: Backend;
+  private readonly columns: number;
+  private readonly vectors: number;
+  private readonly slots: Slot[] = [];
+  private readonly tile: Slot;
+  private readonly right: Slot;
+  private readonly out: Slot;
+  private readonly none: Slot;
+
+  constructor(backend: Backend, rows: number, columns: number, x: Float64Array) {
+    this.backend = backend;
+    this.columns = columns;
+    this.vectors = x.length / columns;
+    const allocate = (bytes: number, label: string): Slot => {
+      const slot = backend.allocate(bytes, label);
+      this.slots.push(slot);
+      return slot;
+    };
+    try {
+      this.tile = allocate(rows * columns * 4, "rows of a kernel");
+      this.right = allocate(x.byteLength, "vectors");
+      this.out = allocate(rows * this.vectors * 8, "products");
+      this.none = allocate(8, "nothing");
+    } catch (thrown) {
+      this.dispose();
+      throw thrown;
+    }
+    // A copy where the array shares its buffer with others.
+    backend.write(this.right, 0, new Float64Array(x));
+  }
+
+  async times(block: Float32Array<ArrayBuffer>, height: number): Promise<Float64Array> {
+    const { backend, columns, vectors } = this;
+    backend.write(this.tile, 0, block);
+    backend.write(this.out, 0, new Float64Array(height * vectors));
+    const size = { rows: height, columns, row: 0, column: 0, vectors, leftLength: height, rightLength: columns };
+    const buffers = [this.tile, this.right, this.out, this.none, this.none];
+    backend.dispatch(tileProduct, { ...size, directions: ProductDirection.forward }, buffers);
+    return new Float64Array(await backend.read(this.out, 0, height * vectors * 8));
+  }
+
+  dispose(): void {
+    for (const slot of this.slots) this.backend.free(slot);
+    this.slots.length = 0;
+  }
+}
