@@ -15,7 +15,7 @@ import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES
 import { Step } from "./covariance/step";
 import { memoryOf } from "./covariance/workspace";
 import { SLANT } from "./full/bend";
-import { frontOf, linesOf, NO_TABLE, Run, stageAt, stateAt, stepAt } from "./full/run";
+import { frontOf, NO_TABLE, Run, Side, sideFrontOf, stageAt, stateAt, stepAt } from "./full/run";
 import { endOf, pointRun, prepareRun, runStage, spreadRow, tangentOf } from "./full/stage";
 
 const NNGP: u32 = 1;
@@ -185,15 +185,19 @@ function pool64(step: Step, from: usize, to: usize, rows: usize): void {
   memory.copy(to, rows, pixels << 3);
 }
 
+/** The sums of a pool at offset 0 from one side of the base offsets; the three never share a place. */
+function sumsOf(run: Run, step: Step, side: u32, height: i32, frontX: u32): usize {
+  return stateAt(run, step.state, step.stateAxisX, sideFrontOf(run, step.stateAxisY, 0, side), height, frontX);
+}
+
 /** The spread within each window: the mean of D over the pairs of its pixels. */
 function subtractSpread(run: Run, step: Step, to: usize, lane: u32, lanes: usize, splat: usize): void {
-  const lines = linesOf(run, step.stateAxisY);
   const height = <i32>step.outHeight;
   const frontX = frontOf(run, step.stateAxisX, 0);
   const shift = <usize>lane << 2;
-  const own = stateAt(run, step.state, step.stateAxisX, frontOf(run, step.stateAxisY, 0), height, frontX) + shift;
-  const after = stateAt(run, step.state, step.stateAxisX, lines, height, frontX) + shift;
-  const before = stateAt(run, step.state, step.stateAxisX, lines + <u32>height, height, frontX) + shift;
+  const own = sumsOf(run, step, Side.OWN, height, frontX) + shift;
+  const after = sumsOf(run, step, Side.AFTER, height, frontX) + shift;
+  const before = sumsOf(run, step, Side.BEFORE, height, frontX) + shift;
   for (let p: usize = 0, pixels = <usize>(step.outHeight * step.outWidth); p < pixels; p++) {
     const at = p * run.unit;
     const sum = load<f32>(after + at) + load<f32>(before + at) + load<f32>(own + at);

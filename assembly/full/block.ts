@@ -39,8 +39,11 @@ function quintic(v: v128, c0: v128, c1: v128, c2: v128, c3: v128, c4: v128, c5: 
 /** 2 sqrt(u) P(u) / sqrt(v): see `SLANT`. */
 // @ts-ignore: decorator
 @inline
-function arc(v: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128, p5: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return quintic(v, p0, p1, p2, p3, p4, p5);
+function arc(v: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    const top = multiplyAdd(multiplyAdd(p4, v, p3), v, p2);
+    return multiplyAdd(multiplyAdd(top, v, p1), v, p0);
+  }
   const first = f32x4.add(f32x4.mul(f32x4.add(v, p0), v), p1);
   const second = f32x4.add(f32x4.mul(f32x4.add(v, p2), v), p3);
   return f32x4.mul(first, second);
@@ -61,7 +64,6 @@ export function convRelu(
   const p2 = v128.load(constants, BLOCK_P + 32);
   const p3 = v128.load(constants, BLOCK_P + 48);
   const p4 = v128.load(constants, BLOCK_P + 64);
-  const p5 = v128.load(constants, BLOCK_P + 80);
   const a0 = v128.load(constants, BLOCK_A);
   const a1 = v128.load(constants, BLOCK_A + 16);
   const a2 = v128.load(constants, BLOCK_A + 32);
@@ -99,7 +101,7 @@ export function convRelu(
       const v = slantOf(d, xs, ys);
       const root = f32x4.sqrt(v);
       const straight = mode & Mode.SIGNED ? f32x4.add(distance, f32x4.pmin(zero, k)) : distance;
-      v128.store(target, multiplySubtract(f32x4.mul(d, root), arc(v, p0, p1, p2, p3, p4, p5), straight));
+      v128.store(target, multiplySubtract(f32x4.mul(d, root), arc(v, p0, p1, p2, p3, p4), straight));
       if (mode & Mode.TANGENT_OUT) {
         let tangent = k;
         if (mode & Mode.TANGENT_IN) {

@@ -5,8 +5,8 @@
 import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES } from "../covariance/table";
 import {
-  ABSENT, firstOfX, firstOfY, frontOf, lengthOf, linesOf, magnitude, NO_TABLE, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run,
-  slotOf, stateAt, Transfer,
+  ABSENT, firstOfX, firstOfY, frontOf, lengthOf, magnitude, NO_TABLE, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run, Side,
+  sideFrontOf, slotOf, stateAt, Transfer,
 } from "./run";
 
 /** Floor of a / b, b > 0. */
@@ -17,18 +17,12 @@ function floorOver(a: i32, b: i32): i32 {
   return q * b > a ? q - 1 : q;
 }
 
-/**
- * Lines in front of those where the sums of vertical offset D go: horizontal ones (D = 0) stand apart for base offsets
- * after 0 and before it.
- */
+/** On which side of base offset 0 the stage is. */
 // @ts-ignore: decorator
 @inline
-export function frontOfSums(run: Run, axis: u32, offset: i32): u32 {
-  const front = frontOf(run, axis, offset);
-  if (offset != 0 || front == ABSENT) return front;
+function sideOf(run: Run): u32 {
   const sign = run.baseY != 0 ? run.baseY : run.baseX;
-  if (sign == 0) return front;
-  return linesOf(run, axis) + (sign > 0 ? 0 : <u32>lengthOf(run, axis));
+  return sign == 0 ? Side.OWN : sign > 0 ? Side.AFTER : Side.BEFORE;
 }
 
 /**
@@ -40,10 +34,11 @@ export function poolMap(run: Run, step: Step, from: usize, pitch: usize, sy: i32
   const windowX = <i32>step.filterWidth;
   const strideY = <i32>step.strideHeight;
   const strideX = <i32>step.strideWidth;
+  const side = sideOf(run);
   const lastY = floorOver(sy + windowY - 1, strideY);
   const lastX = floorOver(sx + windowX - 1, strideX);
   for (let dy = -floorOver(windowY - 1 - sy, strideY); dy <= lastY; dy++) {
-    const front = frontOfSums(run, step.stateAxisY, dy);
+    const front = sideFrontOf(run, step.stateAxisY, dy, side);
     if (front == ABSENT) continue;
     const height = <i32>step.outHeight - magnitude(dy);
     const top = max(0, strideY * dy - sy);
@@ -152,9 +147,10 @@ export function loadMap(run: Run, transfer: Transfer): void {
   }
   const factor = f32x4.splat(transfer.factor);
   const half = f32x4.splat(0.5);
-  const lines = linesOf(run, transfer.axisY);
-  const after = stateAt(run, transfer.state, transfer.axisX, lines, rows, frontX) - own;
-  const before = stateAt(run, transfer.state, transfer.axisX, lines + <u32>lengthOf(run, transfer.axisY), rows, frontX) - own;
+  const frontAfter = sideFrontOf(run, transfer.axisY, sy, Side.AFTER);
+  const frontBefore = sideFrontOf(run, transfer.axisY, sy, Side.BEFORE);
+  const after = stateAt(run, transfer.state, transfer.axisX, frontAfter, rows, frontX) - own;
+  const before = stateAt(run, transfer.state, transfer.axisX, frontBefore, rows, frontX) - own;
   let at = own;
   for (let row = 0; row < rows; row++) {
     const pixelX = (row + firstOfX(sy)) * width + firstOfX(sx);
@@ -164,7 +160,7 @@ export function loadMap(run: Run, transfer: Transfer): void {
     for (let left = columns; left; left--) {
       for (let part: usize = 0; part < run.unit; part += 16) {
         let sum = v128.load(at + part);
-        if (sy == 0) {
+        if (after) {
           sum = f32x4.add(f32x4.add(v128.load(at + after + part), v128.load(at + before + part)), sum);
         }
         sum = f32x4.mul(factor, sum);

@@ -141,6 +141,22 @@ export function frontOf(run: Run, axis: u32, offset: i32): u32 {
   return load<u32>(run.program + (<usize>(<i32>axis + 2 + length - 1 + offset) << 2));
 }
 
+/** The places of a pool's sums: from base offset 0, from those after it, from those before it. */
+export namespace Side {
+  export const OWN: u32 = 0;
+  export const AFTER: u32 = 1;
+  export const BEFORE: u32 = 2;
+}
+
+/** The same of the vertical axis of a pool's sums, which has a table of fronts for each side; at near offsets they differ. */
+// @ts-ignore: decorator
+@inline
+export function sideFrontOf(run: Run, axis: u32, offset: i32, side: u32): u32 {
+  const length = lengthOf(run, axis);
+  if (offset <= -length || offset >= length) return ABSENT;
+  return load<u32>(run.program + (<usize>(<i32>axis + 2 + (2 * length - 1) * side + length - 1 + offset) << 2));
+}
+
 /** The offset of a map with a ratio, on one axis; NOWHERE where the map is not there at this base offset. */
 export const NOWHERE: i32 = i32.MIN_VALUE;
 
@@ -174,10 +190,7 @@ export function firstOfY(offset: i32): i32 {
   return offset < 0 ? 0 : offset;
 }
 
-/**
- * The first pixel of offset (front of y, sx) of a map in the state. `frontY` is in lines; those of a pool's horizontal
- * offsets from before and after stand behind all others.
- */
+/** The first pixel of an offset of a map in the state, by what stands in front of it on both axes. */
 // @ts-ignore: decorator
 @inline
 export function stateAt(run: Run, state: u32, axisX: u32, frontY: u32, height: i32, frontX: u32): usize {

@@ -26,14 +26,16 @@ const NONLINEARITY = { rectifier: 17, step: 22, erf: 36 } as const;
  * The same of full programs, per pixel of every offset: with D alone, and with the NTK's map beside it (see `offsets.ts`).
  * Counted in `assembly/fullCovariance.ts`.
  */
-const FULL_NONLINEARITY = { nngp: { rectifier: 25, step: 22, erf: 60 }, ntk: { rectifier: 38, step: 22, erf: 66 } };
+const FULL_NONLINEARITY = { nngp: { rectifier: 19, step: 22, erf: 60 }, ntk: { rectifier: 33, step: 22, erf: 66 } };
 /** n, h, d and k of a pixel, where a linear step adds k to the NTK and nobody has them yet. */
 const FULL_GRADIENT = 9;
 
 export function programCost(program: Program): ProgramCost {
   const pixels = pixelsOfSteps(program);
   const operationsOfSteps = program.steps.map((step, index) =>
-    program.full === undefined ? operationsOf(step) : fullOperationsOf(step, pixels[index] ?? 0, program.full.ntk),
+    program.full === undefined
+      ? operationsOf(step)
+      : fullOperationsOf(step, program.steps[index + 1], pixels[index] ?? 0, program.full.ntk),
   );
   const { slots, mapPixels, sumPixels } = programShape(program);
   const bend = (sum: number, step: Step, index: number): number =>
@@ -53,7 +55,7 @@ function pixelsOfSteps(program: Program): number[] {
   return program.steps.map((step) => stepSize(step).out[0] * stepSize(step).out[1]);
 }
 
-function fullOperationsOf(step: Step, pixels: number, ntk: boolean): number {
+function fullOperationsOf(step: Step, next: Step | undefined, pixels: number, ntk: boolean): number {
   const maps = ntk ? 2 : 1;
   const sum = "accumulate" in step && step.accumulate ? pixels * maps : 0;
   switch (step.kind) {
@@ -65,7 +67,10 @@ function fullOperationsOf(step: Step, pixels: number, ntk: boolean): number {
       // A full map's window sums, times its share of pixels.
       const [height, width] = stepSize(step).out;
       const windows = step.kind === "conv" ? (windowOperations(step) / (height * width)) * pixels : 0;
-      const gradient = step.gradient === undefined ? 0 : pixels * (FULL_GRADIENT + (step.gradient.gain === 1 ? 1 : 2));
+      // The nonlinearity behind a layer takes the same k.
+      const known = next !== undefined && isNonlinearity(next) && next.table === step.gradient?.table;
+      const own = (known ? 0 : FULL_GRADIENT) + (step.gradient?.gain === 1 ? 1 : 2);
+      const gradient = step.gradient === undefined ? 0 : pixels * own;
       return Math.round(maps * (windows + linearOperations(step, pixels)) + gradient + sum);
     }
     case "pool":

@@ -13,7 +13,7 @@ import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
 import { eigenRows } from "./eigen.ts";
 import { elementwiseRow } from "./elementwise.ts";
-import { fullDoubleRows } from "./full-covariance.ts";
+import { fullDoubleRows, fullSingleRows } from "./full-covariance.ts";
 import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
@@ -31,6 +31,7 @@ export const rows: readonly Row[] = [
   elementwiseRow,
   reduceRow,
   ...covarianceRows,
+  ...fullSingleRows,
   ...fullDoubleRows,
   ...linalgRows,
   conv2dRow,

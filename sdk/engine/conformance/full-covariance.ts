@@ -4,6 +4,7 @@
  */
 import { encodeFull } from "../../covariance/encode-full.ts";
 import { fullTableF64, fullWasmWorkspaceF64 } from "../../covariance/full-memory-f64.ts";
+import { fullWasmWorkspace } from "../../covariance/full-memory.ts";
 import { fullShape, type FullShape } from "../../covariance/full-shape.ts";
 import type { Backend } from "../backend.ts";
 import { NO_DIAGONAL, tableFloats, type Workspace } from "../kernels/covariance.ts";
@@ -33,7 +34,8 @@ const F32: Precision = {
   bytes: 4,
   tableFloats: ({ info }, images, { imageFloats, tablePixels }) =>
     tableFloats(info.backend, images, imageFloats, tablePixels),
-  workspace: ({ info }, shape) => fullWebgpuWorkspace(info, shape, 2 ** 26),
+  workspace: ({ info }, shape) =>
+    info.backend === "wasm" ? fullWasmWorkspace(shape, info.threads) : fullWebgpuWorkspace(info, shape, 2 ** 26),
   tolerance: 1e-5,
   reason:
     "the accuracy that the project promises. Distances have a few u of their variance, u = 2^-24, so 1 - c has 1e-7, and " +

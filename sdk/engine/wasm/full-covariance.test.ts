@@ -268,6 +268,19 @@ describe("bits", () => {
     });
   }
 
+  it("have no order either where windows overlap", async () => {
+    const pools = [avgPool({ window: 4, stride: 2 }), avgPool({ window: 3, stride: 1 })].map((pool) =>
+      serial(conv({ filter: 3, ...biased }), relu(), pool, conv({ filter: 3, ...biased }), relu(), globalAvgPool()),
+    );
+    for (const arch of pools) {
+      const program = compiled([1, 9, 9], arch);
+      const { covariances } = await run(program, testImages(new RandomStream(seed, "overlap"), 7, 81, true));
+      for (const output of [0, 49])
+        for (let i = 0; i < 7; i++)
+          for (let j = 0; j < i; j++) expect(covariances[output + 7 * i + j]).toBe(covariances[output + 7 * j + i]);
+    }
+  });
+
   it("are the same with maps in the scratch and in the workspace, and for one kind or both", async () => {
     const program = compiled([3, 8, 8], MIXED);
     const images = testImages(new RandomStream(seed, "kinds"), 5, program.imageFloats);
