@@ -74,7 +74,8 @@ struct Map {
   wholeWidth: u32,
 }
 fn mapOf(height: u32, width: u32, offset: vec2i) -> Map {
-  let size = vec2u(height, width) - vec2u(abs(offset));
+  // None where windows lie so far apart, in the padding, that the two images share no pixel of the input.
+  let size = vec2u(max(vec2i(i32(height), i32(width)) - abs(offset), vec2i()));
   return Map(size.x, size.y, vec2u(max(-offset, vec2i())), vec2u(max(offset, vec2i())), width);
 }
 fn outMap(step: u32, offset: vec2i) -> Map { return mapOf(word(step, OUT_SIZE), word(step, OUT_SIZE + 1u), offset); }
@@ -188,7 +189,8 @@ fn convolve(step: u32, offset: vec2i, lane: u32) {
   let bottom = (word(step, OUT_SIZE) - 1u) * word(step, STRIDE) + (word(step, FILTER) - 1u) * word(step, DILATION) + 1u;
   let shift = u32(abs(offset.x * strides.x));
   let above = select(0u, min(pad, shift), edges);
-  let below = select(0u, min(max(bottom, pad + word(step, IN_SIZE)) - pad - word(step, IN_SIZE), shift), edges);
+  let seen = i32(bottom) - i32(shift + pad + inner.height);
+  let below = select(0u, min(u32(max(seen, 0)), shift), edges);
   let rows = inner.height + above + below;
   meet();
   for (var p = lane; p < rows * outer.width; p += LANES) {

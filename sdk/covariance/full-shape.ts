@@ -40,11 +40,13 @@ export function fullShape(program: Program, encoded: EncodedFull = encodeFull(pr
 
 /**
  * Pixels between the two passes of a convolution, rows summed, columns not yet. Where an offset brings pixels of one image
- * beside the map, their rows are summed too; the most for the offset that all of the smaller padding takes part in.
+ * beside the map, their rows are summed too; the most for the offset that all of the smaller padding takes part in, or,
+ * where padding lets windows lie beyond the whole input, for the first that leaves no pixel to both images.
  */
 function sumsOf(step: ConvStep): number {
   const reach = (step.outHeight - 1) * step.strideHeight + (step.filterHeight - 1) * step.dilationHeight + 1;
   const below = Math.max(0, reach - step.padTop - step.inHeight);
   const beside = step.edge === undefined ? 0 : Math.min(step.padTop, below);
-  return (step.inHeight + beside) * step.outWidth;
+  const apart = step.edge === undefined ? 0 : reach - step.inHeight;
+  return Math.max(step.inHeight + beside, apart) * step.outWidth;
 }
