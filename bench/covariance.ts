@@ -66,7 +66,9 @@ async function inStore(engine: Engine, name: string, dataset: Dataset): Promise<
   const folder = await mkdtemp(join(tmpdir(), "widefield-bench-"));
   const files = await nodeFiles();
   const path = join(folder, "k.zarr");
-  const rate = await rateOf(() => storeKernel({ engine, dataset, kernel: nngp(preset(name)), rows: range, files, path }));
+  const rate = await rateOf(() =>
+    storeKernel({ engine, dataset, kernel: nngp(preset(name)), rows: range, files, path }),
+  );
   await rm(folder, { recursive: true });
   return rate;
 }

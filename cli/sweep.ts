@@ -45,7 +45,8 @@ function sweepKrrCommand(): Command {
     .option("--levels <list>", "noise levels and half-open ranges of them: 0:15, or 0,7,14 (of synth: 10 x kappa)")
     .option(
       "--kernels <list>",
-      `ntk2, rf2, ntk3 (three layers), poly2, poly3, ..., ARCHITECTURE:ntk or :nngp (paper: ${PAPER_KERNELS})`,
+      `ntk2, rf2, ntk3 (three layers), poly2, poly3, ..., rbf:BANDWIDTH, laplace:BANDWIDTH, arccosORDER:DEPTH, ` +
+        `ARCHITECTURE:ntk or :nngp (paper: ${PAPER_KERNELS})`,
     )
     .option("--constants <list>", "of polynomial kernels (paper: ten, 2^linspace(-3, 3, 10)); their best counts")
     .option("--lambda <grid>", "ridges: low:high:count (geometric) or a list (paper: by problem and kernel)")

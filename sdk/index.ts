@@ -54,6 +54,23 @@ export { blockJacobi, jacobi, type Preconditioner } from "./linalg/preconditione
 export { pivotedCholesky, type PivotedCholesky, type PivotedCholeskyOptions } from "./linalg/pivoted-cholesky.ts";
 export { denseSymmetric, type SymmetricSource } from "./linalg/source.ts";
 
+export { krr, RidgeRegression, type KrrOptions, type KrrProgress } from "./learn/krr.ts";
+export type { RefusedRidge, RidgeFit, RidgePrediction } from "./learn/krr.ts";
+export { KRR_METHODS, type KrrMethod } from "./learn/krr-plan.ts";
+export { regressionScores, type RegressionScores } from "./learn/regression-scores.ts";
+export { GradientFlow, gradientFlow, maxLearningRate, type GradientFlowOptions } from "./learn/gradient-flow.ts";
+export type { FlowInputs, FlowKernels, FlowPrediction } from "./learn/gradient-flow.ts";
+export { runKrr, type KrrExperiment, type KrrResult, type KrrRow } from "./experiments/krr.ts";
+export { PAPER_CONSTANTS, paperLambdas, paperLevels, parseLambdas } from "./experiments/krr-lambdas.ts";
+export { runKrrSweep, type KrrSweep } from "./experiments/sweep-krr.ts";
+export { sweepKernels, type SweepKernel } from "./experiments/sweep-kernels.ts";
+export type { SweepFolder } from "./experiments/sweep-folder.ts";
+export { bestOfSweep, type SweepBest, type SweepRow } from "./experiments/sweep-row.ts";
+export { sweepSpec } from "./report/sweep-chart.ts";
+
+export { closedKernel, closedKernelNames, type ClosedKernel } from "./covariance/closed-kernel.ts";
+export { specTiles } from "./arch/spec-tiles.ts";
+export type { KernelTiles, SizedTiles } from "./covariance/kernel-tiles.ts";
 export { kernelSource } from "./covariance/kernel-source.ts";
 export { MemoryMatrix, storedMatrix, type KernelMatrix } from "./covariance/matrix.ts";
 export { KernelStore } from "./covariance/store/store.ts";

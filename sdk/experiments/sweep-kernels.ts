@@ -1,9 +1,11 @@
 /**
  * The kernels of a sweep by their names: `ntk2`, `rf2`, `ntk3` (the NTK of three layers), `poly4` with every constant of
- * a list, and architectures: `myrtle5:ntk`, `net.json:nngp`. Each has its grid of ridges.
+ * a list, `rbf:28` and `laplace:28` of a bandwidth, `arccos2:3` of an order and a depth, and architectures: `myrtle5:ntk`,
+ * `net.json:nngp`. Each has its grid of ridges.
  */
 import { dense, flatten, relu, serial, type Arch } from "../arch/arch.ts";
 import type { KernelSpec } from "../arch/kernel-spec.ts";
+import { closedKernel } from "../covariance/closed-kernel.ts";
 import { WidefieldError } from "../errors.ts";
 import { paperLambdas, PAPER_CONSTANTS } from "./krr-lambdas.ts";
 
@@ -55,15 +57,26 @@ async function kernelsOf(name: string, options: SweepKernelOptions): Promise<Swe
       kernel: { name: "poly", degree: Number(degree), constant },
       lambdas,
     }));
+  const closed = parametrised(name);
+  if (closed !== undefined) return [{ name: name.replace(":", "-"), line: name, kernel: closed, lambdas }];
   const [, file = "", kind] = /^(.+):(nngp|ntk)$/.exec(name) ?? [];
   if (kind !== "nngp" && kind !== "ntk")
     throw new WidefieldError(
       "E_CONFIG",
-      `kernels: "${name}" is none of ntk2, rf2, ntk3, poly1 .. poly99 and ARCHITECTURE:nngp or :ntk (myrtle5:ntk)`,
+      `kernels: "${name}" is none of ntk2, rf2, ntk3, poly1 .. poly99, rbf:BANDWIDTH, laplace:BANDWIDTH, arccosORDER:DEPTH ` +
+        `(arccos1:2) and ARCHITECTURE:nngp or :ntk (myrtle5:ntk)`,
     );
   const kernel = { name: "arch", arch: await openArch(file), kind } as const;
   const short = (file.split(/[/\\]/).at(-1) ?? file).replace(/\.json$/, "").replaceAll(/[^\w.+-]/g, "_");
   return [{ name: `${short}-${kind}`, line: `${short} ${kind}`, kernel, lambdas }];
+}
+
+/** Kernels whose parameters stand in their names; undefined for other names. Throws E_CONFIG for parameters out of range. */
+function parametrised(name: string): KernelSpec | undefined {
+  const [, radial, bandwidth] = /^(rbf|laplace):(.+)$/.exec(name) ?? [];
+  if (radial === "rbf" || radial === "laplace") return closedKernel(radial, { bandwidth: Number(bandwidth) });
+  const [, order, depth = "1"] = /^arccos(\d)(?::(\d+))?$/.exec(name) ?? [];
+  return order === undefined ? undefined : closedKernel("arccos", { order: Number(order), depth: Number(depth) });
 }
 
 /** Fully connected, relu, two hidden layers, without biases, as neural-tangents has it by default: variance 1. */
