@@ -1,13 +1,14 @@
 /**
- * erf on half squared distances D (and NTKs T) of four pairs. With S^2 = V + offset, V = 2 sigma^2, and k = K(x, y),
+ * erf on half squared distances D (and NTKs T) of four pairs. With S^2 = V + offset, V = 2 sigma^2, k = K(x, y), and
+ * c_x the cosine of a pixel with itself,
  *
- *     e = S S' - k = D + offset - (S - S')^2 / 2,   1 - c = e / S S',   1 - c_x = offset / S^2  (c_x: a pixel with itself)
+ *     e = S S' - k = D + offset - (S - S')^2 / 2,   1 - c = e / S S',   1 - c_x = offset / S^2
  *
  *     D' = scale ((asin c_x - asin c) + (asin c_y - asin c)) / 2,    T' = T scale / sqrt(e (2 S S' - e))
  *
  * Each difference comes without cancellation from c_x - c, by the sine of a difference of angles, wherever that is less
- * than 1/2 and c is not negative; elsewhere the angles themselves are far enough apart. Equal pixels have e = offset and
- * c = c_x, so that D' is exactly 0. e is at least offset: (V + o)(V' + o) >= (sqrt(V V') + o)^2.
+ * than 1/2 and c is not negative; elsewhere the angles themselves are far enough apart. Equal pixels have e = offset
+ * and c = c_x, so that D' is exactly 0. e is at least offset: (V + o)(V' + o) >= (sqrt(V V') + o)^2.
  */
 import { arcsine } from "../covariance/angles";
 import { Step } from "../covariance/step";
