@@ -3,9 +3,10 @@
  *
  * Stage by stage: the variances of the stage's maps first, in float64, with the standard deviations that go into the
  * table; then all offsets of the stage for the pair (x, x), in float32 and with `fullCovariance`'s code, which gives
- * the pools' spreads and the NTK T(x, x). For that an image meets the group that it belongs to, and its own lane counts.
- * A table pixel holds s / sqrt 2 and SLANT / s (see `full/bend.ts`), or a pool's spread; images have sqrt(factor / 2) of the
- * input step multiplied in, so that a distance takes no product. K(x, x) is the last variance, exactly.
+ * the pools' spreads and the NTK T(x, x). For that an image meets the group that it belongs to, and its own lane
+ * counts. A table pixel holds s / sqrt 2 and SLANT / s (see `full/bend.ts`), or a pool's spread; images have
+ * sqrt(factor / 2) of the input step multiplied in, so that a distance takes no product. K(x, x) is the last variance,
+ * exactly.
  */
 import { FullVarianceParams, STEP_BYTES, StepKind } from "./generated/kernels";
 import { buffer } from "./dispatch";

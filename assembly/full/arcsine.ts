@@ -1,7 +1,8 @@
 /**
- * erf on half squared distances D (and NTKs T) of four pairs. With S^2 = V + offset, V = 2 sigma^2, and k = K(x, y),
+ * erf on half squared distances D (and NTKs T) of four pairs. With S^2 = V + offset, V = 2 sigma^2, k = K(x, y), and
+ * c_x the cosine of a pixel with itself,
  *
- *     e = S S' - k = D + offset - (S - S')^2 / 2,   1 - c = e / S S',   1 - c_x = offset / S^2  (c_x: a pixel with itself)
+ *     e = S S' - k = D + offset - (S - S')^2 / 2,   1 - c = e / S S',   1 - c_x = offset / S^2
  *
  *     D' = scale ((asin c_x - asin c) + (asin c_y - asin c)) / 2,    T' = T scale / sqrt(e (2 S S' - e))
  *

@@ -1,9 +1,10 @@
 /**
  * Rectifiers and Heaviside's step on half squared distances D (and NTKs T) of four pairs, in float32, without acos.
  *
- * With s, s' the two images' standard deviations at a pixel, which stand in the tables as sigma = s / sqrt 2 and r = 1/s (times `SLANT`):
+ * With s, s' the two images' standard deviations at a pixel, which stand in the tables as sigma = s / sqrt 2 and r =
+ * 1/s (times `SLANT`):
  *
- *     n = s s' = 2 sigma sigma',   d = D - (s - s')^2 / 2 = D - (sigma - sigma')^2,   k = n - d,   u = d r r',   q = sqrt u
+ *     n = s s' = 2 sigma sigma',  d = D - (s - s')^2 / 2 = D - (sigma - sigma')^2,  k = n - d,  u = d r r',  q = sqrt u
  *
  *     k >= 0:   D' = positive D - curve d q P(u),     T' = T (positive - curve q A(u))
  *     k < 0:    the same of d' = n - |k| = 2 n - d, with D' = positive (D + k) - negative |k| - curve d' q' P(u'),
@@ -55,8 +56,8 @@ export const BLOCK_A: usize = 336;
 
 /**
  * What 1/s is multiplied with in the tables. The relus of `block.ts` have P of degree 4. In the plain build, which has
- * no fused multiply-add, they have it as in `kappa.ts`: with v = lambda u and lambda^4.5 = 2 p4, 2 sqrt(u) P(u) = sqrt(v) Q(v), Q monic and the product
- * of two quadratics.
+ * no fused multiply-add, they have it as in `kappa.ts`: with v = lambda u and lambda^4.5 = 2 p4, 2 sqrt(u) P(u) =
+ * sqrt(v) Q(v), Q monic and the product of two quadratics.
  */
 export const SLANT: f64 = ASC_FEATURE_RELAXED_SIMD ? 1 : ROOT_LAMBDA;
 const LAMBDA: f64 = SLANT * SLANT;

@@ -4,9 +4,9 @@
  *
  *     D1 = box D,   n, d, k, u as in `bend.ts`,   T1 = box T + k,   D' = D1 - 2 d q P(u),   T' = T1 (1 - 2 q A(u))
  *
- * Maps are padded here: a ring of one pixel around the rows holds what taps beside the map see (D = sigma^2 of the image
- * that has a pixel there, T = 0), so that no tap asks where it is. Columns of three are summed first and their sums slide
- * along the row: four additions a map and pixel, and nothing is subtracted.
+ * Maps are padded here: a ring of one pixel around the rows holds what taps beside the map see (D = sigma^2 of the
+ * image that has a pixel there, T = 0), so that no tap asks where it is. Columns of three are summed first and their
+ * sums slide along the row: four additions a map and pixel, and nothing is subtracted.
  */
 import { BLOCK_A, BLOCK_P, gapOf, multiplyAdd, multiplySubtract, normOf, slantOf } from "./bend";
 import { ROW_PIXEL_BYTES } from "./run";

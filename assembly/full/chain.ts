@@ -1,6 +1,6 @@
 /**
- * Runs of [convolution, relu] within a stage, as most networks are made of them: an input or a slot's map is brought into
- * a padded map, goes to and fro between two of them, and ends in a pool's sums or in a slot.
+ * Runs of [convolution, relu] within a stage, as most networks are made of them: an input or a slot's map is brought
+ * into a padded map, goes to and fro between two of them, and ends in a pool's sums or in a slot.
  *
  * Which steps these are depends on the program alone, never on images or tiles: `block.ts` sums in another order than
  * `linear.ts`, and a pair's bits must not depend on its neighbours.
@@ -73,7 +73,8 @@ function isBlock(run: Run, first: u32, at: u32): bool {
   if (conv.ratioY != head.ratioY || conv.ratioX != head.ratioX) return false;
   if (relu.axisY != head.axisY || relu.axisX != head.axisX) return false;
   if (conv.filterHeight != 3 || conv.filterWidth != 3 || conv.padTop != 1 || conv.padLeft != 1) return false;
-  if (conv.strideHeight != 1 || conv.strideWidth != 1 || conv.dilationHeight != 1 || conv.dilationWidth != 1) return false;
+  if (conv.strideHeight != 1 || conv.strideWidth != 1) return false;
+  if (conv.dilationHeight != 1 || conv.dilationWidth != 1) return false;
   if (conv.inHeight != conv.outHeight || conv.inWidth != conv.outWidth) return false;
   if (conv.factor64 != 1 || relu.positive64 != 1 || relu.negative64 != 0 || relu.factor64 != 2) return false;
   if (!run.ntk) return true;

@@ -12,7 +12,7 @@ import { firstOfX, firstOfY, limitOf, magnitude, NO_TABLE, ROW_PIXEL_BYTES, Run 
 /** More channels than this are summed in float64. */
 export const FEW_CHANNELS: u32 = 16;
 
-/** D = sum over channels of (x - y)^2 of a pixel, with the step's factor / 2 in it: see `copyImage` in `fullVariance`. */
+/** D = sum over channels of (x - y)^2 of a pixel, with the step's factor / 2 in it: see `copyImage`. */
 // @ts-ignore: decorator
 @inline
 export function distanceOf(channels: u32, x: usize, y: usize): v128 {
@@ -74,7 +74,7 @@ function endInside(shift: i32, stride: i32, length: i32, outputs: i32): i32 {
   return last < 0 ? 0 : min(outputs, last / stride + 1);
 }
 
-/** The box filter, from the map at in offset s * stride to that at s; the weight and what follows is left to `weigh`. */
+/** The box filter, from the map at in offset s * stride to that at s; the weight and what follows is `weighRow`'s. */
 export function convMap(run: Run, step: Step, plan: Plan, from: usize, to: usize, sy: i32, sx: i32): void {
   const strideY = <i32>step.strideHeight;
   const strideX = <i32>step.strideWidth;
@@ -116,9 +116,9 @@ export function convMap(run: Run, step: Step, plan: Plan, from: usize, to: usize
 }
 
 /**
- * Adds to a row of sums D the taps beside the map of an offset, where one image has a pixel and the other padding: there
- * K = 0, and D is half the pixel's variance, sigma^2 of the convolution's input. The two images' taps are summed apart,
- * so that their total does not depend on which is x.
+ * Adds to a row of sums D the taps beside the map of an offset, where one image has a pixel and the other padding:
+ * there K = 0, and D is half the pixel's variance, sigma^2 of the convolution's input. The two images' taps are summed
+ * apart, so that their total does not depend on which is x.
  */
 function addEdges(run: Run, step: Step, row: i32, columns: i32, sy: i32, sx: i32): void {
   const fromY = sy * <i32>step.strideHeight;

@@ -71,7 +71,8 @@ export function makePlans(run: Run, flags: usize): void {
   for (let index: u32 = 0; index < run.steps; index++) {
     const step = stepAt(run, index);
     const plan = planAt(run, index);
-    splat(weightOf(plan), step.kind == StepKind.mean ? step.factor64 / <f64>(step.inHeight * step.inWidth) : step.factor64);
+    const summed = step.kind == StepKind.mean ? step.inHeight * step.inWidth : 1;
+    splat(weightOf(plan), step.factor64 / <f64>summed);
     splat(gainOf(plan), step.gain64);
     splat(offsetOf(plan), step.offset64);
     if (step.kind == StepKind.rectifier || step.kind == StepKind.step) prepareBend(bendOf(plan), step);

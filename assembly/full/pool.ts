@@ -27,7 +27,8 @@ function sideOf(run: Run): u32 {
 
 /**
  * Adds the map at offset s to the sums of all offsets D that it meets in a window. Pixels that both have their pixel in
- * the windows P and P + D make a block of one, two or more rows and columns, whose sum is taken first: each is added once.
+ * the windows P and P + D make a block of one, two or more rows and columns, whose sum is taken first: each is added
+ * once.
  */
 export function poolMap(run: Run, step: Step, from: usize, pitch: usize, sy: i32, sx: i32): void {
   const windowY = <i32>step.filterHeight;

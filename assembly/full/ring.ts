@@ -1,6 +1,6 @@
 /**
- * The ring around a padded map at offset s: what a convolution's taps see beside it. There at most one of the two images
- * has a pixel, and D is half its variance, sigma^2 of the convolution's input; T is zero.
+ * The ring around a padded map at offset s: what a convolution's taps see beside it. There at most one of the two
+ * images has a pixel, and D is half its variance, sigma^2 of the convolution's input; T is zero.
  *
  *     above: x where sy < 0, y where sy > 0        below: the other one
  *     left:  x where sx < 0, y where sx > 0        right: the other one
@@ -12,7 +12,9 @@ import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES, LANE_BYTES } from "../covariance/table";
 import { firstOfX, firstOfY, NO_TABLE, ROW_PIXEL_BYTES, Run } from "./run";
 
-export function surround(run: Run, conv: Step, map: usize, unit: usize, rows: i32, columns: i32, sy: i32, sx: i32): void {
+export function surround(
+  run: Run, conv: Step, map: usize, unit: usize, rows: i32, columns: i32, sy: i32, sx: i32,
+): void {
   const pitch = <usize>(columns + 2) * unit;
   const below = map + <usize>(rows + 1) * pitch;
   if (conv.state == NO_TABLE) {
@@ -29,7 +31,7 @@ export function surround(run: Run, conv: Step, map: usize, unit: usize, rows: i3
   const firstY = firstOfY(sx);
   const topX = firstOfX(sy);
   const topY = firstOfY(sy);
-  // Above and below: from the first map column that the image has a pixel in, -1 or 0, to the last, columns - 1 or columns.
+  // Above and below: from the first map column that the image has a pixel in, -1 or 0, to the last but one behind it.
   if (sy == 0) {
     memory.fill(map, 0, pitch);
     memory.fill(below, 0, pitch);

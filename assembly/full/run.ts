@@ -7,7 +7,7 @@
  * W - |sx| pixels. A thread's memory, in its scratch or in its slice of the workspace:
  *
  *     Run | constants of each step | state of the four pairs | slots | one map between the passes of a convolution |
- *     the row's standard deviations, spread out | two lines
+ *     two lines | two padded maps | the row's standard deviations, spread out
  */
 import { STEP_BYTES } from "../generated/kernels";
 import { Step } from "../covariance/step";
@@ -86,8 +86,8 @@ const LIMITS: usize = RUN_BYTES - 3 * LANE_BYTES;
 }
 
 /**
- * What d may be at most, in units of n, lane by lane, for each `Sign`: 1 where no covariance can be negative, 2 where any
- * can, and one of them for each pair where that depends on the two images having negative pixels.
+ * What d may be at most, in units of n, lane by lane, for each `Sign`: 1 where no covariance can be negative, 2 where
+ * any can, and one of them for each pair where that depends on the two images having negative pixels.
  */
 // @ts-ignore: decorator
 @inline
@@ -148,7 +148,7 @@ export namespace Side {
   export const BEFORE: u32 = 2;
 }
 
-/** The same of the vertical axis of a pool's sums, which has a table of fronts for each side; at near offsets they differ. */
+/** The same of the vertical axis of a pool's sums, with a table for each side; at near offsets they differ. */
 // @ts-ignore: decorator
 @inline
 export function sideFrontOf(run: Run, axis: u32, offset: i32, side: u32): u32 {

@@ -21,7 +21,7 @@ function align(bytes: usize): usize {
 
 /**
  * Lays a run out at `memory` and makes its plans; `sdk/covariance/full-memory.ts` counts the same bytes. Both kernels
- * call it once a command. `ending`: see `endOf`.
+ * call it once a command.
  */
 export function prepareRun(
   memory: usize, program: usize, stagesAt: u32, stages: u32, steps: u32, ntk: u32, outputTable: u32, statePixels: u32,
@@ -164,7 +164,8 @@ export function outputOf(run: Run): v128 {
   const x = run.rowTable + <usize>run.outputTable * ROW_PIXEL_BYTES;
   const y = run.yTable + <usize>run.outputTable * LANES_PIXEL_BYTES;
   const n = normOf(x, y);
-  return f32x4.sub(n, gapOf(v128.load(at), x, y, f32x4.mul(v128.load(limitOf(run, planAt(run, run.steps - 1).sign)), n)));
+  const limit = f32x4.mul(v128.load(limitOf(run, planAt(run, run.steps - 1).sign)), n);
+  return f32x4.sub(n, gapOf(v128.load(at), x, y, limit));
 }
 
 export function tangentOf(run: Run): v128 {
