@@ -35,6 +35,15 @@ afterAll(async () => {
  */
 const CONDITIONED = 1e-7;
 
+/**
+ * Pixels that are off by a rounding of float32, and how many times what that does to a kernel may be the kernel's own
+ * error. Nearly always it is nothing; where cosines are 1, as of windows that see one pixel of each image, a rounding is
+ * 1e-4 of an angle, whatever computes it.
+ */
+const NUDGES = 4;
+const nudge = (image: Float32Array, random: () => number): Float64Array =>
+  Float64Array.from(image, (value) => value * (1 + 2 ** -23 * (random() - 0.5)));
+
 function engineOf(name: string): Engine {
   const engine = engines.get(name);
   if (engine === undefined) throw new Error(`no engine ${name}`);
@@ -60,13 +69,16 @@ async function worstOver(count: number, begin: number, engine: Engine, options: 
       for (const [j, y] of ys.entries()) {
         // The last column is the first row's image: an image with itself, in another place.
         const expected = fullPair(arch, shape, x, y, "ntk", x === y);
+        const nudged =
+          options.precision === "f64" ? expected : fullPair(arch, shape, nudge(x, random), nudge(y, random));
         for (const name of kind) {
           const size = signed
             ? Math.sqrt((rows[i]?.[name] ?? 0) * (columns[j]?.[name] ?? 0))
             : Math.abs(expected[name]);
           const { values, exponent } = made[name];
           const actual = (values[i * ys.length + j] ?? Number.NaN) * 2 ** exponent;
-          const error = size === 0 ? Math.abs(actual - expected[name]) : Math.abs(actual - expected[name]) / size;
+          const off = Math.abs(actual - expected[name]) - NUDGES * Math.abs(nudged[name] - expected[name]);
+          const error = size === 0 ? Math.abs(actual - expected[name]) : Math.max(0, off) / size;
           if (error <= largest.error) continue;
           largest = { error, case: `seed ${begin + turn}, ${name} of ${i}, ${j}: ${JSON.stringify({ shape, arch })}` };
         }
