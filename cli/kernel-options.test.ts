@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { archToJson } from "../sdk/arch/arch.ts";
+import { kernelToJson, type KernelSpec } from "../sdk/arch/kernel-spec.ts";
 import { preset } from "../sdk/arch/presets.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { addKernelOptions, kernelFromOptions, type KernelOptions } from "./kernel-options.ts";
@@ -40,6 +41,23 @@ describe("the kernel of a command line", () => {
     expect(spec.kind).toBe("ntk");
     expect(archToJson(spec.arch)).toEqual(archToJson(preset("resnet32-gp")));
     expect(await parse("")).toMatchObject({ name: "arch", kind: "nngp" });
+  });
+
+  it("is a tangent kernel in the standard parametrisation where that is asked for, and no other kernel is", async () => {
+    expect(await parse("--kind ntk --parametrisation standard")).toMatchObject({ parametrisation: "standard" });
+    expect(await refusal("--parametrisation standard")).toMatch(/of tangent kernels: give --kind ntk too/);
+    expect(await refusal("--kernel ntk2 --parametrisation ntk")).toMatch(/^--parametrisation is of an architecture's/);
+  });
+
+  it("tells kernels apart in JSON: kinds and parametrisations of one architecture, too", () => {
+    const arch = preset("lenet-like");
+    const specs: KernelSpec[] = [
+      { name: "arch", arch, kind: "nngp" },
+      { name: "arch", arch, kind: "ntk" },
+      { name: "arch", arch, kind: "ntk", parametrisation: "standard" },
+      { name: "rf2" },
+    ];
+    expect(new Set(specs.map((spec) => JSON.stringify(kernelToJson(spec)))).size).toBe(specs.length);
   });
 
   it("suggests the nearest name for an unknown one", async () => {

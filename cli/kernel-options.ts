@@ -1,6 +1,6 @@
 /** From what the command line names to a kernel: one in closed form, or that of an architecture. */
 import { type Command, Option } from "commander";
-import type { KernelKind, KernelSpec } from "../sdk/arch/kernel-spec.ts";
+import type { KernelKind, KernelSpec, Parametrisation } from "../sdk/arch/kernel-spec.ts";
 import { presetNames } from "../sdk/arch/presets.ts";
 import { closedKernel, closedKernelNames, parametersOf, isClosedKernel } from "../sdk/covariance/closed-kernel.ts";
 import { WidefieldError } from "../sdk/errors.ts";
@@ -11,6 +11,7 @@ export interface KernelOptions {
   readonly kernel?: string;
   readonly arch?: string;
   readonly kind?: KernelKind;
+  readonly parametrisation?: Parametrisation;
   readonly degree?: string;
   readonly constant?: string;
   readonly bandwidth?: string;
@@ -35,6 +36,12 @@ export function addKernelOptions(command: Command): Command {
       new Option("--kind <name>", "of an architecture: covariance of outputs, or of gradients (default: nngp)").choices(
         ["nngp", "ntk"],
       ),
+    )
+    .addOption(
+      new Option(
+        "--parametrisation <name>",
+        "of an NTK (default: ntk); standard needs the widths of all layers",
+      ).choices(["ntk", "standard"]),
     )
     .option("--degree <n>", "of poly, (constant + x.z / sqrt(d))^degree")
     .option("--constant <x>", "of poly (default: 1)")
@@ -61,19 +68,22 @@ const PARAMETERS = {
  * unknown names, with the nearest, for parameters out of range, and for those of another kernel.
  */
 export async function kernelFromOptions(options: KernelOptions): Promise<KernelSpec> {
-  const { kernel, kind } = options;
+  const { kernel, kind, parametrisation } = options;
   const given = Object.entries(PARAMETERS).filter(([, { option }]) => options[option] !== undefined);
   if (kernel === undefined) {
     const stray = given[0]?.[1].flag;
     if (stray !== undefined)
       throw new WidefieldError("E_CONFIG", `${stray} belongs to a kernel in closed form: name it with --kernel`);
-    return { name: "arch", arch: await openArch(options.arch ?? DEFAULT_ARCH), kind: kind ?? "nngp" };
+    if (parametrisation !== undefined && kind !== "ntk")
+      throw new WidefieldError("E_CONFIG", "--parametrisation is of tangent kernels: give --kind ntk too");
+    return { name: "arch", arch: await openArch(options.arch ?? DEFAULT_ARCH), kind: kind ?? "nngp", parametrisation };
   }
   // An unknown name is told first, whatever else is wrong.
   const name = isClosedKernel(kernel) ? kernel : closedKernel(kernel).name;
   for (const [flag, value] of [
     ["--arch", options.arch],
     ["--kind", kind],
+    ["--parametrisation", parametrisation],
   ] as const) {
     if (value !== undefined)
       throw new WidefieldError("E_CONFIG", `${flag} is of an architecture's kernel, and --kernel ${name} has none`);

@@ -24,12 +24,11 @@ export interface ArchKernel {
 
 export type KernelSpec = ArchKernel | ClosedKernel;
 
-/** With every default written out: equal kernels have equal JSON. */
+/** With every default written out: equal kernels have equal JSON, and others have another. */
 export function kernelToJson(spec: KernelSpec): Readonly<Record<string, unknown>> {
   if (spec.name !== "arch") return { ...spec };
   const { arch, kind, parametrisation = "ntk" } = spec;
-  if (kind === "nngp") return archToJson(arch);
-  return parametrisation === "ntk" ? archToJson(arch) : { parametrisation, arch: archToJson(arch) };
+  return kind === "nngp" ? archToJson(arch) : { kind, parametrisation, arch: archToJson(arch) };
 }
 
 /** The NNGP of an architecture: what a Gaussian process is made of. */

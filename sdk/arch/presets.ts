@@ -126,7 +126,8 @@ export function presetEntry(name: string): Preset {
   const near = distance(name, nearest) <= Math.max(2, nearest.length / 2) ? `did you mean "${nearest}"? ` : "";
   throw new WidefieldError(
     "E_CONFIG",
-    `there is no preset "${name}"; ${near}presets are ${presetNames.join(", ")} (or give a JSON file)`,
+    `there is no preset "${name}"; ${near}presets are ${presetNames.join(", ")} (cntk-gap-N and cntk-vanilla-N for any ` +
+      `depth N from 1 to ${DEEPEST}), or give a JSON file`,
   );
 }
 
