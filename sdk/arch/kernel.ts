@@ -1,6 +1,7 @@
 /** `kernel(engine, arch, X, Y?)`: the kernels of an architecture's infinitely wide network, in memory. */
 import type { SizedTiles } from "../covariance/kernel-tiles.ts";
 import { computeMatrices, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
+import { timesPower } from "../covariance/recursion-scale.ts";
 import { type Precision, requireFinite } from "../covariance/tiles.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
@@ -150,8 +151,3 @@ export async function diagonalOf(
   return diagonal;
 }
 
-/** value * 2^exponent, where the power alone may leave float64. */
-function timesPower(value: number, exponent: number): number {
-  const half = Math.trunc(exponent / 2);
-  return value === 0 ? 0 : value * 2 ** half * 2 ** (exponent - half);
-}

@@ -13,6 +13,7 @@ import { BlockCache, blockBudget } from "./block-cache.ts";
 import type { KernelTiles } from "./kernel-tiles.ts";
 import type { Values } from "./matrix.ts";
 import { imageTable, TABLE_ROWS, tablePitch } from "./recursion-images.ts";
+import { restorePowers, restoreVariances, requireRoom, type Sizes } from "./recursion-scale.ts";
 import { encodeRecursion, NEAR, type Recursion } from "./recursion.ts";
 import { requireFinite, type ImageBlock, type Kinds, type Precision } from "./tiles.ts";
 
@@ -47,6 +48,9 @@ interface Block {
   readonly table: Slot;
   /** K(x, x) and theta(x, x), as many of them as there are outputs. */
   readonly variances: readonly Float64Array[];
+  readonly sizes: readonly Sizes[];
+  /** Whether a power of two was taken out of an image. */
+  readonly isShifted: boolean;
   readonly bytes: number;
 }
 
@@ -129,6 +133,9 @@ export class GramTiles implements KernelTiles {
     for (let output = 0; output < this.outputs; output++) {
       const values = tile.subarray(output * rows * columns, (output + 1) * rows * columns);
       const own = rowBlock.variances[output];
+      const [rowSizes, columnSizes] = [rowBlock.sizes[output], columnBlock.sizes[output]];
+      if ((rowBlock.isShifted || columnBlock.isShifted) && rowSizes !== undefined && columnSizes !== undefined)
+        restorePowers(values, rowSizes, columnSizes, rowBegin, columnBegin, precision);
       if (diagonal && own !== undefined) setDiagonal(values, own, columns, columnBegin - rowBegin);
       requireFinite(values, columns, rowBegin, columnBegin);
     }
@@ -168,9 +175,24 @@ export class GramTiles implements KernelTiles {
   }
 
   private makeBlock(images: ImageBlock, begin: number, end: number): Block {
-    const { backend, recursion: steps, precision, kinds } = this.settings;
+    const { backend, recursion: steps, precision, kinds, rows } = this.settings;
     const count = end - begin;
-    const { points, table, variances, tangents } = imageTable(steps, images.slice(begin, end), count, images.floats);
+    const { points, table, exponents, reaches, ...own } = imageTable(
+      steps,
+      images.slice(begin, end),
+      count,
+      images.floats,
+    );
+    reaches.forEach((reach, i) => {
+      requireRoom(reach, `image ${begin + i}${images === rows ? "" : " of the columns"}`, begin + i, precision);
+    });
+    const unscaled = [
+      ...(kinds.includes("nngp") ? [own.variances] : []),
+      ...(kinds.includes("ntk") ? [own.tangents] : []),
+    ];
+    const sizes = unscaled.map((values): Sizes => ({ exponents, sizes: values.map(Math.sqrt) }));
+    const isShifted = exponents.some((exponent) => exponent !== 0);
+    const variances = unscaled.map((values) => (isShifted ? restoreVariances(values, exponents, begin) : values));
     const slots: Slot[] = [];
     const upload = (values: Float64Array<ArrayBuffer>, label: string): Slot => {
       const slot = backend.allocate(values.length * this.scalar, label);
@@ -182,7 +204,9 @@ export class GramTiles implements KernelTiles {
       return {
         points: upload(points, `points of ${count} images`),
         table: upload(table, `table of ${count} images`),
-        variances: [...(kinds.includes("nngp") ? [variances] : []), ...(kinds.includes("ntk") ? [tangents] : [])],
+        variances,
+        sizes,
+        isShifted,
         bytes: this.blockBytes(count),
       };
     } catch (error) {

@@ -16,10 +16,10 @@
  *     erf        K' = scale asin(K r r')
  *     square     K' = n^2 + 2 K^2 - n^2 u^(5/2) B(u),  for K < 0 n^2 u^(5/2) B(u)
  *     power      K' = K^degree
- *     gaussian   K' = exp(-factor d),  laplace: K' = exp(-factor sqrt(2 d)):  of the metric "distance", d = |x - z|^2 / 2
+ *     gaussian   K' = exp(-factor d),  laplace: K' = exp(-factor sqrt(2 d)):  of the metric "distance", d = |x - z|^2 / 2 unit^2
  *     a sum      d = d1 + d2 + n turn       (phi: the angle between the two maps of an image)
  */
-import type { ClosedKernel } from "./closed-kernel.ts";
+import type { ClosedKernel, Gaussian, Laplace } from "./closed-kernel.ts";
 import type { Gradient, Program, Step } from "./program.ts";
 
 interface Route {
@@ -29,7 +29,7 @@ interface Route {
   readonly accumulate: boolean;
 }
 
-/** K = scale x.z; of the metric "distance" d = |x - z|^2 / 2. */
+/** See `Recursion`'s metric and scale. */
 export interface InputStep {
   readonly kind: "input";
   readonly to: number;
@@ -86,7 +86,7 @@ export interface Recursion {
   readonly steps: readonly RecursionStep[];
   readonly slots: number;
   readonly metric: "angle" | "distance";
-  /** Of the input. */
+  /** Of the input, K = scale x.z; of the metric "distance" the unit of lengths, d = |x - z|^2 / (2 scale^2). */
   readonly scale: number;
   /** kernel = output * 2^exponent. */
   readonly exponent: number;
@@ -152,8 +152,8 @@ const RELU = { ...ROUTE, kind: "rectifier", positive: 0.5, negative: 0, curve: 1
 
 /** The recursion of a kernel in closed form on inputs in R^dimension; a finite model's is none. */
 export function closedRecursion(kernel: Exclude<ClosedKernel, { name: "rf" }>, dimension: number): Recursion {
-  const of = (steps: readonly RecursionStep[], metric: Recursion["metric"] = "angle"): Recursion => {
-    return { steps: [INPUT, ...steps], slots: 1, metric, scale: 1, exponent: 0 };
+  const of = (steps: readonly RecursionStep[]): Recursion => {
+    return { steps: [INPUT, ...steps], slots: 1, metric: "angle", scale: 1, exponent: 0 };
   };
   switch (kernel.name) {
     // theta = K before the relu, theta kappa_0 + n kappa_1 behind the second layer.
@@ -167,12 +167,21 @@ export function closedRecursion(kernel: Exclude<ClosedKernel, { name: "rf" }>, d
         { ...ROUTE, kind: "power", degree: kernel.degree },
       ]);
     case "rbf":
-      return of([{ ...ROUTE, kind: "gaussian", factor: kernel.bandwidth ** -2 }], "distance");
     case "laplace":
-      return of([{ ...ROUTE, kind: "laplace", factor: 1 / kernel.bandwidth }], "distance");
+      return radial(kernel);
     case "arccos":
       return of(Array.from({ length: kernel.depth }, () => arcCosine(kernel.order)));
   }
+}
+
+/** Lengths in a power of two near the bandwidth: exact, and neither distances nor factors leave float32 for their units. */
+function radial({ name, bandwidth }: Gaussian | Laplace): Recursion {
+  const unit = 2 ** Math.min(1023, Math.floor(Math.log2(bandwidth)));
+  const step: RadialStep =
+    name === "rbf"
+      ? { ...ROUTE, kind: "gaussian", factor: (unit / bandwidth) ** 2 }
+      : { ...ROUTE, kind: "laplace", factor: unit / bandwidth };
+  return { steps: [INPUT, step], slots: 1, metric: "distance", scale: unit, exponent: 0 };
 }
 
 function layer(weight: number, bias: number, gain: number): AffineStep {

@@ -56,7 +56,10 @@ function input({ metric, scale }: Recursion, x: ArrayLike<number>, z: ArrayLike<
     apart += ((x[i] ?? NaN) - (z[i] ?? NaN)) ** 2;
   }
   const none = { theta: 0, thetaA: 0, thetaB: 0 };
-  if (metric === "distance") return { k: 1 - apart / 2, a: 1, b: 1, gap: apart / 2, ...none };
+  if (metric === "distance") {
+    const gap = apart / scale ** 2 / 2;
+    return { k: 1 - gap, a: 1, b: 1, gap, ...none };
+  }
   const n = Math.sqrt(xx * zz);
   let directions = 0;
   if (n > 0)
