@@ -120,7 +120,8 @@ export class GramTiles implements KernelTiles {
     const slot = this.outputSlot(bytes);
     const floats = images.floats;
     const wanted = kinds.reduce((sum, kind) => sum + Wanted[kind], 0);
-    const params = { rows, columns, floats, steps: steps.steps.length, slots: steps.slots, wanted };
+    const angle = steps.metric === "angle" ? 1 : 0;
+    const params = { rows, columns, floats, steps: steps.steps.length, slots: steps.slots, angle, wanted };
     const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.points, columnBlock.points, slot];
     if (precision === "f64") backend.dispatch(recursionF64, params, buffers);
     else {
