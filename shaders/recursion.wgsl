@@ -1,5 +1,5 @@
-// From products of points to kernel values, where they stand: recursions on a pair's covariance K, gap d = n - |K|, and NTK
-// theta. The steps, and why there is a gap, are in sdk/covariance/recursion.ts; what the tables hold, in
+// From products of points to kernel values, where they stand: recursions on a pair's covariance K, gap d = n - |K|, and
+// NTK theta. The steps, and why there is a gap, are in sdk/covariance/recursion.ts; what the tables hold, in
 // recursion-images.ts. A lane takes a pair, adjacent lanes adjacent columns; the grid strides over what exceeds 65,535
 // workgroups.
 //
@@ -150,8 +150,9 @@ fn apply(step: u32, kind: u32, at: Entries, pair: vec3f) -> vec3f {
   let factor = real(step, 0u);
   if (kind == AFFINE) {
     var gap = factor * d;
-    if (program[step + 5u] == 1u) { gap = fma(product(at, 2u), turn(at, 3u), gap) + crossing(factor * k, real(step, 1u)); }
-    let value = fma(factor, k, real(step, 1u));
+    let bias = real(step, 1u);
+    if (program[step + 5u] == 1u) { gap = fma(product(at, 2u), turn(at, 3u), gap) + crossing(factor * k, bias); }
+    let value = fma(factor, k, bias);
     return vec3f(value, gap, fma(factor, pair.z, fma(real(step, 4u), value, real(step, 5u))));
   }
   if (kind >= POWER) {

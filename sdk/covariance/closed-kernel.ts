@@ -59,7 +59,8 @@ interface Limits {
   readonly open?: true;
 }
 
-const COUNT = { whole: true, least: 1, most: 2 ** 31 - 1 } as const;
+/** 4.2 million: 2,048 blocks of 2,048 features. */
+const FEATURES = { whole: true, least: 1, most: 2 ** 22 } as const;
 const LENGTH = { whole: false, least: 0, most: Number.MAX_VALUE, open: true } as const;
 
 /** The kernels by name, with what their parameters may be. */
@@ -71,7 +72,7 @@ const KERNELS = {
   rbf: { bandwidth: LENGTH },
   laplace: { bandwidth: LENGTH },
   arccos: { order: { whole: true, least: 0, most: 2 }, depth: { whole: true, least: 1, most: 100 } },
-  rf: { width: COUNT, seed: { whole: true, least: 0, most: Number.MAX_SAFE_INTEGER } },
+  rf: { width: FEATURES, seed: { whole: true, least: 0, most: Number.MAX_SAFE_INTEGER } },
 } as const satisfies Readonly<Record<ClosedKernel["name"], Readonly<Record<string, Limits>>>>;
 
 export const closedKernelNames = Object.keys(KERNELS) as readonly ClosedKernel["name"][];

@@ -18,7 +18,7 @@ import { encodeRecursion, NEAR, type Recursion } from "./recursion.ts";
 import { requireFinite, type ImageBlock, type Kinds, type Precision } from "./tiles.ts";
 
 /** Most rows and columns of a tile where nobody says otherwise: 4 MiB in float32, and well under a second. */
-const LARGEST_TILE = 1024;
+export const LARGEST_GRAM_TILE = 1024;
 const SMALLEST_TILE = 256;
 
 /**
@@ -26,7 +26,7 @@ const SMALLEST_TILE = 256;
  * a stored tile is as large as all others. In float64 pairs take their time.
  */
 export function gramTile(rows: number, columns: number, precision: Precision): number {
-  const most = precision === "f64" ? SMALLEST_TILE : LARGEST_TILE;
+  const most = precision === "f64" ? SMALLEST_TILE : LARGEST_GRAM_TILE;
   return Math.max(SMALLEST_TILE, Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(rows, columns)))));
 }
 
