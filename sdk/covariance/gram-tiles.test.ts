@@ -201,6 +201,34 @@ describe("kernels in closed form", () => {
     expect(worstError(double, expected, 9, 7, own)).toBeLessThan(1e-10);
   });
 
+  it("of steps on steps are right in float64 where float32 has lost the angle of parallel inputs", async () => {
+    const floats = 60;
+    const x = inputs(4, floats, 9);
+    for (let i = 1; i < 4; i++) {
+      x.set(
+        x.subarray(0, floats).map((value) => value * (1 + 0.3 * i)),
+        i * floats,
+      );
+    }
+    for (const [depth, lost] of [
+      [2, 3e-4],
+      [3, 2e-2],
+    ] as const) {
+      const kernel = { name: "arccos", order: 0, depth } as const;
+      const expected = (i: number, j: number): number =>
+        i === j ? 1 : formula(kernel, row(x, floats, i), row(x, floats, j));
+      const double = await valuesOf(wasm, kernel, Float64Array.from(x), undefined, floats, "f64");
+      expect(worstError(double, expected, 4, 4, () => 1)).toBeLessThan(1e-8);
+      for (const [name, engine] of engines) {
+        const single = await valuesOf(engine, kernel, x, undefined, floats);
+        expect(
+          worstError(single, expected, 4, 4, () => 1),
+          name,
+        ).toBeLessThan(lost);
+      }
+    }
+  });
+
   it("are the same bits in tiles of any size, and for (x, z) and (z, x)", async () => {
     const floats = 37;
     const x = inputs(23, floats, 5);
