@@ -21,7 +21,7 @@ export interface KernelOptions {
   readonly parametrisation?: Parametrisation | undefined;
   /** "f32" (default), or "f64": the same program in float64 on wasm, far slower. */
   readonly precision?: Precision | undefined;
-  /** Rows and columns of a tile; no value depends on it. Default 256, fewer where pairs are expensive. */
+  /** Rows and columns of a tile; no value depends on it. Default 256, fewer where pairs are expensive, more of dense nets. */
   readonly tile?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: MatrixProgress) => void) | undefined;
