@@ -112,6 +112,8 @@ function input(
   const h = f32x4.splat(load<f32>(xs + ROW_H * rowPitch));
   const s = f32x4.splat(load<f32>(xs + ROW_OWN * rowPitch));
   const near = f32x4.splat(p.near);
+  // The sign of a product is that of K, and the gap that of |K|; distances have no sign.
+  const signs = p.angle ? f32x4.splat(-0.0) : f32x4.splat(0);
   const hs = ys + ROW_H * columnPitch;
   const ss = ys + ROW_OWN * columnPitch;
   const point = buffer(buffers, 3) + (<usize>i * <usize>p.floats << 2);
@@ -119,7 +121,8 @@ function input(
   for (let at: usize = 0; at < bytes; at += 16) {
     const sum = f32x4.add(h, v128.load(hs + at));
     const products = v128.load(slot + at);
-    let delta = f32x4.sub(sum, products);
+    const sign = v128.and(products, signs);
+    let delta = f32x4.sub(sum, v128.xor(products, sign));
     const close = f32x4.lt(delta, f32x4.mul(near, sum));
     if (v128.any_true(close)) {
       const mask = i32x4.bitmask(close);
@@ -128,26 +131,29 @@ function input(
       for (let lane: usize = 0; lane < 4; lane++) {
         const j = (at >> 2) + lane;
         if ((mask >> <i32>lane & 1) == 0 || j >= <usize>count) continue;
-        store<f32>(corrected + (lane << 2), halfSquare(point, points + j * (<usize>p.floats << 2), p.floats));
+        const opposite = p.angle != 0 && load<f32>(slot + at + (lane << 2)) < 0;
+        const other = points + j * (<usize>p.floats << 2);
+        store<f32>(corrected + (lane << 2), halfSquare(point, other, opposite ? -1 : 1, p.floats));
       }
       delta = v128.load(corrected);
     }
     const n = f32x4.mul(s, v128.load(ss + at));
     const d = f32x4.mul(n, delta);
     // Of unit vectors far from each other the product is the cosine: n - d would round a small one off.
-    v128.store(slot + at, v128.bitselect(f32x4.sub(n, d), f32x4.mul(n, products), close));
+    v128.store(slot + at, v128.bitselect(v128.xor(f32x4.sub(n, d), sign), f32x4.mul(n, products), close));
     v128.store(slot + STRIP_BYTES + at, d);
   }
 }
 
-/** |p - q|^2 / 2: the same bits for (p, q) and (q, p). */
-function halfSquare(p: usize, q: usize, floats: u32): f32 {
+/** |p - side q|^2 / 2 for a side of 1 or -1: the same bits for (p, q) and (q, p). */
+function halfSquare(p: usize, q: usize, side: f32, floats: u32): f32 {
+  const sides = f32x4.splat(side);
   let first = f32x4.splat(0);
   let second = f32x4.splat(0);
   const end = p + (<usize>floats << 2);
   for (; p + 32 <= end; p += 32, q += 32) {
-    const a = f32x4.sub(v128.load(p), v128.load(q));
-    const b = f32x4.sub(v128.load(p, 16), v128.load(q, 16));
+    const a = f32x4.sub(v128.load(p), f32x4.mul(sides, v128.load(q)));
+    const b = f32x4.sub(v128.load(p, 16), f32x4.mul(sides, v128.load(q, 16)));
     first = f32x4.add(first, f32x4.mul(a, a));
     second = f32x4.add(second, f32x4.mul(b, b));
   }
@@ -156,7 +162,7 @@ function halfSquare(p: usize, q: usize, floats: u32): f32 {
     f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1) +
     (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
   for (; p < end; p += 4, q += 4) {
-    const difference = load<f32>(p) - load<f32>(q);
+    const difference = load<f32>(p) - side * load<f32>(q);
     sum += difference * difference;
   }
   return 0.5 * sum;

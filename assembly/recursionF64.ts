@@ -33,9 +33,13 @@ export function recursionF64(params: usize, buffers: usize, begin: i32, end: i32
         const points = <usize>p.floats << 3;
         const px = buffer(buffers, 3) + i * points;
         const py = buffer(buffers, 4) + j * points;
-        const d = n * halfSquare(px, py, p.floats);
+        let half = halfSquare(px, py, 1, p.floats);
+        // The gap of |K|: of directions more than a right angle apart, to the opposite point.
+        const side: f64 = p.angle != 0 && half > 1 ? -1 : 1;
+        if (side < 0) half = halfSquare(px, py, -1, p.floats);
+        const d = n * half;
         // Of unit vectors far from each other the product is the cosine: n - d would round a small one off.
-        store<f64>(slot, 2 * d < n ? n - d : n * dot(px, py, p.floats));
+        store<f64>(slot, 2 * d < n ? side * (n - d) : n * dot(px, py, p.floats));
         store<f64>(slot, d, 8);
         store<f64>(slot, 0, 16);
       } else apply(step, xTable, rowPitch, yTable, columnPitch, scratch + <usize>step.from * SLOT_BYTES, slot);
@@ -46,17 +50,18 @@ export function recursionF64(params: usize, buffers: usize, begin: i32, end: i32
   }
 }
 
-/** |p - q|^2 / 2, in two running sums. */
-function halfSquare(p: usize, q: usize, floats: u32): f64 {
+/** |p - side q|^2 / 2 for a side of 1 or -1, in two running sums. */
+function halfSquare(p: usize, q: usize, side: f64, floats: u32): f64 {
+  const sides = f64x2.splat(side);
   let sums = f64x2.splat(0);
   const even = p + ((<usize>floats & ~1) << 3);
   for (; p < even; p += 16, q += 16) {
-    const difference = f64x2.sub(v128.load(p), v128.load(q));
+    const difference = f64x2.sub(v128.load(p), f64x2.mul(sides, v128.load(q)));
     sums = f64x2.add(sums, f64x2.mul(difference, difference));
   }
   let sum = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1);
   if (floats & 1) {
-    const difference = load<f64>(p) - load<f64>(q);
+    const difference = load<f64>(p) - side * load<f64>(q);
     sum += difference * difference;
   }
   return 0.5 * sum;
@@ -80,8 +85,8 @@ function apply(
   const rr = product(x, xPitch, y, yPitch, ROW_R);
   const factor = step.factor64;
   // acos |c| = t, on the side of c >= 0 or on the other.
-  const far = d > n;
-  const near = Math.max(0, Math.min(d, 2 * n - d));
+  const far = k < 0;
+  const near = Math.max(0, d);
   const u = Math.min(1, near * rr);
   const sine = Math.sqrt(u * (2 - u));
   let value = k;
@@ -91,7 +96,7 @@ function apply(
     case RecursionKind.affine:
       value = factor * k + step.bias64;
       gap = factor * d;
-      if (step.biased) gap += own * turn(x, xPitch, y, yPitch, ROW_BIAS);
+      if (step.biased) gap += own * turn(x, xPitch, y, yPitch, ROW_BIAS) + crossing(factor * k, step.bias64);
       theta = factor * theta + step.gain64 * value + step.offset64;
       break;
     case RecursionKind.rectifier: {
@@ -99,7 +104,10 @@ function apply(
       const curve = (factor * n * (sine - t * (1 - u))) / (2 * Math.PI);
       const bend = (factor * t) / (2 * Math.PI);
       value = (far ? -step.negative64 : step.positive64) * k + curve;
-      gap = far ? (step.positive64 - step.negative64) * n + step.negative64 * near - curve : step.positive64 * d - curve;
+      gap = (far ? step.negative64 : step.positive64) * near - curve;
+      // Below 0 comes only what was there, by a negative slope that is negative.
+      if (value < 0) gap = (step.positive64 + step.negative64) * n - gap;
+      else if (far) gap += (step.positive64 - step.negative64) * n;
       theta *= far ? bend - step.negative64 : step.positive64 - bend;
       break;
     }
@@ -111,13 +119,13 @@ function apply(
       break;
     }
     case RecursionKind.erf: {
-      // 1 - cosine, the offset taken for one more coordinate.
-      const g = (step.bias64 + d) * rr + turn(x, xPitch, y, yPitch, ROW_BIAS);
-      const z = k * rr;
-      const angle = z > 0.5 ? 0.5 * Math.PI - arc(g) : Math.asin(Math.max(-1, z));
+      // 1 - |cosine|, the offset taken for one more coordinate.
+      const g = (step.bias64 + near) * rr + turn(x, xPitch, y, yPitch, ROW_BIAS);
+      const z = Math.abs(k) * rr;
+      const size = factor * (z > 0.5 ? 0.5 * Math.PI - arc(g) : Math.asin(z));
       const square = z > 0.5 ? g * (1 + z) : (1 - z) * (1 + z);
-      value = factor * angle;
-      gap = Math.max(0, own - value);
+      value = far ? -size : size;
+      gap = Math.max(0, own - size);
       theta *= square > 0 ? (factor * rr) / Math.sqrt(square) : 0;
       break;
     }
@@ -130,7 +138,7 @@ function apply(
     }
     case RecursionKind.power:
       value = power(k, step.degree);
-      gap = own - value;
+      gap = own - Math.abs(value);
       break;
     case RecursionKind.gaussian:
       value = Math.exp(-factor * d);
@@ -144,13 +152,22 @@ function apply(
       unreachable();
   }
   if (step.accumulate) {
-    value += load<f64>(to);
-    gap += load<f64>(to, 8) + product(x, xPitch, y, yPitch, ROW_SLOT) * turn(x, xPitch, y, yPitch, ROW_SUM);
+    const there = load<f64>(to);
+    const bend = product(x, xPitch, y, yPitch, ROW_SLOT) * turn(x, xPitch, y, yPitch, ROW_SUM);
+    gap += load<f64>(to, 8) + bend + crossing(value, there);
+    value += there;
     theta += load<f64>(to, 16);
   }
   store<f64>(to, value);
   store<f64>(to, gap, 8);
   store<f64>(to, theta, 16);
+}
+
+/** What |a| + |b| has more than |a + b|: terms of different signs have a larger gap than the sum of theirs. */
+// @ts-ignore: decorator
+@inline
+function crossing(a: f64, b: f64): f64 {
+  return a < 0 != b < 0 ? 2 * Math.min(Math.abs(a), Math.abs(b)) : 0;
 }
 
 /** t of 1 - cos t = u. */

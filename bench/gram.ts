@@ -62,7 +62,14 @@ for (const threads of requested.length > 0 ? requested : [1, 2]) {
   const [point, tables] = [upload(Float32Array.from(points)), upload(Float32Array.from(table))];
   const [tile, products] = [backend.allocate(4 * SIDE * SIDE, "tile"), backend.allocate(4 * SIDE * SIDE, "products")];
   const product = { m: SIDE, n: SIDE, k: FLOATS, transposeA: 0, transposeB: 1, alpha: 1, beta: 0 };
-  const sizes = { rows: SIDE, columns: SIDE, floats: FLOATS, steps: program.steps.length, slots: program.slots };
+  const sizes = {
+    rows: SIDE,
+    columns: SIDE,
+    floats: FLOATS,
+    steps: program.steps.length,
+    slots: program.slots,
+    angle: 1,
+  };
   const params = { ...sizes, wanted: Wanted.ntk, near: NEAR[program.metric] };
   const multiply = (): void => backend.dispatch(matmul, product, [point, point, products]);
   const copied = { count: SIDE * SIDE, operation: ElementwiseOperation.affine, alpha: 1, beta: 0 };

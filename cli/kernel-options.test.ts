@@ -90,6 +90,7 @@ describe("the kernel of a command line", () => {
     expect(await refusal("--kernel rbf --bandwidth wide")).toMatch(/--bandwidth is a number, not "wide"/);
     expect(await refusal("--kernel arccos --order 3")).toMatch(/order is a whole number from 0 to 2, not 3/);
     expect(await refusal("--kernel arccos --depth 0")).toMatch(/depth is a whole number from 1 to 100, not 0/);
-    expect(await refusal("--kernel rf --width 0")).toMatch(/width is a whole number from 1 on, not 0/);
+    expect(await refusal("--kernel rf --width 0")).toMatch(/width is a whole number from 1 to 4194304, not 0/);
+    expect(await refusal("--kernel rf --width 5000000000")).toMatch(/from 1 to 4194304, not 5000000000/);
   });
 });

@@ -2,6 +2,7 @@
 import { Command, Option } from "commander";
 import { DEFAULT_TILE, specTiles } from "../sdk/arch/spec-tiles.ts";
 import { diagonalOf } from "../sdk/arch/kernel.ts";
+import { LARGEST_GRAM_TILE } from "../sdk/covariance/gram-tiles.ts";
 import { exportDiagonal } from "../sdk/covariance/export.ts";
 import type { MatrixProgress } from "../sdk/covariance/matrix.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
@@ -33,7 +34,10 @@ export function kernelCommand(): Command {
     .option("--cols <ranges>", "images of the columns; without it the matrix is symmetric")
     .option("--diag", "only K(x, x) of the rows' images, as a NumPy vector: --out is then a file, d.npy")
     .option("--out <folder>", "the store to make, or to go on with, K.zarr")
-    .option("--tile <n>", `rows and columns of a tile (default: ${DEFAULT_TILE}, fewer where pairs are expensive)`)
+    .option(
+      "--tile <n>",
+      `rows and columns of a tile (default: ${DEFAULT_TILE}, fewer where pairs are expensive, up to ${LARGEST_GRAM_TILE} for closed forms and dense networks)`,
+    )
     .addOption(new Option("--precision <name>", "f64: in float64 on wasm").choices(["f32", "f64"]).default("f32"))
     .option("--shard <i/n>", "compute the i-th of n parts (counted from 0) of the store")
     .action(compute);
@@ -127,7 +131,11 @@ async function computeDiagonal(options: KernelCommandOptions, rows: string, out:
     };
     const begun = performance.now();
     const spec = await kernelFromOptions(options);
-    const diagonal = await diagonalOf(await specTiles(engine, spec, images, images, options.precision), settings);
+    const { tiles, ...size } = await specTiles(engine, spec, images, images, options.precision, {
+      signal: session.signal,
+      onFeatures: ({ blocksDone, blocksTotal }) => session.progress.update("features", blocksDone, blocksTotal),
+    });
+    const diagonal = await diagonalOf({ tiles, ...size }, settings);
     const seconds = (performance.now() - begun) / 1000;
     await exportDiagonal(await nodeFiles(), out, diagonal);
     const facts = { diagonal: out, images: diagonal.length, seconds, backend: engine.info.backend };

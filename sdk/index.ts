@@ -15,6 +15,7 @@ export type { ReluOptions } from "./arch/relu.ts";
 export { describeArch, type ArchDescription, type LayerRow, type StepRow } from "./arch/describe.ts";
 export { preset, presetNames } from "./arch/presets.ts";
 export { kernel, kernelDiagonal, type Kernel, type KernelOptions, type Kernels } from "./arch/kernel.ts";
+export { kernelMatrix, type KernelMatrixOptions } from "./arch/kernel-matrix.ts";
 export type { ImageSet } from "./arch/image-set.ts";
 export { nngp, type KernelKind, type KernelSpec, type Parametrisation } from "./arch/kernel-spec.ts";
 export { network, Network, type NetworkInputs, type NetworkOptions } from "./arch/network.ts";

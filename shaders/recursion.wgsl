@@ -1,5 +1,5 @@
-// From products of points to kernel values, where they stand: recursions on a pair's covariance K, gap d = n - K, and NTK
-// theta. The steps, and why there is a gap, are in sdk/covariance/recursion.ts; what the tables hold, in
+// From products of points to kernel values, where they stand: recursions on a pair's covariance K, gap d = n - |K|, and
+// NTK theta. The steps, and why there is a gap, are in sdk/covariance/recursion.ts; what the tables hold, in
 // recursion-images.ts. A lane takes a pair, adjacent lanes adjacent columns; the grid strides over what exceeds 65,535
 // workgroups.
 //
@@ -94,6 +94,11 @@ fn power(value: f32, degree: u32) -> f32 {
   return product;
 }
 
+/** What |a| + |b| has more than |a + b|: terms of different signs have a larger gap than the sum of theirs. */
+fn crossing(a: f32, b: f32) -> f32 {
+  return select(0.0, 2.0 * min(abs(a), abs(b)), (a < 0.0) != (b < 0.0));
+}
+
 /** A constant of the step whose words begin at `step`: 0 factor, 1 bias, 2 positive, 3 negative, 4 gain, 5 offset. */
 fn real(step: u32, index: u32) -> f32 {
   return bitcast<f32>(program[step + 6u + index]);
@@ -121,18 +126,20 @@ fn begin(at: Entries, i: u32, j: u32, pair: u32) -> vec3f {
   let n = product(at, 2u);
   // Of unit vectors the product is the cosine.
   var k = n * output[pair];
-  var delta = size - output[pair];
+  // The sign of a product is that of K, and the gap that of |K|; distances have no sign.
+  let side = select(1.0, -1.0, params.angle == 1u && output[pair] < 0.0);
+  var delta = size - side * output[pair];
   let close = delta < params.near * size;
   if (close) {
     var sum = 0.0;
     for (var c = 0u; c < params.floats; c++) {
-      let difference = rowPoints[i * params.floats + c] - columnPoints[j * params.floats + c];
+      let difference = rowPoints[i * params.floats + c] - side * columnPoints[j * params.floats + c];
       sum = fma(difference, difference, sum);
     }
     delta = 0.5 * sum;
   }
   let d = n * delta;
-  if (close) { k = n - d; }
+  if (close) { k = side * (n - d); }
   return vec3f(k, d, 0.0);
 }
 
@@ -143,14 +150,15 @@ fn apply(step: u32, kind: u32, at: Entries, pair: vec3f) -> vec3f {
   let factor = real(step, 0u);
   if (kind == AFFINE) {
     var gap = factor * d;
-    if (program[step + 5u] == 1u) { gap = fma(product(at, 2u), turn(at, 3u), gap); }
-    let value = fma(factor, k, real(step, 1u));
+    let bias = real(step, 1u);
+    if (program[step + 5u] == 1u) { gap = fma(product(at, 2u), turn(at, 3u), gap) + crossing(factor * k, bias); }
+    let value = fma(factor, k, bias);
     return vec3f(value, gap, fma(factor, pair.z, fma(real(step, 4u), value, real(step, 5u))));
   }
   if (kind >= POWER) {
     if (kind == POWER) {
       let value = power(k, program[step + 4u]);
-      return vec3f(value, product(at, 2u) - value, 0.0);
+      return vec3f(value, product(at, 2u) - abs(value), 0.0);
     }
     let distance = max(d, 0.0);
     let value = exponential(-factor * select(sqrt(2.0 * distance), distance, kind == GAUSSIAN));
@@ -160,30 +168,31 @@ fn apply(step: u32, kind: u32, at: Entries, pair: vec3f) -> vec3f {
   if (kind == ERF) {
     let z = k * rr;
     let c = abs(z);
-    // 1 - z, the offset taken for one more coordinate.
+    // 1 - |z|, the offset taken for one more coordinate.
     let turned = turn(at, 3u);
-    let above = fma(real(step, 1u) + d, rr, turned);
-    let g = select(above, max(0.0, 1.0 + z), z < 0.0);
+    let g = fma(real(step, 1u) + max(0.0, d), rr, turned);
     let isLarge = c > 0.5;
     let angle = select(arcSine(min(c, 0.5)), HALF_PI - arcCosine(min(g, 1.0)), isLarge);
     let value = factor * select(angle, -angle, z < 0.0);
-    // Equal images have no gap, whatever their rounding.
-    let gap = select(max(0.0, product(at, 2u) - value), 0.0, max(abs(d), turned) == 0.0);
+    // Equal and opposite images have no gap, whatever their rounding.
+    let gap = select(max(0.0, product(at, 2u) - factor * angle), 0.0, max(abs(d), turned) == 0.0);
     // sqrt(1 - z^2), never 0: there is an offset.
     let sine = sqrt(select(1.0 - c * c, g * (1.0 + c), isLarge));
     return vec3f(value, gap, pair.z * (factor * rr / sine));
   }
   let n = product(at, 0u);
-  let near = max(0.0, min(d, 2.0 * n - d));
+  let near = max(0.0, d);
   let u = near * rr;
-  let far = d > n;
+  let far = k < 0.0;
   if (kind == RECTIFIER) {
     let root = factor * sqrt(u);
     let slope = select(real(step, 2u), real(step, 3u), far);
     let arc = root * polynomialP(u);
     let value = fma(near, arc, select(slope, -slope, far) * k);
-    let flat = select(0.0, (real(step, 2u) - real(step, 3u)) * n, far);
-    let gap = fma(near, slope - arc, flat);
+    // Below 0 comes only what was there, by a negative slope that is negative.
+    let side = select(1.0, -1.0, value < 0.0);
+    let flat = select(0.0, (real(step, 2u) - side * real(step, 3u)) * n, far);
+    let gap = fma(side * near, slope - arc, flat);
     //# if NTK
     let derivative = fma(-root, polynomialA(u), slope);
     return vec3f(value, gap, pair.z * select(derivative, -derivative, far));
@@ -225,8 +234,9 @@ fn main(
       } else {
         last = apply(step, kind, at, slots[program[step + 1u]]);
         if (program[step + 3u] == 1u) {
+          let across = crossing(last.x, slots[to].x);
           last += slots[to];
-          last.y = fma(product(at, 4u), turn(at, 5u), last.y);
+          last.y = fma(product(at, 4u), turn(at, 5u), last.y) + across;
         }
       }
       slots[to] = last;

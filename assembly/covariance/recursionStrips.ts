@@ -1,6 +1,6 @@
 /**
  * The steps of recursions on strips of pairs, four at a time (`sdk/covariance/recursion.ts` has the formulas). A strip of
- * a slot is K, d and theta, STRIP_BYTES apart. Of the row's image a step gets numbers, of the columns' images the
+ * a slot is K, the gap d = n - |K|, and theta, STRIP_BYTES apart. Of the row's image a step gets numbers, of the columns' images the
  * addresses of the table's rows.
  *
  *     P, degree 5, error 1.5e-8      w(c) = u sqrt(u) P(u), the arc of order 1
@@ -119,6 +119,15 @@ function turn(phi: v128, others: usize, constants: usize): v128 {
   return f32x4.mul(square, t);
 }
 
+/** What |a| + |b| has more than |a + b|: terms of different signs have a larger gap than the sum of theirs. */
+// @ts-ignore: decorator
+@inline
+function crossing(a: v128, b: v128): v128 {
+  const lesser = f32x4.pmin(f32x4.abs(a), f32x4.abs(b));
+  const differ = i32x4.shr_s(v128.xor(a, b), 31);
+  return v128.and(differ, f32x4.add(lesser, lesser));
+}
+
 export function affineStrip(
   step: RecursionStep, from: usize, to: usize, bytes: usize, ntk: bool,
   own: f32, owns: usize, phi: f32, phis: usize, constants: usize,
@@ -136,6 +145,7 @@ export function affineStrip(
     if (biased) {
       const n = f32x4.mul(owned, v128.load(owns + at));
       d = f32x4.add(d, f32x4.mul(n, turn(angle, phis + at, constants)));
+      d = f32x4.add(d, crossing(f32x4.mul(weight, k), bias));
     }
     const value = f32x4.add(f32x4.mul(weight, k), bias);
     v128.store(to + at, value);
@@ -166,10 +176,10 @@ export function arcStrip(
     const k = v128.load(from + at);
     const d = v128.load(from + at, STRIP_BYTES);
     const n = f32x4.mul(sx, v128.load(ss + at));
-    const near = f32x4.pmax(zero, f32x4.pmin(d, f32x4.sub(f32x4.add(n, n), d)));
+    const near = f32x4.pmax(zero, d);
     const u = f32x4.mul(near, f32x4.mul(rx, v128.load(rs + at)));
     const root = f32x4.sqrt(u);
-    const far = f32x4.gt(d, n);
+    const far = f32x4.lt(k, zero);
     let value: v128, gap: v128;
     if (step.kind == RecursionKind.step) {
       const part = f32x4.mul(f32x4.mul(scale, root), quintic(u, constants + A));
@@ -202,22 +212,28 @@ function rectifierStrip(
   const negative = f32x4.splat(step.negative);
   const curve = f32x4.splat(step.factor);
   const flat = f32x4.splat(step.positive - step.negative);
+  const steep = f32x4.splat(step.positive + step.negative);
   const sx = f32x4.splat(s);
   const rx = f32x4.splat(r);
   for (let at: usize = 0; at < bytes; at += 16) {
     const k = v128.load(from + at);
     const d = v128.load(from + at, STRIP_BYTES);
     const n = f32x4.mul(sx, v128.load(ss + at));
-    const near = f32x4.pmax(zero, f32x4.pmin(d, f32x4.sub(f32x4.add(n, n), d)));
+    const near = f32x4.pmax(zero, d);
     const u = f32x4.mul(near, f32x4.mul(rx, v128.load(rs + at)));
     const root = f32x4.mul(curve, f32x4.sqrt(u));
-    const far = f32x4.gt(d, n);
+    const far = f32x4.lt(k, zero);
     const slope = v128.bitselect(negative, positive, far);
     const arc = f32x4.mul(root, quintic(u, constants + P));
     const straight = v128.bitselect(f32x4.neg(slope), slope, far);
-    v128.store(to + at, f32x4.add(f32x4.mul(straight, k), f32x4.mul(near, arc)));
-    const gap = f32x4.mul(near, f32x4.sub(slope, arc));
-    v128.store(to + at, f32x4.add(gap, v128.and(far, f32x4.mul(flat, n))), STRIP_BYTES);
+    const value = f32x4.add(f32x4.mul(straight, k), f32x4.mul(near, arc));
+    v128.store(to + at, value);
+    // Below 0 comes only what was there, by a negative slope that is negative.
+    const below = f32x4.lt(value, zero);
+    const bow = f32x4.mul(near, f32x4.sub(slope, arc));
+    const gap = v128.bitselect(f32x4.neg(bow), bow, below);
+    const rest = f32x4.mul(v128.bitselect(steep, flat, below), n);
+    v128.store(to + at, f32x4.add(gap, v128.and(far, rest)), STRIP_BYTES);
     if (!ntk) continue;
     // positive - curve sqrt(u) A(u), or curve sqrt(u) A(u) - negative.
     const bend = f32x4.mul(root, quintic(u, constants + A));
@@ -242,12 +258,11 @@ export function erfStrip(
     const d = v128.load(from + at, STRIP_BYTES);
     const rr = f32x4.mul(rx, v128.load(rs + at));
     const z = f32x4.mul(v128.load(from + at), rr);
-    // 1 - z, the offset taken for one more coordinate; no negative z comes near -1 faster than 1 + z says.
+    // 1 - |z|, the offset taken for one more coordinate.
     const turned = turn(angle, phis + at, constants);
-    const above = f32x4.add(f32x4.mul(f32x4.add(offset, d), rr), turned);
+    const g = f32x4.add(f32x4.mul(f32x4.add(offset, f32x4.pmax(zero, d)), rr), turned);
     const isNegative = f32x4.lt(z, zero);
     const c = f32x4.abs(z);
-    const g = v128.bitselect(f32x4.pmax(zero, f32x4.add(one, z)), above, isNegative);
     const square = f32x4.mul(z, z);
     const small = f32x4.mul(c, quintic(square, constants + S));
     let q = multiplyAdd(v128.load(constants + Q, 112), g, v128.load(constants + Q, 96));
@@ -262,10 +277,10 @@ export function erfStrip(
     const size = f32x4.mul(scale, v128.bitselect(large, small, isLarge));
     const value = v128.bitselect(f32x4.neg(size), size, isNegative);
     const n = f32x4.mul(owned, v128.load(owns + at));
-    // Equal images have no gap, whatever their rounding.
+    // Equal and opposite images have no gap, whatever their rounding.
     const same = v128.and(f32x4.eq(d, zero), f32x4.eq(turned, zero));
     v128.store(to + at, value);
-    v128.store(to + at, v128.andnot(f32x4.pmax(zero, f32x4.sub(n, value)), same), STRIP_BYTES);
+    v128.store(to + at, v128.andnot(f32x4.pmax(zero, f32x4.sub(n, size)), same), STRIP_BYTES);
     if (!ntk) continue;
     // sqrt(1 - z^2), never 0: there is an offset.
     const sine = f32x4.sqrt(v128.bitselect(f32x4.mul(g, f32x4.add(one, c)), f32x4.sub(one, square), isLarge));
@@ -286,7 +301,7 @@ export function powerStrip(
       base = f32x4.mul(base, base);
     }
     v128.store(to + at, value);
-    v128.store(to + at, f32x4.sub(f32x4.mul(owned, v128.load(owns + at)), value), STRIP_BYTES);
+    v128.store(to + at, f32x4.sub(f32x4.mul(owned, v128.load(owns + at)), f32x4.abs(value)), STRIP_BYTES);
   }
 }
 
@@ -334,9 +349,11 @@ export function sumStrip(
   for (let at: usize = 0; at < bytes; at += 16) {
     const n = f32x4.mul(sx, v128.load(ss + at));
     const bend = f32x4.mul(n, turn(angle, phis + at, constants));
+    const there = v128.load(slot + at);
+    const added = v128.load(addend + at);
     const gaps = f32x4.add(v128.load(slot + at, STRIP_BYTES), v128.load(addend + at, STRIP_BYTES));
-    v128.store(slot + at, f32x4.add(v128.load(slot + at), v128.load(addend + at)));
-    v128.store(slot + at, f32x4.add(gaps, bend), STRIP_BYTES);
+    v128.store(slot + at, f32x4.add(there, added));
+    v128.store(slot + at, f32x4.add(f32x4.add(gaps, bend), crossing(there, added)), STRIP_BYTES);
     if (!ntk) continue;
     const theta = f32x4.add(v128.load(slot + at, 2 * STRIP_BYTES), v128.load(addend + at, 2 * STRIP_BYTES));
     v128.store(slot + at, theta, 2 * STRIP_BYTES);

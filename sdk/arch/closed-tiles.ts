@@ -3,13 +3,12 @@ import { type ClosedKernel, closedKernel } from "../covariance/closed-kernel.ts"
 import { FiniteFeatureTiles, type FeatureProgress } from "../covariance/finite-features.ts";
 import type { Checkpoint } from "../covariance/feature-sums.ts";
 import { GramTiles, gramTile } from "../covariance/gram-tiles.ts";
-import type { SizedTiles } from "../covariance/kernel-tiles.ts";
+import type { SizedTiles, TileBudget } from "../covariance/kernel-tiles.ts";
 import { closedRecursion } from "../covariance/recursion.ts";
 import type { Precision } from "../covariance/tiles.ts";
 import { float64Backend, type Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { imageBlock, type ImageSet } from "./image-set.ts";
-import type { TileBudget } from "./spec-tiles.ts";
 
 export interface ClosedTileOptions extends TileBudget {
   /** Of a finite model: where its sums are kept, so that they go on where they were stopped. */
@@ -23,9 +22,10 @@ export interface ClosedTileOptions extends TileBudget {
  * Tiles of the kernel between two sets (`columns` the same object as `rows`: a symmetric matrix).
  *
  * Accuracy, relative to sqrt(K(x, x) K(z, z)): float32 1e-5 (measured: 1e-6), float64 1e-10 (measured: 1e-14). Polynomials
- * multiply their base's error, 5e-7, by the degree; arc-cosine kernels of order 0 take a root of it at every depth.
+ * multiply their base's error, 5e-7, by the degree; see `ArcCosine` for order 0 of parallel inputs. Inputs may have any
+ * norms as long as their kernels are normal numbers of the format, and lie within 1e19 bandwidths of 0 in float32.
  *
- * Throws E_DATA for inputs that are not finite, E_CONFIG for parameters that cannot be meant, and for a finite model in
+ * The tiles throw E_OVERFLOW beyond that. Throws E_DATA for inputs that are not finite, E_CONFIG for parameters that cannot be meant, and for a finite model in
  * float64: it is made of float32 features, whatever the sums are taken in. `specTiles` checks what else there is.
  */
 export async function closedTiles(

@@ -1,11 +1,13 @@
 /** `kernel(engine, arch, X, Y?)`: the kernels of an architecture's infinitely wide network, in memory. */
 import type { SizedTiles } from "../covariance/kernel-tiles.ts";
-import { computeMatrices, requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
+import { requireTile, type MatrixProgress, type Values } from "../covariance/matrix.ts";
+import { timesPower } from "../covariance/recursion-scale.ts";
 import { type Precision, requireFinite } from "../covariance/tiles.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import type { Arch } from "./arch.ts";
 import type { ImageSet } from "./image-set.ts";
+import { matricesOf } from "./kernel-matrix.ts";
 import type { KernelKind, Parametrisation } from "./kernel-spec.ts";
 import { archTiles } from "./spec-tiles.ts";
 
@@ -19,7 +21,7 @@ export interface KernelOptions {
   readonly parametrisation?: Parametrisation | undefined;
   /** "f32" (default), or "f64": the same program in float64 on wasm, far slower. */
   readonly precision?: Precision | undefined;
-  /** Rows and columns of a tile; no value depends on it. Default 256, fewer where pairs are expensive. */
+  /** Rows and columns of a tile; no value depends on it. Default 256, fewer where pairs are expensive, more of dense nets. */
   readonly tile?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: MatrixProgress) => void) | undefined;
@@ -72,33 +74,16 @@ export async function kernel(
   options: KernelOptions | KindsOptions = {},
 ): Promise<Kernel | Kernels> {
   engine.assertOpen();
-  const { precision = "f32", kind = "nngp", parametrisation, signal, onProgress } = options;
+  const { precision = "f32", kind = "nngp", parametrisation } = options;
   const kinds = requireKinds(kind);
   const spec = { arch, parametrisation };
-  const { tiles, ...facts } = await archTiles(engine, spec, kinds, X, Y ?? X, precision, { whole: true });
-  try {
-    const tile = options.tile ?? facts.tile;
-    const symmetric = Y === undefined;
-    const { memoryBytes } = engine;
-    const matrices = await computeMatrices({
-      ...facts,
-      tiles,
-      symmetric,
-      precision,
-      tile,
-      memoryBytes,
-      signal,
-      onProgress,
-    });
-    const { rows, columns, exponent } = facts;
-    const made = matrices.map(({ values }): Kernel => ({ values, rows, columns, exponent }));
-    const [first, second] = made;
-    if (first === undefined) throw new Error("tiles have an output");
-    if (!Array.isArray(kind)) return first;
-    return Object.fromEntries(kinds.map((name, at) => [name, at === 0 ? first : second])) as Kernels;
-  } finally {
-    tiles.dispose();
-  }
+  const sized = await archTiles(engine, spec, kinds, X, Y ?? X, precision, { whole: true });
+  const matrices = await matricesOf(engine, sized, Y === undefined, options);
+  const made = matrices.map(({ values, rows, columns, exponent }): Kernel => ({ values, rows, columns, exponent }));
+  const [first, second] = made;
+  if (first === undefined) throw new Error("tiles have an output");
+  if (!Array.isArray(kind)) return first;
+  return Object.fromEntries(kinds.map((name, at) => [name, at === 0 ? first : second])) as Kernels;
 }
 
 /** Distinct kinds, NNGP before NTK. Throws E_CONFIG for what is none. */
@@ -148,10 +133,4 @@ export async function diagonalOf(
     tiles.dispose();
   }
   return diagonal;
-}
-
-/** value * 2^exponent, where the power alone may leave float64. */
-function timesPower(value: number, exponent: number): number {
-  const half = Math.trunc(exponent / 2);
-  return value === 0 ? 0 : value * 2 ** half * 2 ** (exponent - half);
 }

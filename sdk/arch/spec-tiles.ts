@@ -1,7 +1,7 @@
 /** From a kernel's name or architecture, and two sets of inputs, to what computes tiles of it. */
 import { programCost } from "../covariance/cost.ts";
 import { GramTiles, gramTile } from "../covariance/gram-tiles.ts";
-import type { SizedTiles } from "../covariance/kernel-tiles.ts";
+import type { SizedTiles, TileBudget } from "../covariance/kernel-tiles.ts";
 import { stepSize, type Program } from "../covariance/program.ts";
 import { recursionOf } from "../covariance/recursion.ts";
 import { type Kinds, type Precision, ProgramTiles } from "../covariance/tiles.ts";
@@ -13,13 +13,6 @@ import { closedTiles, type ClosedTileOptions } from "./closed-tiles.ts";
 import { imageBlock, shapeOf, type ImageSet } from "./image-set.ts";
 import type { ArchKernel, KernelSpec } from "./kernel-spec.ts";
 import { formatShape } from "./layer.ts";
-
-export interface TileBudget {
-  /** What may be held while tiles are computed; tables are kept in a part of it. Default: the engine's budget. */
-  readonly memoryBytes?: number | undefined;
-  /** True: the whole matrix is held in that as well. */
-  readonly whole?: boolean | undefined;
-}
 
 /**
  * What computes tiles of a kernel between two sets (`columns` the same object as `rows`: a symmetric matrix). Throws

@@ -34,7 +34,13 @@ export interface Laplace {
   readonly bandwidth: number;
 }
 
-/** Cho & Saul 2009, eq. 1: the arc-cosine kernel of an order 0, 1 or 2, of depth 1; above that composed, as in section 2.3. */
+/**
+ * Cho & Saul 2009, eq. 1: the arc-cosine kernel of an order 0, 1 or 2, of depth 1; above that composed, as in section 2.3.
+ *
+ * Of order 0 each further depth takes a root of the angle and of its rounding. Between inputs that are parallel up to
+ * rounding (x and 1.3 x) float32 is off by 7e-5 at depth 2, 4e-3 at depth 3 and 3e-2 at depth 4. Of float32 inputs float64
+ * has the kernel to 1e-9; of float64 inputs, parallel to 1e-16, it is itself off by 1e-8, 5e-5 and 3e-3.
+ */
 export interface ArcCosine {
   readonly name: "arccos";
   readonly order: 0 | 1 | 2;
@@ -59,7 +65,8 @@ interface Limits {
   readonly open?: true;
 }
 
-const COUNT = { whole: true, least: 1, most: 2 ** 31 - 1 } as const;
+/** 4.2 million: 2,048 blocks of 2,048 features. */
+const FEATURES = { whole: true, least: 1, most: 2 ** 22 } as const;
 const LENGTH = { whole: false, least: 0, most: Number.MAX_VALUE, open: true } as const;
 
 /** The kernels by name, with what their parameters may be. */
@@ -71,7 +78,7 @@ const KERNELS = {
   rbf: { bandwidth: LENGTH },
   laplace: { bandwidth: LENGTH },
   arccos: { order: { whole: true, least: 0, most: 2 }, depth: { whole: true, least: 1, most: 100 } },
-  rf: { width: COUNT, seed: { whole: true, least: 0, most: Number.MAX_SAFE_INTEGER } },
+  rf: { width: FEATURES, seed: { whole: true, least: 0, most: Number.MAX_SAFE_INTEGER } },
 } as const satisfies Readonly<Record<ClosedKernel["name"], Readonly<Record<string, Limits>>>>;
 
 export const closedKernelNames = Object.keys(KERNELS) as readonly ClosedKernel["name"][];

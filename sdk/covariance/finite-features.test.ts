@@ -15,7 +15,7 @@ import { storeKernel } from "../experiments/stored-kernel.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import type { FiniteFeatures } from "./closed-kernel.ts";
 import { FeatureSums, type Checkpoint } from "./feature-sums.ts";
-import { BLOCK, FiniteFeatureTiles } from "./finite-features.ts";
+import { BLOCK, FiniteFeatureTiles, type FeatureProgress } from "./finite-features.ts";
 
 const seed = freshSeed();
 const random = new RandomStream(seed, "finite features");
@@ -216,6 +216,24 @@ describe("a finite random-feature model", () => {
     expect(await again.load({ files, path }, "one")).toBe(true);
     expect([again.blocks, again.at(0, 1), again.at(1, 0)]).toEqual([1, 2, 3]);
     expect(await again.load({ files, path }, "another")).toBe(false);
+  });
+
+  it("computes its diagonal from its features alone, and stops between two blocks of them", async () => {
+    const backend = await openWasm({ variant: "single", threads: 1 });
+    const kernel = { name: "rf", width: 3 * BLOCK, seed: 2 } as const;
+    const [x, controller] = [inputs(1030), new AbortController()];
+    const seen: number[] = [];
+    const onFeatures = ({ blocksDone }: FeatureProgress): void => {
+      seen.push(blocksDone);
+      // A product of two chunks has 4 MiB: none is made.
+      expect(backend.stats().bytes).toBeLessThan(4 * 1024 * (2 * BLOCK + floats) + 4 * BLOCK * floats + 1000);
+      if (blocksDone === 2) controller.abort();
+    };
+    const tiles = await tilesOf(engineOf(backend), kernel, x, undefined, { signal: controller.signal, onFeatures });
+    await expect(tiles.variances(0, 1030)).rejects.toThrow("stopped after 2 of 3 blocks; nothing was kept");
+    expect(seen).toEqual([0, 1, 2]);
+    expect(backend.stats()).toMatchObject({ slots: 0, bytes: 0 });
+    await backend.close();
   });
 
   it("has no float64, and gives back all memory when it is stopped", async () => {

@@ -16,6 +16,7 @@ import { WidefieldError } from "../errors.ts";
 import type { Backend, Slot } from "../engine/backend.ts";
 import { elementwise, ElementwiseOperation } from "../engine/kernels/elementwise.ts";
 import { matmul } from "../engine/kernels/matmul.ts";
+import { reduce, ReduceOperation } from "../engine/kernels/reduce.ts";
 import { randomNormal } from "../engine/kernels/random-normal.ts";
 import { streamAddress } from "../engine/rng.ts";
 import { fixedBytes } from "../engine/wasm/layout.ts";
@@ -86,12 +87,22 @@ export class FiniteFeatureTiles implements KernelTiles {
 
   /** K(x, x) of the row images [begin, end). Throws E_OVERFLOW, E_ABORTED. */
   async variances(begin: number, end: number): Promise<Float64Array> {
-    const values = new Float64Array(end - begin);
+    const { kernel, rows, backend } = this.settings;
+    const values = new Float64Array(end - begin).fill(1);
+    const blocksTotal = Math.ceil(kernel.width / BLOCK);
     for (let from = begin; from < end; from += CHUNK) {
       const range = { begin: from, end: Math.min(from + CHUNK, end) };
-      const sums = new FeatureSums(range, range);
-      await this.accumulate(sums, this.settings.rows);
-      for (let i = range.begin; i < range.end; i++) values[i - begin] = 1 + sums.at(i, i);
+      const work = new BlockWork(backend, kernel, rows, rows, range, range);
+      try {
+        for (let block = 0; block < blocksTotal; block++) {
+          this.tell(range, block);
+          if (this.settings.signal?.aborted === true) throw this.stopped(block, "nothing was kept");
+          await work.addSquares(block, values.subarray(from - begin));
+        }
+        this.tell(range, blocksTotal);
+      } finally {
+        work.dispose();
+      }
     }
     requireFinite(values, 1, begin, undefined);
     return values;
@@ -182,25 +193,22 @@ export class FiniteFeatureTiles implements KernelTiles {
     columns: ImageBlock,
     keep: { readonly checkpoint?: Checkpoint | undefined; readonly identity: string } = { identity: "" },
   ): Promise<void> {
-    const { kernel, rows, signal, onProgress } = this.settings;
+    const { kernel, rows, signal, backend } = this.settings;
     const { checkpoint, identity } = keep;
     const blocksTotal = Math.ceil(kernel.width / BLOCK);
     if (sums.blocks === blocksTotal) return;
-    const work = new BlockWork(this.settings.backend, kernel, rows, columns, sums);
-    const tell = (): void =>
-      onProgress?.({ rows: sums.rows, rowsTotal: rows.count, blocksDone: sums.blocks, blocksTotal });
+    const work = new BlockWork(backend, kernel, rows, columns, sums.rows, sums.columns);
     let saved = performance.now();
     try {
-      tell();
+      this.tell(sums.rows, sums.blocks);
       while (sums.blocks < blocksTotal) {
         if (signal?.aborted === true) {
           if (checkpoint !== undefined) await sums.save(checkpoint, identity);
-          const kept = checkpoint === undefined ? "nothing was kept" : "the same command goes on";
-          throw new WidefieldError("E_ABORTED", `stopped after ${sums.blocks} of ${blocksTotal} blocks; ${kept}`);
+          throw this.stopped(sums.blocks, checkpoint === undefined ? "nothing was kept" : "the same command goes on");
         }
-        await work.add(sums.blocks);
+        await work.add(sums.blocks, sums);
         sums.blocks++;
-        tell();
+        this.tell(sums.rows, sums.blocks);
         const due = performance.now() - saved > 1000 * (checkpoint?.seconds ?? 60);
         if (checkpoint !== undefined && (due || sums.blocks === blocksTotal)) {
           await sums.save(checkpoint, identity);
@@ -211,6 +219,16 @@ export class FiniteFeatureTiles implements KernelTiles {
       work.dispose();
     }
   }
+
+  private tell(rows: Range, blocksDone: number): void {
+    const { kernel, onProgress, rows: all } = this.settings;
+    onProgress?.({ rows, rowsTotal: all.count, blocksDone, blocksTotal: Math.ceil(kernel.width / BLOCK) });
+  }
+
+  private stopped(blocksDone: number, kept: string): WidefieldError {
+    const blocksTotal = Math.ceil(this.settings.kernel.width / BLOCK);
+    return new WidefieldError("E_ABORTED", `stopped after ${blocksDone} of ${blocksTotal} blocks; ${kept}`);
+  }
 }
 
 /** The backend's side of a panel: images of all chunks, their features of one block, and a pair of chunks' products. */
@@ -218,64 +236,71 @@ class BlockWork {
   private readonly backend: Backend;
   private readonly kernel: FiniteFeatures;
   private readonly floats: number;
-  private readonly sums: FeatureSums;
   private readonly slots: Slot[] = [];
   private readonly weights: Slot;
   private readonly raw: Slot;
-  /** Two: one is read while the other is computed. */
-  private readonly products: readonly [Slot, Slot];
+  /** Two, made for the first block: one is read while the other is computed. */
+  private products: readonly [Slot, Slot] | undefined;
+  /** Bytes of a pair of chunks. */
+  private readonly tile: number;
   private readonly down: readonly Chunk[];
   private readonly across: readonly Chunk[];
   private readonly symmetric: boolean;
 
-  constructor(backend: Backend, kernel: FiniteFeatures, rows: ImageBlock, columns: ImageBlock, sums: FeatureSums) {
+  /** For the pairs of images in two ranges. */
+  constructor(
+    backend: Backend,
+    kernel: FiniteFeatures,
+    rows: ImageBlock,
+    columns: ImageBlock,
+    down: Range,
+    across: Range,
+  ) {
     this.backend = backend;
     this.kernel = kernel;
     this.floats = rows.floats;
-    this.sums = sums;
     this.symmetric = rows === columns;
     try {
-      this.across = this.chunks(columns, sums.columns);
+      this.across = this.chunks(columns, across);
       // Panels begin and end where chunks do: a symmetric panel's rows are among its columns.
-      const { begin, end } = sums.rows;
+      const { begin, end } = down;
       this.down = this.symmetric
         ? this.across.filter((chunk) => chunk.begin >= begin && chunk.end <= end)
-        : this.chunks(rows, sums.rows);
+        : this.chunks(rows, down);
       const longest = (chunks: readonly Chunk[]): number => Math.max(...chunks.map((one) => one.end - one.begin));
       const [height, width] = [longest(this.down), longest(this.across)];
       this.weights = this.allocate(4 * BLOCK * this.floats, "a block of random weights");
       this.raw = this.allocate(4 * BLOCK * Math.max(height, width), "a chunk's preactivations");
-      const tile = 4 * height * width;
-      this.products = [this.allocate(tile, "a pair of chunks"), this.allocate(tile, "a pair of chunks")];
+      this.tile = 4 * height * width;
     } catch (error) {
       this.dispose();
       throw error;
     }
   }
 
-  /** Adds the products of block `index`. */
-  async add(index: number): Promise<void> {
-    const { backend, kernel, floats } = this;
-    const width = Math.min(BLOCK, kernel.width - index * BLOCK);
-    const stream = streamAddress(kernel.seed, "random features", index);
-    backend.dispatch(randomNormal, { count: width * floats, ...stream, scale: 1 / Math.sqrt(floats) }, [this.weights]);
+  /** Adds the products of block `index` to the sums. */
+  async add(index: number, sums: FeatureSums): Promise<void> {
+    const { backend } = this;
+    this.products ??= [this.allocate(this.tile, "a pair of chunks"), this.allocate(this.tile, "a pair of chunks")];
+    const { products } = this;
+    const width = this.draw(index);
     for (const chunk of new Set([...this.down, ...this.across])) this.features(chunk, width);
     let turn = 0;
     let last: { readonly read: Promise<ArrayBuffer>; readonly row: Chunk; readonly column: Chunk } | undefined;
     const settle = async (): Promise<void> => {
       if (last === undefined) return;
       const { read, row, column } = last;
-      this.sums.add(new Float32Array(await read), row.begin, column.begin, column.end - column.begin);
+      sums.add(new Float32Array(await read), row.begin, column.begin, column.end - column.begin);
     };
     for (const row of this.down) {
       for (const column of this.across) {
         if (this.symmetric && column.begin > row.begin) continue;
-        const slot = this.products[turn];
+        const slot = products[turn] ?? products[0];
         turn = 1 - turn;
         const [m, n] = [row.end - row.begin, column.end - column.begin];
         const product = { m, n, k: width, transposeA: 0, transposeB: 1, alpha: 1, beta: 0 };
-        backend.dispatch(matmul, product, [row.features, column.features, slot as Slot]);
-        const read = backend.read(slot as Slot, 0, 4 * m * n);
+        backend.dispatch(matmul, product, [row.features, column.features, slot]);
+        const read = backend.read(slot, 0, 4 * m * n);
         read.catch(() => undefined); // seen when its turn comes
         await settle();
         last = { read, row, column };
@@ -284,9 +309,37 @@ class BlockWork {
     await settle();
   }
 
+  /** Adds |features|^2 of the rows' images, block `index` of them, one chunk after the other. */
+  async addSquares(index: number, values: Float64Array): Promise<void> {
+    const { backend, raw } = this;
+    const width = this.draw(index);
+    let at = 0;
+    for (const chunk of this.down) {
+      this.features(chunk, width);
+      const rows = chunk.end - chunk.begin;
+      const square = { count: rows * width, operation: ElementwiseOperation.multiply, alpha: 1, beta: 0 };
+      backend.dispatch(elementwise, square, [chunk.features, chunk.features, raw]);
+      backend.dispatch(reduce, { rows, columns: width, operation: ReduceOperation.sum }, [raw, chunk.features]);
+      const sums = new Float32Array(await backend.read(chunk.features, 0, 4 * rows));
+      for (const sum of sums) {
+        values[at] = (values[at] ?? NaN) + sum;
+        at++;
+      }
+    }
+  }
+
   dispose(): void {
     for (const slot of this.slots) this.backend.free(slot);
     this.slots.length = 0;
+  }
+
+  /** Draws the weights of block `index`; their number of columns. */
+  private draw(index: number): number {
+    const { backend, kernel, floats } = this;
+    const width = Math.min(BLOCK, kernel.width - index * BLOCK);
+    const stream = streamAddress(kernel.seed, "random features", index);
+    backend.dispatch(randomNormal, { count: width * floats, ...stream, scale: 1 / Math.sqrt(floats) }, [this.weights]);
+    return width;
   }
 
   private features(chunk: Chunk, width: number): void {

@@ -70,12 +70,13 @@ function row(set: ArrayLike<number>, floats: number, i: number): Float64Array {
   return Float64Array.from({ length: floats }, (_, c) => set[i * floats + c] ?? NaN);
 }
 
-/** |x|, |z|, their cosine and angle, and |x - z|: the angle from the difference of the directions. */
+/** |x|, |z|, their cosine and angle, and |x - z|: the angle from the directions, not from the cosine. */
 function geometry(x: Float64Array, z: Float64Array) {
   const norm = (v: Float64Array): number => Math.sqrt(v.reduce((total, value) => total + value * value, 0));
   const [a, b] = [norm(x), norm(z)];
   const apart = norm(x.map((value, i) => value / a - (z[i] ?? NaN) / b));
-  const angle = 2 * Math.asin(Math.min(1, apart / 2));
+  const together = norm(x.map((value, i) => value / a + (z[i] ?? NaN) / b));
+  const angle = 2 * Math.atan2(apart, together);
   const product = x.reduce((total, value, i) => total + value * (z[i] ?? NaN), 0);
   return { a, b, t: angle, c: 1 - apart ** 2 / 2, product, distance: norm(x.map((value, i) => value - (z[i] ?? NaN))) };
 }
@@ -177,6 +178,16 @@ describe("kernels in closed form", () => {
     const floats = 60 + random.below(100);
     const [x, z] = [inputs(9, floats, 12), inputs(7, floats, 12)];
     z.set(x.subarray(0, floats)); // a pair of equal inputs, and pairs of nearly equal ones
+    // Opposite ones, and nearly so: the last two of x are nearly the first.
+    z.set(
+      x.subarray(0, floats).map((value) => -value),
+      floats,
+    );
+    z.set(
+      x.subarray(8 * floats).map((value) => -3 * value),
+      2 * floats,
+    );
+    z[2 * floats] = (z[2 * floats] ?? 0) + 2 ** -9;
     const expected = (i: number, j: number): number => formula(kernel, row(x, floats, i), row(z, floats, j));
     const own = (which: "x" | "z", i: number): number => {
       const input = row(which === "x" ? x : z, floats, i);
@@ -188,6 +199,34 @@ describe("kernels in closed form", () => {
     }
     const double = await valuesOf(wasm, kernel, Float64Array.from(x), Float64Array.from(z), floats, "f64");
     expect(worstError(double, expected, 9, 7, own)).toBeLessThan(1e-10);
+  });
+
+  it("of steps on steps are right in float64 where float32 has lost the angle of parallel inputs", async () => {
+    const floats = 60;
+    const x = inputs(4, floats, 9);
+    for (let i = 1; i < 4; i++) {
+      x.set(
+        x.subarray(0, floats).map((value) => value * (1 + 0.3 * i)),
+        i * floats,
+      );
+    }
+    for (const [depth, lost] of [
+      [2, 3e-4],
+      [3, 2e-2],
+    ] as const) {
+      const kernel = { name: "arccos", order: 0, depth } as const;
+      const expected = (i: number, j: number): number =>
+        i === j ? 1 : formula(kernel, row(x, floats, i), row(x, floats, j));
+      const double = await valuesOf(wasm, kernel, Float64Array.from(x), undefined, floats, "f64");
+      expect(worstError(double, expected, 4, 4, () => 1)).toBeLessThan(1e-8);
+      for (const [name, engine] of engines) {
+        const single = await valuesOf(engine, kernel, x, undefined, floats);
+        expect(
+          worstError(single, expected, 4, 4, () => 1),
+          name,
+        ).toBeLessThan(lost);
+      }
+    }
   });
 
   it("are the same bits in tiles of any size, and for (x, z) and (z, x)", async () => {

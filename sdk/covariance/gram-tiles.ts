@@ -13,11 +13,12 @@ import { BlockCache, blockBudget } from "./block-cache.ts";
 import type { KernelTiles } from "./kernel-tiles.ts";
 import type { Values } from "./matrix.ts";
 import { imageTable, TABLE_ROWS, tablePitch } from "./recursion-images.ts";
+import { restorePowers, restoreVariances, requireRoom, type Sizes } from "./recursion-scale.ts";
 import { encodeRecursion, NEAR, type Recursion } from "./recursion.ts";
 import { requireFinite, type ImageBlock, type Kinds, type Precision } from "./tiles.ts";
 
 /** Most rows and columns of a tile where nobody says otherwise: 4 MiB in float32, and well under a second. */
-const LARGEST_TILE = 1024;
+export const LARGEST_GRAM_TILE = 1024;
 const SMALLEST_TILE = 256;
 
 /**
@@ -25,7 +26,7 @@ const SMALLEST_TILE = 256;
  * a stored tile is as large as all others. In float64 pairs take their time.
  */
 export function gramTile(rows: number, columns: number, precision: Precision): number {
-  const most = precision === "f64" ? SMALLEST_TILE : LARGEST_TILE;
+  const most = precision === "f64" ? SMALLEST_TILE : LARGEST_GRAM_TILE;
   return Math.max(SMALLEST_TILE, Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(rows, columns)))));
 }
 
@@ -47,6 +48,9 @@ interface Block {
   readonly table: Slot;
   /** K(x, x) and theta(x, x), as many of them as there are outputs. */
   readonly variances: readonly Float64Array[];
+  readonly sizes: readonly Sizes[];
+  /** Whether a power of two was taken out of an image. */
+  readonly isShifted: boolean;
   readonly bytes: number;
 }
 
@@ -116,7 +120,8 @@ export class GramTiles implements KernelTiles {
     const slot = this.outputSlot(bytes);
     const floats = images.floats;
     const wanted = kinds.reduce((sum, kind) => sum + Wanted[kind], 0);
-    const params = { rows, columns, floats, steps: steps.steps.length, slots: steps.slots, wanted };
+    const angle = steps.metric === "angle" ? 1 : 0;
+    const params = { rows, columns, floats, steps: steps.steps.length, slots: steps.slots, angle, wanted };
     const buffers = [this.words, rowBlock.table, columnBlock.table, rowBlock.points, columnBlock.points, slot];
     if (precision === "f64") backend.dispatch(recursionF64, params, buffers);
     else {
@@ -129,6 +134,9 @@ export class GramTiles implements KernelTiles {
     for (let output = 0; output < this.outputs; output++) {
       const values = tile.subarray(output * rows * columns, (output + 1) * rows * columns);
       const own = rowBlock.variances[output];
+      const [rowSizes, columnSizes] = [rowBlock.sizes[output], columnBlock.sizes[output]];
+      if ((rowBlock.isShifted || columnBlock.isShifted) && rowSizes !== undefined && columnSizes !== undefined)
+        restorePowers(values, rowSizes, columnSizes, rowBegin, columnBegin, precision);
       if (diagonal && own !== undefined) setDiagonal(values, own, columns, columnBegin - rowBegin);
       requireFinite(values, columns, rowBegin, columnBegin);
     }
@@ -168,9 +176,24 @@ export class GramTiles implements KernelTiles {
   }
 
   private makeBlock(images: ImageBlock, begin: number, end: number): Block {
-    const { backend, recursion: steps, precision, kinds } = this.settings;
+    const { backend, recursion: steps, precision, kinds, rows } = this.settings;
     const count = end - begin;
-    const { points, table, variances, tangents } = imageTable(steps, images.slice(begin, end), count, images.floats);
+    const { points, table, exponents, reaches, ...own } = imageTable(
+      steps,
+      images.slice(begin, end),
+      count,
+      images.floats,
+    );
+    reaches.forEach((reach, i) => {
+      requireRoom(reach, `image ${begin + i}${images === rows ? "" : " of the columns"}`, begin + i, precision);
+    });
+    const unscaled = [
+      ...(kinds.includes("nngp") ? [own.variances] : []),
+      ...(kinds.includes("ntk") ? [own.tangents] : []),
+    ];
+    const sizes = unscaled.map((values): Sizes => ({ exponents, sizes: values.map(Math.sqrt) }));
+    const isShifted = exponents.some((exponent) => exponent !== 0);
+    const variances = unscaled.map((values) => (isShifted ? restoreVariances(values, exponents, begin) : values));
     const slots: Slot[] = [];
     const upload = (values: Float64Array<ArrayBuffer>, label: string): Slot => {
       const slot = backend.allocate(values.length * this.scalar, label);
@@ -182,7 +205,9 @@ export class GramTiles implements KernelTiles {
       return {
         points: upload(points, `points of ${count} images`),
         table: upload(table, `table of ${count} images`),
-        variances: [...(kinds.includes("nngp") ? [variances] : []), ...(kinds.includes("ntk") ? [tangents] : [])],
+        variances,
+        sizes,
+        isShifted,
         bytes: this.blockBytes(count),
       };
     } catch (error) {

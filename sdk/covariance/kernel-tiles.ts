@@ -28,3 +28,10 @@ export interface SizedTiles {
   /** Rows and columns of a tile where nobody says otherwise: one that takes seconds, not minutes. */
   readonly tile: number;
 }
+
+export interface TileBudget {
+  /** What may be held while tiles are computed; tables are kept in a part of it. Default: the engine's budget. */
+  readonly memoryBytes?: number | undefined;
+  /** True: the whole matrix is held in that as well. */
+  readonly whole?: boolean | undefined;
+}

@@ -3,6 +3,7 @@
  * and a table of its standard deviations through the steps. Worked out in float64, once per image.
  */
 import type { Recursion, RecursionStep } from "./recursion.ts";
+import { degreeOf, shiftOf, timesPower } from "./recursion-scale.ts";
 
 /**
  * Rows of a table for each step, each as long as there are images (rounded up to four):
@@ -16,7 +17,10 @@ import type { Recursion, RecursionStep } from "./recursion.ts";
  */
 export const TABLE_ROWS = 6;
 
-/** 2^-50: covariances so far below a map's units are nothing, and 1 / s^2 stays finite. */
+/**
+ * 2^-50: covariances so far below a map's units are nothing, and 1 / s^2 stays finite. Only inputs of networks with biases
+ * come there, where the bias, or the unit of its weights, is what their kernel is made of.
+ */
 const SMALLEST = 2 ** -50;
 
 /** The least multiple of four that holds all images. */
@@ -25,11 +29,15 @@ export function tablePitch(images: number): number {
 }
 
 export interface ImageTable {
-  /** [images, floats]: x / |x|, and 0 for x = 0; of the metric "distance" x itself. */
+  /** [images, floats]: x / |x|, and 0 for x = 0; of the metric "distance" x in its unit. */
   readonly points: Float64Array<ArrayBuffer>;
   /** [steps, TABLE_ROWS, pitch]. */
   readonly table: Float64Array<ArrayBuffer>;
-  /** K(x, x) and theta(x, x) in the output. */
+  /** Powers of two that were taken out: K(x, z) is the recursion's times 2^(x's + z's). */
+  readonly exponents: Float64Array<ArrayBuffer>;
+  /** The largest number of each image that steps square, or multiply with another image's. */
+  readonly reaches: Float64Array<ArrayBuffer>;
+  /** K(x, x) and theta(x, x) in the output, without these powers. */
   readonly variances: Float64Array<ArrayBuffer>;
   readonly tangents: Float64Array<ArrayBuffer>;
 }
@@ -40,25 +48,38 @@ export function imageTable(recursion: Recursion, images: ArrayLike<number>, coun
   const pitch = tablePitch(count);
   const points = Float64Array.from(images);
   const table = new Float64Array(steps.length * TABLE_ROWS * pitch);
+  const [exponents, reaches] = [new Float64Array(count), new Float64Array(count)];
   const variances = new Float64Array(count);
   const tangents = new Float64Array(count);
+  const degree = degreeOf(recursion);
   const [k, theta] = [new Float64Array(slots), new Float64Array(slots)];
   const write = (step: number, row: number, image: number, value: number): void => {
     table[(step * TABLE_ROWS + row) * pitch + image] = value;
   };
   for (let image = 0; image < count; image++) {
     const point = points.subarray(image * floats, (image + 1) * floats);
+    // In a unit in which squares neither overflow nor underflow; of distances, in theirs.
+    const largest = point.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    const power = metric === "angle" && largest > 0 ? Math.floor(Math.log2(largest)) : 0;
     let square = 0;
-    for (const x of point) square += x * x;
+    point.forEach((x, i) => {
+      const value = metric === "angle" ? timesPower(x, -power) : x / scale;
+      square += value * value;
+      point[i] = value;
+    });
     const norm = Math.sqrt(square);
-    if (metric === "angle") point.forEach((x, i) => (point[i] = norm > 0 ? x / norm : 0));
+    if (metric === "angle" && norm > 0) point.forEach((x, i) => (point[i] = x / norm));
+    const shift = norm > 0 ? shiftOf(power + Math.floor(Math.log2(norm)), degree) : 0;
+    exponents[image] = shift * (degree ?? 0);
+    const input = metric === "angle" ? scale * timesPower(square, 2 * (power - shift)) : 1;
+    // Of distances a sum of two squares, doubled.
+    let reach = metric === "angle" ? Math.sqrt(input) : 2 * norm;
     for (const [index, step] of steps.entries()) {
       if (step.kind === "input") {
-        const variance = metric === "angle" ? scale * square : 1;
         write(index, 0, image, metric === "angle" ? 0.5 : square / 2);
-        write(index, 2, image, Math.sqrt(variance));
-        write(index, 4, image, Math.sqrt(variance));
-        k[step.to] = variance;
+        write(index, 2, image, Math.sqrt(input));
+        write(index, 4, image, Math.sqrt(input));
+        k[step.to] = input;
         theta[step.to] = 0;
         continue;
       }
@@ -77,14 +98,16 @@ export function imageTable(recursion: Recursion, images: ArrayLike<number>, coun
         own.theta += theta[step.to] ?? NaN;
       }
       write(index, 4, image, Math.sqrt(own.k));
+      reach = Math.max(reach, Math.sqrt(own.k));
       k[step.to] = own.k;
       theta[step.to] = own.theta;
     }
     const output = steps.at(-1)?.to ?? 0;
+    reaches[image] = reach;
     variances[image] = k[output] ?? NaN;
     tangents[image] = theta[output] ?? NaN;
   }
-  return { points, table, variances, tangents };
+  return { points, table, exponents, reaches, variances, tangents };
 }
 
 /** tan^2 of the angle is a / b. */

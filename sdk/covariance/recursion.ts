@@ -2,24 +2,25 @@
  * Recursions: kernels that are functions of the cosine between two inputs and of their norms, or of their distance. Fully
  * connected architectures are, and so are all kernels in closed form; both become steps on a few numbers per pair.
  *
- * Beside the covariance K a pair carries its *gap* d = n - K, with n = sqrt(K(x, x) K(z, z)). Near cosine 1 all that the
- * kernels need of angles is powers of d / n, of which n - K would have no digit right; and the steps pass a gap on as a
- * product. An NTK theta runs beside both. What a step needs to know of each image of a pair is worked out once per image,
- * in float64, in `recursion-images.ts`:
+ * Beside the covariance K a pair carries its *gap* d = n - |K|, with n = sqrt(K(x, x) K(z, z)). Near cosine 1 and -1 all
+ * that the kernels need of angles is powers of d / n, of which n - |K| would have no digit right; and the steps pass a gap on
+ * as a product. An NTK theta runs beside both. What a step needs to know of each image of a pair is worked out once per
+ * image, in float64, in `recursion-images.ts`:
  *
- *     n = s s',   u = min(d, 2 n - d) / n = 1 - |cos t|,   turn = 1 - cos(phi - phi')
+ *     n = s s',   u = d / n = 1 - |cos t|,   turn = 1 - cos(phi - phi'),   cross(a, b) = |a| + |b| - |a + b|
  *
- *     input      d = n delta,  delta = h + h' - p.p',  K = n p.p';  where that is small |p - p'|^2 / 2,  K = n - d
- *     affine     d' = weight d + n' turn    (the bias is one more coordinate of each image, at an angle phi to the others)
- *     rectifier  d' = d (positive - curve sqrt(u) P(u)),  for K < 0 with the other slope
+ *     input      d = n delta,  delta = h + h' - |p.p'|,  K = n p.p';  where that is small delta = |p -+ p'|^2 / 2 and
+ *                |K| = n - d, the sign being that of p.p'
+ *     affine     d' = weight d + n' turn + cross   (the bias is one more coordinate of each image, at an angle phi to others)
+ *     rectifier  d' = d (positive - curve sqrt(u) P(u)),  for K < 0 with the other slope and what the slopes differ by
  *     step       K' = scale (1/2 - sqrt(u) A(u)),  for K < 0 scale sqrt(u) A(u);  d' the other of the two
  *     erf        K' = scale asin(K r r')
  *     square     K' = n^2 + 2 K^2 - n^2 u^(5/2) B(u),  for K < 0 n^2 u^(5/2) B(u)
  *     power      K' = K^degree
- *     gaussian   K' = exp(-factor d),  laplace: K' = exp(-factor sqrt(2 d)):  of the metric "distance", d = |x - z|^2 / 2
- *     a sum      d = d1 + d2 + n turn       (phi: the angle between the two maps of an image)
+ *     gaussian   K' = exp(-factor d),  laplace: K' = exp(-factor sqrt(2 d)):  of the metric "distance", d = |x - z|^2 / 2 unit^2
+ *     a sum      d = d1 + d2 + n turn + cross(K1, K2)   (phi: the angle between the two maps of an image)
  */
-import type { ClosedKernel } from "./closed-kernel.ts";
+import type { ClosedKernel, Gaussian, Laplace } from "./closed-kernel.ts";
 import type { Gradient, Program, Step } from "./program.ts";
 
 interface Route {
@@ -29,7 +30,7 @@ interface Route {
   readonly accumulate: boolean;
 }
 
-/** K = scale x.z; of the metric "distance" d = |x - z|^2 / 2. */
+/** See `Recursion`'s metric and scale. */
 export interface InputStep {
   readonly kind: "input";
   readonly to: number;
@@ -86,7 +87,7 @@ export interface Recursion {
   readonly steps: readonly RecursionStep[];
   readonly slots: number;
   readonly metric: "angle" | "distance";
-  /** Of the input. */
+  /** Of the input, K = scale x.z; of the metric "distance" the unit of lengths, d = |x - z|^2 / (2 scale^2). */
   readonly scale: number;
   /** kernel = output * 2^exponent. */
   readonly exponent: number;
@@ -152,8 +153,8 @@ const RELU = { ...ROUTE, kind: "rectifier", positive: 0.5, negative: 0, curve: 1
 
 /** The recursion of a kernel in closed form on inputs in R^dimension; a finite model's is none. */
 export function closedRecursion(kernel: Exclude<ClosedKernel, { name: "rf" }>, dimension: number): Recursion {
-  const of = (steps: readonly RecursionStep[], metric: Recursion["metric"] = "angle"): Recursion => {
-    return { steps: [INPUT, ...steps], slots: 1, metric, scale: 1, exponent: 0 };
+  const of = (steps: readonly RecursionStep[]): Recursion => {
+    return { steps: [INPUT, ...steps], slots: 1, metric: "angle", scale: 1, exponent: 0 };
   };
   switch (kernel.name) {
     // theta = K before the relu, theta kappa_0 + n kappa_1 behind the second layer.
@@ -167,12 +168,21 @@ export function closedRecursion(kernel: Exclude<ClosedKernel, { name: "rf" }>, d
         { ...ROUTE, kind: "power", degree: kernel.degree },
       ]);
     case "rbf":
-      return of([{ ...ROUTE, kind: "gaussian", factor: kernel.bandwidth ** -2 }], "distance");
     case "laplace":
-      return of([{ ...ROUTE, kind: "laplace", factor: 1 / kernel.bandwidth }], "distance");
+      return radial(kernel);
     case "arccos":
       return of(Array.from({ length: kernel.depth }, () => arcCosine(kernel.order)));
   }
+}
+
+/** Lengths in a power of two near the bandwidth: exact, and neither distances nor factors leave float32 for their units. */
+function radial({ name, bandwidth }: Gaussian | Laplace): Recursion {
+  const unit = 2 ** Math.min(1023, Math.floor(Math.log2(bandwidth)));
+  const step: RadialStep =
+    name === "rbf"
+      ? { ...ROUTE, kind: "gaussian", factor: (unit / bandwidth) ** 2 }
+      : { ...ROUTE, kind: "laplace", factor: unit / bandwidth };
+  return { steps: [INPUT, step], slots: 1, metric: "distance", scale: unit, exponent: 0 };
 }
 
 function layer(weight: number, bias: number, gain: number): AffineStep {
@@ -185,7 +195,7 @@ function arcCosine(order: 0 | 1 | 2): RecursionStep {
 }
 
 /**
- * Where a float32 product of points says that they are closer than this, in units of h + h', their gap is taken from the
+ * Where a float32 product of points says that they are closer than this, or to the opposite point, in units of h + h', their gap is taken from the
  * points themselves. Products are off by e = 5e-7 (784 numbers), which changes an angle's derivative by e / (4.4 sqrt(u)) and
  * more where u is smaller: 9e-7 at 2^-6. A distance's error is e (h + h') itself: it changes exp(-delta / bandwidth^2) by
  * at most e / (near 2.7), whatever the bandwidth: 3e-6 at 2^-4.

@@ -99,7 +99,10 @@ function testRecursions(): TestRecursion[] {
   ];
 }
 
-/** Normal numbers; of five or more, the second image is 0, the fourth nearly the third, the fifth twice that. */
+/**
+ * Normal numbers; of five or more, the second image is 0, the fourth nearly the third, the fifth twice that; of six, the
+ * sixth opposite to the third, and of seven, the seventh nearly so, but for a hair.
+ */
 function testImages(random: RandomStream, count: number, floats: number): Float32Array {
   const images = random.fillNormal(new Float32Array(count * floats));
   if (count < 5) return images;
@@ -111,6 +114,13 @@ function testImages(random: RandomStream, count: number, floats: number): Float3
     third.map((x) => 2 * x),
     4 * floats,
   );
+  for (let image = 5; image < Math.min(count, 7); image++) {
+    images.set(
+      third.map((x) => -x),
+      image * floats,
+    );
+  }
+  if (count > 6) images[6 * floats] = (images[6 * floats] ?? 0) + 2 ** -8;
   return images;
 }
 
@@ -132,7 +142,7 @@ function recursionCase(
   const [xs, ys] = [table(x, rows), table(y, columns)];
   const outputs = wanted === (Wanted.nngp | Wanted.ntk) ? 2 : 1;
   const { steps, slots, metric } = test.recursion;
-  const params = { rows, columns, floats, steps: steps.length, slots, wanted };
+  const params = { rows, columns, floats, steps: steps.length, slots, angle: metric === "angle" ? 1 : 0, wanted };
   const buffers = ["program", "x table", "y table", "x", "y", "output"];
   const product = { m: rows, n: columns, k: floats, transposeA: 0, transposeB: 1, alpha: 1, beta: 0 };
   const launches: Launch[] = single

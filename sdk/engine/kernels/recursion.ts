@@ -24,6 +24,8 @@ const sizes = {
   floats: d.u32,
   steps: d.u32,
   slots: d.u32,
+  /** 1: points are directions, and gaps n - |K|; 0: gaps are those of distances. */
+  angle: d.u32,
   /** A sum of `Wanted`; with both, theta stands rows x columns behind K. */
   wanted: d.u32,
 };
