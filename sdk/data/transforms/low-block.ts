@@ -38,9 +38,7 @@ export class LowBlock {
     const { places, gaussian, noise } = this;
     const d = noise.width;
     const z = new Float64Array(spectra.length);
-    indices.forEach((index, row) => {
-      noise.row(index, z.subarray(row * d, (row + 1) * d));
-    });
+    for (const [row, index] of indices.entries()) await noise.row(index, z.subarray(row * d, (row + 1) * d));
     this.product ??= new RowProduct(await this.engine.cpu(), this.root, d, SPECTRA_BATCH);
     const draws = await this.product.times(z, indices.length);
     for (let row = 0; row < indices.length; row++) {

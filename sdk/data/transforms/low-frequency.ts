@@ -22,12 +22,11 @@ import { WidefieldError } from "../../errors.ts";
 import { type Dataset, type ImageShape, shapeText } from "../dataset.ts";
 import { LowBlock } from "./low-block.ts";
 import { type NoiseGenerator, NOISE_SEED, type NoiseRows, noiseRows } from "./noise-rows.ts";
-import { prepare, preparedDataset, type PrepareOptions } from "./prepared.ts";
+import { type PassOptions, prepare, preparedDataset, type PrepareOptions } from "./prepared.ts";
 import { lastOf } from "./recent.ts";
 import {
   type Moments,
   moments,
-  type PassOptions,
   SPECTRA_BATCH,
   SpectrumReader,
   trainingGaussian,
@@ -86,7 +85,7 @@ export async function lowFrequencyNoise(
   const floats = source.imageFloats;
   const reader = new SpectrumReader(source);
   const { shape, classes, trainCount, testCount, labels } = source;
-  const noise = planarRows(noiseRows(rng, seed, "noise.low-frequency", floats), rng, shape);
+  const noise = planarRows(noiseRows(rng, seed, "noise.low-frequency", floats, pass), rng, shape);
   const digest = await source.sha256();
   const remembered = <T>(kind: string, key: readonly unknown[], make: () => Promise<T>) =>
     lastOf(engine, kind, JSON.stringify(key), make);
@@ -146,8 +145,8 @@ function planarRows(rows: NoiseRows, rng: NoiseGenerator, { channels, height, wi
   const interleaved = new Float64Array(rows.width);
   return {
     width: rows.width,
-    row(index, out) {
-      rows.row(index, interleaved);
+    row: async (index, out) => {
+      await rows.row(index, interleaved);
       for (let at = 0; at < rows.width; at++)
         out[(at % channels) * plane + Math.floor(at / channels)] = interleaved[at] as number;
     },
@@ -157,10 +156,10 @@ function planarRows(rows: NoiseRows, rng: NoiseGenerator, { channels, height, wi
 /** Mean and covariance of the z of n training images. */
 function drawMoments(engine: Engine, noise: NoiseRows, n: number, pass: PassOptions): Promise<Moments> {
   const { width } = noise;
-  const fill = (begin: number, end: number) => {
+  const fill = async (begin: number, end: number) => {
     const rows = new Float64Array((end - begin) * width);
     for (let index = begin; index < end; index++)
-      noise.row(index, rows.subarray((index - begin) * width, (index - begin + 1) * width));
+      await noise.row(index, rows.subarray((index - begin) * width, (index - begin + 1) * width));
     return rows;
   };
   return moments(engine, n, width, fill, "noise", pass);

@@ -10,7 +10,7 @@ import { Dataset, imageFloats, type DatasetContent } from "../dataset.ts";
 import { checkRanges, countOf, indicesOf, parseRanges, type Ranges } from "../ranges.ts";
 
 export interface PrepareProgress {
-  /** What is being made: "images", "spectra", "noise", "square root". */
+  /** What is being made: "images", "spectra", "noise", "square root"; "skipping noise": what lies before that of the first image. */
   readonly label: string;
   readonly done: number;
   readonly total: number;
@@ -24,6 +24,12 @@ export interface PrepareOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PrepareProgress) => void) | undefined;
 }
+
+/** What a long pass needs of the options. */
+export type PassOptions = Pick<PrepareOptions, "signal" | "onProgress"> & {
+  /** For messages. */
+  readonly name: string;
+};
 
 /** Where a dataset's own images stand among those kept. */
 export interface Prepared {

@@ -3,6 +3,7 @@
  * as it lives.
  */
 import type { Engine } from "../../engine/engine.ts";
+import { WidefieldError } from "../../errors.ts";
 
 interface Remembered {
   readonly key: string;
@@ -11,13 +12,24 @@ interface Remembered {
 
 const remembered = new WeakMap<Engine, Map<string, Remembered>>();
 
-/** What `make` gave for the same kind and key last time, else what it gives now; failures are not remembered. */
+/**
+ * What `make` gave for the same kind and key last time, else what it gives now; failures are not remembered. Callers who
+ * come while it is made wait for the same result; where the one who makes it is stopped, another makes it anew.
+ */
 export async function lastOf<T>(engine: Engine, kind: string, key: string, make: () => Promise<T>): Promise<T> {
   const kinds = remembered.get(engine) ?? new Map<string, Remembered>();
   remembered.set(engine, kinds);
   const known = kinds.get(kind);
   // The kind decides the type: one place in the code makes each.
-  if (known?.key === key) return known.value as Promise<T>;
+  if (known?.key === key) {
+    try {
+      return await (known.value as Promise<T>);
+    } catch (thrown) {
+      if (!(thrown instanceof WidefieldError) || thrown.code !== "E_ABORTED") throw thrown;
+      if (kinds.get(kind) === known) kinds.delete(kind);
+      return lastOf(engine, kind, key, make);
+    }
+  }
   kinds.delete(kind); // before the next is made: they are large
   const value = make();
   kinds.set(kind, { key, value });
