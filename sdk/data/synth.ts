@@ -107,7 +107,10 @@ export async function synth(options: SynthOptions = {}): Promise<Problem> {
 
 /** Writes the normal numbers of row `index` of the index space. Throws E_CONFIG for a seed that cannot be. */
 function rowsOf(rng: NoiseGenerator, seed: number, pass: PassOptions): NoiseRows["row"] {
-  if (rng === "counter") return noiseRows("counter", seed, "synth", DIMENSIONS, pass).row;
+  if (rng === "counter") {
+    const rows = noiseRows("counter", seed, "synth", DIMENSIONS, pass);
+    return async (index, out) => rows.row(index, out);
+  }
   const train = noiseRows("numpy", TRAIN_SEED, "", DIMENSIONS, pass);
   const test = noiseRows("numpy", TEST_SEED, "", DIMENSIONS, pass);
   return async (index, out) =>

@@ -90,8 +90,8 @@ export async function highFrequencyNoise(source: Dataset, options: HighFrequency
     }
   });
   const recipe = { transform: "high-frequency noise", version: VERSION, multiplier, rng, seed };
-  const { shape, classes, trainCount, testCount, labels } = source;
-  return preparedDataset({ name, shape, classes, trainCount, testCount, labels }, prepared, source, recipe);
+  const { shape, classes, trainCount, testCount, labels, bytes } = source;
+  return preparedDataset({ name, shape, classes, trainCount, testCount, labels, bytes }, prepared, source, recipe);
 }
 
 /** Adds the masked noise, scaled to `multiplier` times the spectrum's norm. */

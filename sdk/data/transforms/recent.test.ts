@@ -1,14 +1,12 @@
 import { expect, it } from "vitest";
-import type { Engine } from "../../engine/engine.ts";
 import { WidefieldError } from "../../errors.ts";
 import { lastOf } from "./recent.ts";
 
-/** What is remembered for it, and nothing else, is looked at. */
-const engine = {} as Engine;
+const engine = {};
 
 it("one caller who is stopped stops no other who waits for the same result; other failures are both callers'", async () => {
   for (const code of ["E_ABORTED", "E_MEMORY"] as const) {
-    let fail = (_thrown: Error) => undefined as unknown;
+    let fail: (thrown: Error) => void = () => undefined;
     const first = lastOf(engine, "kind", code, () => new Promise<number>((_, reject) => (fail = reject)));
     let made = 0;
     const others = [1, 2].map(() => lastOf(engine, "kind", code, async () => ++made));
