@@ -1,4 +1,4 @@
-/** Options of commands that take a regression problem: which noise, at which level, from which generator. */
+/** Options of commands that take data with or without noise: which noise, at which level, from which generator. */
 import { type Command, Option } from "commander";
 import type { Problem } from "../sdk/data/problem.ts";
 import { type NoiseKind, openProblem } from "../sdk/data/problems.ts";
@@ -18,8 +18,14 @@ export interface ProblemInputs {
   readonly kappa?: string;
 }
 
-/** --data-dir, --noise, --level, --rng, --noise-seed and --kappa; `level: false` where the command has levels of its own. */
-export function addProblemOptions(command: Command, { level = true }: { readonly level?: boolean } = {}): Command {
+/**
+ * --data-dir, --noise, --level, --rng, --noise-seed and --kappa. `level: false` where the command has levels of its own,
+ * `kappa: false` where it takes no synth.
+ */
+export function addProblemOptions(
+  command: Command,
+  { level = true, kappa = true }: { readonly level?: boolean; readonly kappa?: boolean } = {},
+): Command {
   command
     .option("--data-dir <folder>", "the folder of the data set's files")
     .addOption(
@@ -28,14 +34,15 @@ export function addProblemOptions(command: Command, { level = true }: { readonly
       ),
     );
   if (level) command.option("--level <n>", "the noise's level, from 0 on (default: 0)");
-  return command
+  const drawn = kappa ? "noise and of synth" : "noise";
+  command
     .addOption(
-      new Option("--rng <name>", "generator of noise and of synth; numpy: as the published data were made")
+      new Option("--rng <name>", `generator of ${drawn}; numpy: as the published data were made`)
         .choices(["counter", "numpy"])
         .default("counter"),
     )
-    .option("--noise-seed <n>", "seed of the noise (default: 2048)")
-    .option("--kappa <x>", "of synth: 0, 0.1, .., 0.9 (default: 0)");
+    .option("--noise-seed <n>", "seed of the noise (default: 2048)");
+  return kappa ? command.option("--kappa <x>", "of synth: 0, 0.1, .., 0.9 (default: 0)") : command;
 }
 
 /**
