@@ -6,6 +6,7 @@ import type { Ranges } from "../sdk/data/ranges.ts";
 import { readFileFromDisk } from "../sdk/data/files.ts";
 import type { NoiseGenerator } from "../sdk/data/transforms/noise-rows.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
+import { WidefieldError } from "../sdk/errors.ts";
 import { positiveNumber, type Session, wholeNumber } from "./session.ts";
 
 /** As the command line gives them; the problem's name is an option or an argument of the command itself. */
@@ -43,6 +44,23 @@ export function addProblemOptions(
     )
     .option("--noise-seed <n>", "seed of the noise (default: 2048)");
   return kappa ? command.option("--kappa <x>", "of synth: 0, 0.1, .., 0.9 (default: 0)") : command;
+}
+
+/** Levels and half-open ranges of them: "0:15", "0,7,14". Throws E_CONFIG. */
+export function parseLevels(text: string): readonly number[] {
+  const refuse = (problem: string) =>
+    new WidefieldError(
+      "E_CONFIG",
+      `--levels ${text}: ${problem}; write levels and ranges of them, such as 0:15 or 0,7,14`,
+    );
+  return text.split(",").flatMap((part) => {
+    const match = /^\s*(\d+)\s*(?::\s*(\d+)\s*)?$/.exec(part);
+    if (match === null) throw refuse(`"${part.trim()}" is neither a level nor a range start:end`);
+    const start = Number(match[1]);
+    const end = match[2] === undefined ? start + 1 : Number(match[2]);
+    if (start >= end || end > 1000) throw refuse(`${part.trim()} is empty, or too long`);
+    return Array.from({ length: end - start }, (_, i) => start + i);
+  });
 }
 
 /**
