@@ -44,7 +44,7 @@ async function run(options: ConvergeOptions): Promise<void> {
     const { signal, progress, json } = session;
     const channels = channelList(options.channels);
     const arch = await openArch(options.arch);
-    const dataset = await openDataset(options, engine.seed);
+    const dataset = await openDataset(options, engine, session, { inputs: `0:${options.inputs}` });
     const files = await nodeFiles();
     const result = await runConverge({
       engine,

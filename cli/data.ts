@@ -131,15 +131,22 @@ function verifyText(report: VerifyReport): string {
 
 function partLines(name: string, start: number, { count, labels, pixels }: PartReport): string[] {
   if (pixels === undefined) return [`${name.padEnd(6)}  none`];
-  const values = `pixels ${pixels.min.toFixed(4)} to ${pixels.max.toFixed(4)}, mean ${pixels.mean.toFixed(4)}`;
+  const shown = (value: number) => (Math.abs(value) < 1e6 ? value.toFixed(4) : value.toExponential(4));
+  const values = `pixels ${shown(pixels.min)} to ${shown(pixels.max)}, mean ${shown(pixels.mean)}`;
+  // One's own labels may leave most numbers out.
+  const counts = labels.flatMap((images, label) => (images === 0 ? [] : [`${label}: ${images}`]));
   return [
     `${name.padEnd(6)}  ${count} images, ${start}:${start + count}, ${values}`,
-    `        by label: ${labels.map((images, label) => `${label}: ${images}`).join(", ")}`,
+    `        by label: ${counts.join(", ")}`,
   ];
 }
 
-function fileLine({ path, bytes, sha256, published, records }: FileReport): string {
-  const verdict = { same: "as published", different: "NOT AS PUBLISHED", unknown: "no published digest known" };
+function fileLine({ path, bytes, sha256, published, packedSha256, records }: FileReport): string {
+  const unknown =
+    packedSha256 === undefined
+      ? "no published digest known"
+      : "cannot be compared, the published file's digest is known only packed";
+  const verdict = { same: "as published", different: "NOT AS PUBLISHED", unknown };
   const counted = records === undefined ? "" : `${records.count} of ${records.published} records, `;
   return `file    ${path}: ${counted}${bytes} bytes unpacked, sha256 ${sha256}: ${verdict[published]}`;
 }

@@ -98,7 +98,8 @@ export function gpCommand(): Command {
 async function run(options: GpOptions): Promise<void> {
   await withEngine(options, async (engine, session) => {
     const { signal, progress, json } = session;
-    const dataset = await openDataset(options, engine.seed);
+    const images = { train: options.train, validation: options.validation, test: options.test };
+    const dataset = await openDataset(options, engine, session, images);
     const files = await nodeFiles();
     const ranges = (name: "validation" | "test") => {
       const text = options[name];

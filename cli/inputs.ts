@@ -5,26 +5,30 @@ import { type Arch } from "../sdk/arch/arch.ts";
 import { archFromJson } from "../sdk/arch/json.ts";
 import { preset, presetNames } from "../sdk/arch/presets.ts";
 import type { Shard } from "../sdk/covariance/store/grid.ts";
-import type { Dataset } from "../sdk/data/dataset.ts";
+import type { Dataset, ImageShape } from "../sdk/data/dataset.ts";
 import { readFileFromDisk } from "../sdk/data/files.ts";
+import { problemNames } from "../sdk/data/problems.ts";
 import { parseRanges, type Ranges } from "../sdk/data/ranges.ts";
-import { loadDataset } from "../sdk/data/registry.ts";
+import { DATASETS, findDataset, loadDataset } from "../sdk/data/registry.ts";
+import type { Engine } from "../sdk/engine/engine.ts";
 import { messageOf, WidefieldError } from "../sdk/errors.ts";
+import { unionOf } from "./krr-inputs.ts";
+import { addProblemOptions, openProblemFrom, type ProblemInputs } from "./problem-inputs.ts";
+import type { Session } from "./session.ts";
 
-export interface DataOptions {
+export interface DataOptions extends ProblemInputs {
   readonly data: string;
-  readonly dataDir?: string;
   readonly quiet?: true;
 }
 
+/** --data and what makes it another one: its folder, and noise. */
 export function addDatasetOptions(command: Command): Command {
-  return command
-    .option(
-      "--data <name>",
-      "data set: digits (built in), mnist, fmnist, notmnist, cifar10, npy (own arrays)",
-      "digits",
-    )
-    .option("--data-dir <folder>", "the folder of the data set's files");
+  const named = command.option(
+    "--data <name>",
+    "data set: digits (built in), mnist, fmnist, notmnist, cifar10, cifar2, npy (own arrays); with noise: mnist-hf, mnist-lf, ..",
+    "digits",
+  );
+  return addProblemOptions(named, { kappa: false });
 }
 
 export function addDataOptions(command: Command): Command {
@@ -35,12 +39,38 @@ export function addDataOptions(command: Command): Command {
   );
 }
 
-export async function openDataset({ data, dataDir, quiet }: DataOptions, seed: number): Promise<Dataset> {
+/**
+ * The data set of the options, with its noise. `images`: the ranges of the command's options, by their names: noise is made
+ * for their images only. Throws as `openProblem`.
+ */
+export async function openDataset(
+  options: DataOptions,
+  engine: Engine,
+  session: Pick<Session, "signal" | "progress">,
+  images: Readonly<Record<string, string | undefined>>,
+): Promise<Dataset> {
+  const { data, noise, level, noiseSeed } = options;
+  const name = data.toLowerCase();
+  if (name === "synth")
+    throw new WidefieldError("E_CONFIG", "--data synth: its labels are numbers, not classes; see widefield krr");
+  const made = problemNames().includes(name) && !DATASETS.some((entry) => entry.name === name);
+  if (!made && (noise ?? level ?? noiseSeed) === undefined) return loadPlain(options, name, engine.seed);
+  return (await openProblemFrom(name, options, engine, session, unionOf(images))).dataset;
+}
+
+/** The shape of its images, which noise leaves as it is; files are read only where they tell. */
+export async function shapeOfImages(options: DataOptions): Promise<ImageShape> {
+  const name = options.data.toLowerCase().replace(/-(hf|lf)$/, "");
+  if (name === "cifar2") return { channels: 1, height: 32, width: 32 };
+  return findDataset(name).shape ?? (await loadPlain(options, name, 0)).shape;
+}
+
+async function loadPlain({ dataDir, quiet }: DataOptions, name: string, seed: number): Promise<Dataset> {
   const dir = dataDir === undefined ? {} : { dataDir };
   const log = (line: string) => {
     if (quiet !== true) process.stderr.write(`${line}\n`);
   };
-  return loadDataset(data, { readFile: readFileFromDisk, seed, log, ...dir });
+  return loadDataset(name, { readFile: readFileFromDisk, seed, log, ...dir });
 }
 
 /** A preset by its name, else a JSON file: anything with a path separator or a dot is a file. */

@@ -76,7 +76,7 @@ async function compute(options: KernelCommandOptions, command: Command): Promise
   }
   await withEngine(options, async (engine, session) => {
     const { signal, progress, json } = session;
-    const dataset = await openDataset(options, engine.seed);
+    const dataset = await openDataset(options, engine, session, { rows, cols: options.cols });
     const { store, result } = await storeKernel({
       engine,
       dataset,
@@ -120,7 +120,7 @@ async function compute(options: KernelCommandOptions, command: Command): Promise
 
 async function computeDiagonal(options: KernelCommandOptions, rows: string, out: string): Promise<void> {
   await withEngine(options, async (engine, session) => {
-    const dataset = await openDataset(options, engine.seed);
+    const dataset = await openDataset(options, engine, session, { rows });
     const ranges = openRanges("--rows", rows, dataset);
     const images = selectImages(dataset, ranges, options.precision);
     const settings = {

@@ -3,7 +3,6 @@ import { Command, Option } from "commander";
 import { archToJson } from "../sdk/arch/arch.ts";
 import { DEFAULT_TILE } from "../sdk/arch/spec-tiles.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
-import { findDataset } from "../sdk/data/registry.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { misfitOf, runSearch, seedsOfShard } from "../sdk/experiments/search.ts";
 import {
@@ -19,7 +18,7 @@ import type { SearchFolder } from "../sdk/experiments/search-folder.ts";
 import { sortedRows, type SearchRow } from "../sdk/experiments/search-row.ts";
 import { formatRate, table } from "./format.ts";
 import { jitterOf } from "./gp.ts";
-import { addDatasetOptions, openDataset, openRanges, parseShard, type DataOptions } from "./inputs.ts";
+import { addDatasetOptions, openDataset, openRanges, parseShard, shapeOfImages, type DataOptions } from "./inputs.ts";
 import { addEngineOptions, wholeNumber, withEngine, withSession, type CommonOptions, type Session } from "./session.ts";
 
 interface SearchOptions extends CommonOptions, DataOptions {
@@ -79,7 +78,7 @@ async function run(options: SearchOptions, command: Command): Promise<void> {
   if (validation === undefined || test === undefined || out === undefined)
     command.error("error: widefield search needs --validation, --test and --out, or --dry-run (see --help)");
   await withEngine(options, async (engine, session) => {
-    const dataset = await openDataset(options, engine.seed);
+    const dataset = await openDataset(options, engine, session, { train: options.train, validation, test });
     const folder = await runSearch({
       engine,
       dataset,
@@ -120,7 +119,7 @@ function openSeeds(text: string): readonly number[] {
 }
 
 async function dryRun(options: SearchOptions, seeds: readonly number[], session: Session): Promise<void> {
-  const shape = findDataset(options.data).shape ?? (await openDataset(options, 0)).shape;
+  const shape = await shapeOfImages(options);
   const architectures = seeds.map((seed) => {
     const drawn = drawArchitecture(seed, options.skips);
     const misfit = misfitOf(drawn, shape) ?? null;

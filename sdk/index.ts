@@ -22,11 +22,15 @@ export { network, Network, type NetworkInputs, type NetworkOptions } from "./arc
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";
-export { noiseLevels, openProblem, problemNames, type NoiseKind, type ProblemOptions } from "./data/problems.ts";
+export { classification, noiseLevel, noiseLevels, openProblem, problemNames } from "./data/problems.ts";
+export type { NoiseKind, ProblemOptions } from "./data/problems.ts";
 export type { Problem } from "./data/problem.ts";
 export { synth, type SynthOptions } from "./data/synth.ts";
-export { highFrequencyNoise, type HighFrequencyOptions } from "./data/transforms/high-frequency.ts";
-export { lowFrequencyNoise, type LowFrequencyOptions } from "./data/transforms/low-frequency.ts";
+export { Dct2 } from "./data/transforms/dct.ts";
+export { HIGH_FREQUENCY_MULTIPLIERS, highFrequencyNoise } from "./data/transforms/high-frequency.ts";
+export type { HighFrequencyOptions } from "./data/transforms/high-frequency.ts";
+export { COLOUR_THRESHOLDS, GREY_THRESHOLDS, lowFrequencyNoise } from "./data/transforms/low-frequency.ts";
+export type { LowFrequencyOptions } from "./data/transforms/low-frequency.ts";
 export { cifar2, grey } from "./data/transforms/cifar2.ts";
 export { npyDataset, type NpyArrays, type NpySource } from "./data/npy-dataset.ts";
 export { loadDataset, DATASETS, type LoadOptions } from "./data/registry.ts";

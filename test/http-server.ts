@@ -17,6 +17,8 @@ export interface Serving {
   encoding?: string;
   /** What Content-Length and Content-Range say, if not the truth. */
   claims?: number;
+  /** True: no Content-Length, as pages that are made on the fly are sent. */
+  unmeasured?: boolean;
 }
 
 export interface Request {
@@ -75,7 +77,7 @@ export class TestServer {
     }
     const rest = partly ? body.subarray(asked) : body;
     response.writeHead(partly ? 206 : 200, {
-      "content-length": rest.length + claims - body.length,
+      ...(file.unmeasured !== true && { "content-length": rest.length + claims - body.length }),
       ...(etag !== undefined && { etag }),
       ...(file.encoding !== undefined && { "content-encoding": file.encoding }),
       ...(partly && { "content-range": `bytes ${asked}-${claims - 1}/${claims}` }),

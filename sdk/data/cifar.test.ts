@@ -68,6 +68,9 @@ describe("a folder of CIFAR batches", () => {
       /looked for data\/test_batch/,
     );
     await expect(loadDataset("cifar10", {})).rejects.toThrow(/give the folder/);
+    await expect(loadDataset("cifar10", folder({}))).rejects.toThrow(
+      /test_batch\.bin\.gz, and for the Python version's data_batch_1 and test_batch;/,
+    );
   });
 
   it("with a batch lost between others is refused", async () => {

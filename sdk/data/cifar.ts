@@ -47,7 +47,13 @@ export async function readCifarFolder(
       `${entry.name}: ${dataDir} holds both the binary and the Python version; the binary one (${files.binary.test}) is read`,
     );
   }
-  const { train, test } = complete(entry.name, dataDir, names, found);
+  const { train, test } = complete(
+    entry.name,
+    dataDir,
+    names,
+    found,
+    isPython || !isEmpty(binary) ? undefined : files.python,
+  );
   const parse = isPython ? parsePythonBatch : parseBinaryBatch;
   const read = async (file: Found): Promise<{ file: DataFile; records: Records }> => {
     const unpacked = await unpackFound(file);
@@ -99,6 +105,7 @@ function complete(
   dataDir: string,
   names: CifarBatches,
   { train, test, stray }: FoundBatches,
+  others: CifarBatches | undefined,
 ): { readonly train: readonly Found[]; readonly test: Found } {
   if (stray !== undefined) {
     const lost = names.train[train.length] ?? "";
@@ -107,7 +114,8 @@ function complete(
     });
   }
   const missing = [...(train.length === 0 ? names.train.slice(0, 1) : []), ...(test === undefined ? [names.test] : [])];
-  requireNoneMissing(dataset, dataDir, missing);
+  const instead = others && `the Python version's ${others.train[0] ?? ""} and ${others.test}`;
+  requireNoneMissing(dataset, dataDir, missing, instead);
   if (test === undefined) throw new Error("missing files were not reported");
   return { train, test };
 }

@@ -110,6 +110,10 @@ describe("a dataset's SHA-256", () => {
     const labels = new Uint8Array(Int32Array.from(given.labels).buffer);
     const parts = [given.images.subarray(0, 120), given.images.subarray(120), labels].map(hash);
     expect(await fromArrays(given).sha256()).toBe(hash([head, ...parts].join("\n")));
+    // Pixels in float64 are told apart, and those of the older types have the digests that they always had.
+    const wide = fromArrays({ ...given, images: Float64Array.from(given.images) });
+    expect(await wide.sha256()).not.toBe(await fromArrays(given).sha256());
+    expect(wide.selectFloat64("0:1").images).toEqual(Float64Array.from(given.images).subarray(0, wide.imageFloats));
   });
 
   it("does not depend on the name, and on everything else", async () => {

@@ -13,8 +13,8 @@ export interface ImageShape {
   readonly width: number;
 }
 
-/** Images row by row, [n, channels * height * width]: bytes, which stand for byte / 255, or float32 as they are. */
-export type Pixels = Uint8Array | Float32Array;
+/** Images row by row, [n, channels * height * width]: bytes, which stand for byte / 255, or floats as they are. */
+export type Pixels = Uint8Array | Float32Array | Float64Array;
 
 export interface Selection<
   T extends Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> = Float32Array<ArrayBuffer>,
@@ -38,6 +38,8 @@ export interface DatasetContent {
   readonly labels: Int32Array;
   /** Writes image `index` to out[offset .. offset + channels * height * width - 1]. */
   readonly writeImage: (index: number, out: Float32Array | Float64Array, offset: number) => void;
+  /** Of memory that the images take; default: 0, made when they are asked for. */
+  readonly bytes?: number | undefined;
   /** Hexadecimal SHA-256 that stands for shape, images and labels; asked for once at most. */
   readonly digest: () => Promise<string>;
 }
@@ -50,6 +52,8 @@ export class Dataset {
   readonly testCount: number;
   /** Of all images, training images first; in 0..classes-1. */
   readonly labels: Int32Array;
+  /** Bytes of memory that the images take; 0 where they are made when they are asked for. */
+  readonly bytes: number;
   readonly #writeImage: DatasetContent["writeImage"];
   readonly #digest: DatasetContent["digest"];
   #sha256: Promise<string> | undefined;
@@ -61,6 +65,7 @@ export class Dataset {
     this.trainCount = content.trainCount;
     this.testCount = content.testCount;
     this.labels = content.labels;
+    this.bytes = content.bytes ?? 0;
     this.#writeImage = content.writeImage;
     this.#digest = content.digest;
   }
@@ -172,7 +177,7 @@ export function fromArrays(content: ArrayContent): Dataset {
       { details: { labels: count, numbers: images.length, imageFloats: pixels } },
     );
   }
-  if (images instanceof Float32Array) checkFinite(images, shape, name);
+  if (!(images instanceof Uint8Array)) checkFinite(images, shape, name);
   const classes = content.classes ?? labels.reduce((largest, label) => Math.max(largest, label), -1) + 1;
   for (let i = 0; i < count; i++) {
     const label = content.labels[i] ?? NaN;
@@ -190,7 +195,7 @@ export function fromArrays(content: ArrayContent): Dataset {
 }
 
 /**
- * A dataset of arrays that are known to be right: `labels` covers both parts, each of whole images.
+ * A dataset of arrays that are known to be right: `labels` covers both parts, each of whole images of one type.
  *
  * Its digest is the SHA-256 of a line of JSON (pixel type, shape, classes, counts) followed by the hexadecimal SHA-256
  * of the training images, of the test images and of all labels (little-endian int32), a line each: no copy of the data
@@ -208,6 +213,7 @@ export function fromPixels(
   return new Dataset({
     ...content,
     testCount,
+    bytes: train.byteLength + test.byteLength,
     writeImage: (index, out, offset) => {
       const [part, row] = index < trainCount ? [train, index] : [test, index - trainCount];
       const divisor = scale(part);
@@ -216,12 +222,25 @@ export function fromPixels(
     },
     digest: async () => {
       const { channels, height, width } = shape;
-      const pixels = train instanceof Uint8Array && test instanceof Uint8Array ? "uint8" : "float32";
-      const head = JSON.stringify({ pixels, channels, height, width, classes, trainCount, testCount });
+      const head = JSON.stringify({
+        pixels: pixelType(train),
+        channels,
+        height,
+        width,
+        classes,
+        trainCount,
+        testCount,
+      });
       const parts = await Promise.all([train, test, labels].map((array) => sha256(bytesOf(array))));
       return sha256([head, ...parts].join("\n"));
     },
   });
+}
+
+/** "uint8", "float32" or "float64". */
+export function pixelType(pixels: Pixels): string {
+  if (pixels instanceof Uint8Array) return "uint8";
+  return pixels instanceof Float32Array ? "float32" : "float64";
 }
 
 function bytesOf(array: Pixels | Int32Array): Uint8Array {

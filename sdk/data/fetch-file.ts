@@ -2,7 +2,8 @@
  * One download over HTTP into `NAME.part`, however often the line is cut: what has arrived is kept and asked for no more
  * (Range, with If-Range where the server gave a strong ETag), a server that sends everything again is begun anew, and
  * what is whole by its size has still to pass its SHA-256. Whose bytes those were does not matter, then: a part may come
- * from one mirror and the rest from another.
+ * from one mirror and the rest from another. Where they turn out to be wrong, the part that was there gets the blame
+ * first, and is begun anew; then the address does, and the next one is asked.
  */
 import * as z from "zod";
 import { messageOf, WidefieldError, type ErrorCode } from "../errors.ts";
@@ -27,7 +28,7 @@ export interface Transfer {
   readonly onBytes: (done: number) => void;
 }
 
-/** Attempts are counted anew after a connection that brought so many bytes. */
+/** Attempts are counted anew after a connection that brought so many bytes that were never there before. */
 const PROGRESS_BYTES = 2 ** 20;
 
 /** A connection that failed, and may do better next time. */
@@ -48,7 +49,7 @@ class Unavailable extends Error {
  *
  * @returns how many bytes were there before
  * @throws WidefieldError E_IO where no address could be read to the end (the part is kept); E_CORRUPT where what arrived
- *   is not what was published (the part is removed); E_ABORTED
+ *   from every address is not what was published (the part is removed); E_ABORTED
  */
 export async function downloadPart(
   path: string,
@@ -63,8 +64,7 @@ export async function downloadPart(
   for (const base of bases) {
     const url = `${base}${download.file}`;
     try {
-      await downloadFrom(url, part, download, transfer);
-      await verify(path, download, transfer);
+      await downloadVerified(url, path, download, transfer);
       return { resumedFrom };
     } catch (thrown) {
       if (!(thrown instanceof Unavailable)) throw thrown;
@@ -95,29 +95,39 @@ function tagOf(part: string): string {
 }
 
 export async function removePart(files: Files, path: string): Promise<void> {
-  const part = partOf(path);
+  await removeScratch(files, partOf(path));
+}
+
+async function removeScratch(files: Files, part: string): Promise<void> {
   await files.remove(tagOf(part));
   await files.remove(part);
 }
 
-async function verify(path: string, { file, sha256 }: Download, { files }: Transfer): Promise<void> {
-  const found = await files.sha256(partOf(path));
-  if (found === sha256) {
-    await files.remove(tagOf(partOf(path)));
-    return;
+/** From one address. What was there before may be a part of something else: with it the file is wrong once, without it the address is. */
+async function downloadVerified(url: string, path: string, download: Download, transfer: Transfer): Promise<void> {
+  const { files, log } = transfer;
+  const part = partOf(path);
+  for (;;) {
+    const had = (await files.size(part)) ?? 0;
+    await downloadFrom(url, part, download, transfer);
+    const found = await files.sha256(part);
+    if (found === download.sha256) {
+      await files.remove(tagOf(part));
+      return;
+    }
+    await removePart(files, path);
+    const problem = `what arrived has SHA-256 ${found}, and the published file ${download.sha256}`;
+    if (had === 0)
+      throw new Unavailable(`${url}: ${problem}: it was changed or damaged on the way, and is removed`, "E_CORRUPT");
+    log(`${url}: ${problem}; the ${had} bytes that were here before may be another file's, and it is begun anew`);
   }
-  await removePart(files, path);
-  throw new WidefieldError(
-    "E_CORRUPT",
-    `${file}: what arrived has SHA-256 ${found}, and the published file ${sha256}: it was changed or damaged on the way; ` +
-      "it is removed, and the same command downloads it again (perhaps from another address, with --url)",
-    { details: { file, sha256: found, expected: sha256 } },
-  );
 }
 
 async function downloadFrom(url: string, part: string, download: Download, transfer: Transfer): Promise<void> {
   const { files, log, signal, onBytes } = transfer;
   const { attempts = 5, delayMs = 1000 } = transfer.retry;
+  // The most that was ever there: bytes that come a second time, from a server that always begins anew, are no progress.
+  let reached = 0;
   for (let failures = 0; ;) {
     let had = (await files.size(part)) ?? 0;
     if (had > download.bytes) {
@@ -125,6 +135,7 @@ async function downloadFrom(url: string, part: string, download: Download, trans
       had = 0;
     }
     onBytes(had);
+    reached = Math.max(reached, had);
     if (had === download.bytes) return;
     try {
       requireGoingOn(signal, download, had);
@@ -133,7 +144,7 @@ async function downloadFrom(url: string, part: string, download: Download, trans
       const done = (await files.size(part)) ?? 0;
       requireGoingOn(signal, download, done);
       if (!(thrown instanceof Interrupted)) throw thrown;
-      failures = done - had >= PROGRESS_BYTES ? 1 : failures + 1;
+      failures = done - reached >= PROGRESS_BYTES ? 1 : failures + 1;
       const problem = `${url}: ${thrown.message}`;
       if (failures >= attempts) throw new Unavailable(`${problem} (attempt ${failures} of ${attempts})`);
       const wait = delayMs * 2 ** (failures - 1);
@@ -189,20 +200,31 @@ async function attempt(url: string, part: string, had: number, download: Downloa
     }
     await keepTag(files, url, part, response.headers.get("etag"));
     const file = await files.openScratch(part);
+    let other: Unavailable | undefined;
     try {
-      for (;;) {
+      while (other === undefined) {
         const piece = await connection(async () => reader?.read());
         if (piece === undefined || piece.done) break;
         clearTimeout(timer);
         timer = setTimeout(stall, stallMs);
-        if (at + piece.value.length > download.bytes) throw tooLong(url, download);
-        await file.write(piece.value, at);
-        at += piece.value.length;
-        onBytes(at);
+        if (at + piece.value.length > download.bytes) other = tooLong(url, download);
+        else {
+          await file.write(piece.value, at);
+          at += piece.value.length;
+          onBytes(at);
+        }
       }
       await file.sync();
     } finally {
       await file.close();
+    }
+    // A stream of no announced length that ends in good order was whole: a page, most likely.
+    if (at < download.bytes && response.status === 200 && !response.headers.has("content-length"))
+      other ??= wrongSize(url, String(at), download);
+    if (other !== undefined) {
+      // What it sent would spoil the next address's file.
+      await removeScratch(files, part);
+      throw other;
     }
     if (at < download.bytes) throw new Interrupted("the connection was closed");
   } catch (thrown) {

@@ -162,7 +162,7 @@ class Run {
     if (plain !== path && (await this.disk.size(plain)) !== undefined) {
       const found = await this.describe(file.replace(/\.gz$/, ""), plain);
       if (found.sha256 === content) return found;
-      throw otherContent(plain, found.sha256, content ?? "unknown");
+      throw content === undefined ? notComparable(plain, file) : otherContent(plain, found.sha256, content);
     }
     if ((await this.disk.size(path)) === undefined) return undefined;
     const found = await this.describe(file, path);
@@ -279,6 +279,15 @@ class Run {
       return {};
     }
   }
+}
+
+function notComparable(plain: string, file: string): WidefieldError {
+  return new WidefieldError(
+    "E_DATA",
+    `${plain} is there already, unpacked, and cannot be compared with the published file: only the digest of the packed ` +
+      `one, ${file}, is known. Use it as it is, or move it away, or download into another folder (--data-dir)`,
+    { details: { path: plain } },
+  );
 }
 
 /** SHA-256 of a dataset's published files, unpacked. */

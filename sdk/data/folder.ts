@@ -69,12 +69,13 @@ export async function unpackFound({ name, path, bytes }: Found): Promise<DataFil
   return { name, path, content: isGzip(bytes) ? await gunzip(bytes, path) : bytes };
 }
 
-/** Throws E_DATA where files are missing, with where they were looked for. */
-export function requireNoneMissing(name: string, dataDir: string, missing: readonly string[]): void {
+/** Throws E_DATA where files are missing, with where they were looked for; `instead`: others that would do. */
+export function requireNoneMissing(name: string, dataDir: string, missing: readonly string[], instead?: string): void {
   if (missing.length === 0) return;
   const plural = missing.length === 1 ? "a file is" : `${missing.length} files are`;
   const looked = missing.flatMap((file) => candidates(dataDir, file)).join(", ");
-  const message = `${name}: ${plural} missing in ${dataDir}; looked for ${looked}${downloadHint(name)}`;
+  const others = instead === undefined ? "" : `, and for ${instead}`;
+  const message = `${name}: ${plural} missing in ${dataDir}; looked for ${looked}${others}${downloadHint(name)}`;
   throw new WidefieldError("E_DATA", message, { details: { dataDir, missing } });
 }
 

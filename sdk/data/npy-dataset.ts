@@ -4,8 +4,16 @@
  */
 import { WidefieldError } from "../errors.ts";
 import { npyRefusal, type NpyArrayHeader, readArrayHeader, requireWhole } from "../numpy/npy.ts";
-import { sha256 } from "../platform/digest.ts";
-import { checkFinite, Dataset, fromPixels, imageFloats, type ImageShape, shapeText } from "./dataset.ts";
+import {
+  checkFinite,
+  type Dataset,
+  fromPixels,
+  imageFloats,
+  type ImageShape,
+  type Pixels,
+  pixelType,
+  shapeText,
+} from "./dataset.ts";
 import {
   type DataFile,
   findFile,
@@ -93,13 +101,11 @@ export async function readNpyFolder(
   };
 }
 
-type Numbers = Uint8Array | Float32Array | Float64Array;
-
 interface Part {
   readonly path: string;
   readonly shape: ImageShape;
   /** [n, channels * height * width]. */
-  readonly pixels: Numbers;
+  readonly pixels: Pixels;
   readonly labels: Int32Array;
 }
 
@@ -158,7 +164,7 @@ function shapeOf(path: string, sizes: readonly number[], wanted: ImageShape | un
   throw new WidefieldError("E_SHAPE", `${path} has images of ${shapeText(shape)}, not ${shapeText(wanted)}`);
 }
 
-function numbersOf(path: string, header: NpyArrayHeader, content: Uint8Array): Numbers {
+function numbersOf(path: string, header: NpyArrayHeader, content: Uint8Array): Pixels {
   const itemBytes = { "|u1": 1, "<f4": 4, "<f8": 8 }[header.descr ?? ""];
   if (itemBytes === undefined) {
     const found = header.descr ?? "records";
@@ -234,46 +240,15 @@ function joined(name: string, train: Part, test: Part | undefined, wantedClasses
   }
   const content = { name, shape, classes, labels, trainCount: train.labels.length };
   const none = train.pixels.subarray(0, 0);
-  const [first, second] = [train.pixels, test?.pixels ?? none];
-  if (first instanceof Float64Array && second instanceof Float64Array) return fromFloat64(content, first, second);
-  if (first instanceof Float64Array || second instanceof Float64Array) throw new Error("the parts have two types");
-  return fromPixels(content, first, second);
+  return fromPixels(content, train.pixels, test?.pixels ?? none);
 }
 
 /** One part divided by 255 and the other not would still be a dataset, and a useless one. */
 function requireAlike(train: Part, test: Part): void {
-  const describe = ({ shape, pixels }: Part) =>
-    `${shapeText(shape)} ${pixels instanceof Float64Array ? "float64" : pixels instanceof Float32Array ? "float32" : "uint8"}`;
+  const describe = ({ shape, pixels }: Part) => `${shapeText(shape)} ${pixelType(pixels)}`;
   if (describe(train) === describe(test)) return;
   throw new WidefieldError(
     "E_SHAPE",
     `${train.path} has images of ${describe(train)}, and ${test.path} of ${describe(test)}: save both alike`,
   );
-}
-
-/** As `fromPixels`, whose pixels are bytes or float32; the digest is made in the same way. */
-function fromFloat64(
-  content: Pick<Dataset, "name" | "shape" | "classes" | "labels" | "trainCount">,
-  train: Float64Array,
-  test: Float64Array,
-): Dataset {
-  const { shape, classes, labels, trainCount } = content;
-  const size = imageFloats(shape);
-  const testCount = labels.length - trainCount;
-  return new Dataset({
-    ...content,
-    testCount,
-    writeImage: (index, out, offset) => {
-      const [part, row] = index < trainCount ? [train, index] : [test, index - trainCount];
-      out.set(part.subarray(row * size, (row + 1) * size), offset);
-    },
-    digest: async () => {
-      const { channels, height, width } = shape;
-      const head = JSON.stringify({ pixels: "float64", channels, height, width, classes, trainCount, testCount });
-      const bytes = [train, test, labels].map(
-        ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
-      );
-      return sha256([head, ...(await Promise.all(bytes.map(sha256)))].join("\n"));
-    },
-  });
 }

@@ -104,6 +104,9 @@ function isFlag(value: PickleValue | undefined): boolean {
   return typeof value === "boolean" || value === 0 || value === 1;
 }
 
+/** As many as NumPy has. A shape is walked for every array that shares it. */
+const MAX_DIMENSIONS = 64;
+
 function arrayContent(
   type: PickleValue | undefined,
   shape: PickleValue | undefined,
@@ -117,6 +120,8 @@ function arrayContent(
         "array of plain numbers",
     );
   }
+  if (sizes.length > MAX_DIMENSIONS)
+    throw new PickleRefusal(`an array has at most ${MAX_DIMENSIONS} dimensions, not ${sizes.length}`);
   const numbers = sizes.map((size) => (typeof size === "number" && size >= 0 ? size : Number.NaN));
   const expected = numbers.reduce((product, size) => product * size, type.itemBytes);
   if (bytes.length !== expected) {

@@ -140,6 +140,15 @@ describe("a pickle", () => {
     refuses(bytesOf(proto(2), new Uint8Array(2 ** 20).fill(0x28), "."), /more than 1048576 operations/);
   });
 
+  it("that fetches one large tuple again and again is read in one pass", () => {
+    // A walk through the tuple at every fetch would be 2^36 steps.
+    const tuple = bytesOf("(", new Uint8Array(2 ** 18).fill(0x4e), "tq\x00");
+    refuses(bytesOf(proto(2), tuple, "h\x00".repeat(2 ** 18), "."), /values left over/);
+    const shape = bytesOf("(", "K\x01".repeat(65), "t");
+    const args = bytesOf("cnumpy.core.numeric\n_frombuffer\n(C\x01xcnumpy\ndtype\nU\x02u1\x85R");
+    refuses(bytesOf(proto(3), args, shape, "U\x01CtR."), /at most 64 dimensions, not 65/);
+  });
+
   it("that makes the same text into bytes again and again is refused", () => {
     const encode = "c_codecs\nencode\nh\x00h\x01\x86R";
     const text = bytesOf("X", word(1000, 4), "a".repeat(1000), "q\x00X", word(6, 4), "latin1q\x01");

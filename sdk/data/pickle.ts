@@ -191,7 +191,9 @@ class Machine {
     const value = this.memo.get(index);
     if (value === undefined) throw new PickleRefusal(`it fetches value ${index}, which it has not kept`);
     // What can still grow could come to hold itself; tuples were whole when they were kept, but may hold lists.
-    if (value instanceof PickleDict || (value instanceof PickleSequence && !isPlainTuple(value)))
+    // Its depth tells which: a walk through the items would be one for each of up to MAX_OPERATIONS fetches.
+    const plainTuple = value instanceof PickleSequence && value.kind === "tuple" && value.depth === 1;
+    if (value instanceof PickleDict || (value instanceof PickleSequence && !plainTuple))
       throw new PickleRefusal(`it uses ${describeValue(value)} in two places, which arrays do not need`);
     this.push(value);
   }
@@ -247,10 +249,6 @@ class Machine {
     const left = this.bytes.length - this.at;
     if (length > left) throw new PickleRefusal(`it is cut short: a frame of ${length} bytes, and ${left} are left`);
   }
-}
-
-function isPlainTuple({ kind, items }: PickleSequence): boolean {
-  return kind === "tuple" && items.every((item) => depthOf(item) === 0);
 }
 
 /** By their bytes, with the names of pickletools.py. */

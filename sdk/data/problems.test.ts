@@ -129,3 +129,14 @@ describe("named problems", () => {
     await expect(opening).rejects.toMatchObject({ code: "E_CONFIG" });
   });
 });
+
+it("one class is nothing to be learned", () => {
+  const dataset = fromArrays({
+    shape: { channels: 1, height: 1, width: 2 },
+    images: new Uint8Array(6),
+    labels: [0, 0, 0],
+  });
+  const problem = classification("one", dataset);
+  expect(() => problem.targets("0:3")).toThrow(expect.objectContaining({ code: "E_DATA" }) as Error);
+  expect(() => problem.targets("0:3")).toThrow(/one: all labels are 0, one class/);
+});

@@ -2,14 +2,13 @@
  * The regression problems that have names: datasets, datasets with noise in chosen frequencies (`fmnist-hf`,
  * `cifar10-lf`), CIFAR's cats against airplanes (`cifar2`, `cifar2-hf`) and synthetic features (`synth`).
  */
-import { closest, distance } from "fastest-levenshtein";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
-import type { Dataset } from "./dataset.ts";
+import type { Dataset, ImageShape } from "./dataset.ts";
 import type { ReadFile } from "./idx.ts";
 import type { Problem } from "./problem.ts";
 import { checkRanges, indicesOf, parseRanges, type Ranges } from "./ranges.ts";
-import { DATASETS, findDataset, loadDataset } from "./registry.ts";
+import { DATASETS, findDataset, loadDataset, nearestName } from "./registry.ts";
 import { synth } from "./synth.ts";
 import { cifar2 } from "./transforms/cifar2.ts";
 import { HIGH_FREQUENCY_MULTIPLIERS, highFrequencyNoise } from "./transforms/high-frequency.ts";
@@ -65,32 +64,36 @@ export function problemNames(): string[] {
 
 /**
  * The paper's noise levels of a problem: multipliers of high-frequency noise, thresholds of low-frequency noise, empty where
- * there is no noise.
+ * there is no noise. `shape`: of its images, which of one's own arrays decides between the thresholds of grey and of
+ * colour images; without it they are taken for grey.
  *
  * @throws WidefieldError E_CONFIG for an unknown name, as `openProblem`
  */
-export function noiseLevels(name: string, noise?: NoiseKind): readonly number[] {
-  return levelsOf(parseName(name, noise));
+export function noiseLevels(name: string, noise?: NoiseKind, shape?: ImageShape): readonly number[] {
+  return levelsOf(parseName(name, noise), shape);
 }
 
 /**
- * The multiplier or threshold of one level.
+ * The multiplier or threshold of one level; `shape` as in `noiseLevels`.
  *
  * @throws WidefieldError E_CONFIG for a level that the noise does not have, or a problem without noise
  */
-export function noiseLevel(name: string, noise: NoiseKind | undefined, level: number): number {
+export function noiseLevel(name: string, noise: NoiseKind | undefined, level: number, shape?: ImageShape): number {
   const parsed = parseName(name, noise);
-  const found = requireLevel(parsed, level);
+  const found = requireLevel(parsed, level, shape);
   if (found !== undefined) return found.value;
   throw new WidefieldError("E_CONFIG", `${parsed.base} has no noise that could have a level`);
 }
 
-function levelsOf({ base, noise }: ProblemName): readonly number[] {
+function levelsOf({ base, noise }: ProblemName, shape?: ImageShape): readonly number[] {
   if (noise === undefined) return [];
   if (noise === "hf") return HIGH_FREQUENCY_MULTIPLIERS;
-  // One's own arrays have a shape only once they are read: they take the levels of grey images.
-  const grey = base === CIFAR2 || (findDataset(base).shape?.channels ?? 1) === 1;
-  return grey ? GREY_THRESHOLDS : COLOUR_THRESHOLDS;
+  return ((shape ?? shapeOf(base))?.channels ?? 1) === 1 ? GREY_THRESHOLDS : COLOUR_THRESHOLDS;
+}
+
+/** Undefined for one's own arrays, which have a shape only once they are read. */
+function shapeOf(base: string): ImageShape | undefined {
+  return base === CIFAR2 ? { channels: 1, height: 32, width: 32 } : findDataset(base).shape;
 }
 
 /**
@@ -106,12 +109,15 @@ export async function openProblem(name: string, options: ProblemOptions): Promis
   engine.assertOpen();
   const parsed = parseName(name, options.noise);
   requireOwnOptions(parsed, options);
-  const level = requireLevel(parsed, options.level ?? 0);
+  const index = options.level ?? 0;
+  // What can be refused is refused before any file is read.
+  if (parsed.base !== SYNTH && shapeOf(parsed.base) !== undefined) requireLevel(parsed, index);
   const { rng, ranges, signal, onProgress } = options;
   const common = { rng, ranges, signal, onProgress, memoryBytes: engine.memoryBytes };
   const seed = options.seed ?? engine.seed;
   if (parsed.base === SYNTH) return synth({ ...common, kappa: options.kappa, seed });
   const plain = await openImages(parsed.base, options, seed);
+  const level = requireLevel(parsed, index, plain.shape);
   if (level === undefined) return classification(plain.name, plain);
   const title = `${plain.name}-${parsed.noise ?? ""} level ${level.index}`;
   const noiseOptions = { ...common, seed: options.noiseSeed ?? NOISE_SEED, name: title };
@@ -139,8 +145,7 @@ function parseName(name: string, noise: NoiseKind | undefined): ProblemName {
 
 function unknownName(name: string, wanted: string): WidefieldError {
   const names = problemNames();
-  const candidate = closest(wanted, names);
-  const nearest = distance(wanted, candidate) <= candidate.length / 2 ? candidate : undefined;
+  const nearest = nearestName(wanted, names);
   const guess = nearest === undefined ? "" : `; did you mean "${nearest}"?`;
   return new WidefieldError(
     "E_CONFIG",
@@ -169,10 +174,10 @@ interface Level {
 }
 
 /** Undefined where there is no noise. Throws E_CONFIG for a level out of range. */
-function requireLevel(parsed: ProblemName, index: number): Level | undefined {
+function requireLevel(parsed: ProblemName, index: number, shape?: ImageShape): Level | undefined {
   const { base, noise } = parsed;
   if (noise === undefined) return undefined;
-  const levels = levelsOf(parsed);
+  const levels = levelsOf(parsed, shape);
   const value = levels[index];
   if (value !== undefined) return { index, value };
   const [what, kind] = noise === "hf" ? ["multipliers", "high"] : ["thresholds", "low"];
@@ -193,7 +198,10 @@ async function openImages(base: string, { dataDir, readFile }: ProblemOptions, s
   return base === CIFAR2 ? cifar2(await loadDataset("cifar10", options)) : loadDataset(base, options);
 }
 
-/** k classes as k outputs, one-hot less 1 / k; two classes as one output, the label less a half. */
+/**
+ * k classes as k outputs, one-hot less 1 / k; two classes as one output, the label less a half. Its targets throw E_DATA for
+ * fewer than two classes, which leave nothing to be learned, and E_RANGE.
+ */
 export function classification(name: string, dataset: Dataset): Problem {
   const { classes, labels, count } = dataset;
   const outputs = classes === 2 ? 1 : classes;
@@ -203,6 +211,12 @@ export function classification(name: string, dataset: Dataset): Problem {
     outputs,
     decision: classes === 2 ? "sign" : "argmax",
     targets(ranges) {
+      if (classes < 2)
+        throw new WidefieldError(
+          "E_DATA",
+          `${name}: all labels are 0, one class: a regression learns two classes or more (labels 0, 1, ..)`,
+          { details: { classes } },
+        );
       const checked = typeof ranges === "string" ? parseRanges(ranges, count, name) : checkRanges(ranges, count, name);
       const indices = indicesOf(checked);
       if (outputs === 1) return Float64Array.from(indices, (index) => (labels[index] ?? NaN) - 0.5);

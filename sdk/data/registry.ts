@@ -172,12 +172,17 @@ export function findNamed<T extends { readonly name: string }>(name: string, lis
   const found = list.find((entry) => entry.name === wanted);
   if (found !== undefined) return found;
   const names = list.map((entry) => entry.name);
-  const candidate = closest(wanted, names);
-  const nearest = distance(wanted, candidate) <= candidate.length / 2 ? candidate : undefined;
+  const nearest = nearestName(wanted, names);
   const guess = nearest === undefined ? "" : `; did you mean "${nearest}"?`;
   throw new WidefieldError("E_CONFIG", `no ${called} "${name}" (there are ${names.join(", ")})${guess}`, {
     details: { name, names, nearest },
   });
+}
+
+/** What was meant, perhaps: the nearest of some names, if it is near. */
+export function nearestName(wanted: string, names: readonly string[]): string | undefined {
+  const candidate = closest(wanted, [...names]);
+  return distance(wanted, candidate) <= candidate.length / 2 ? candidate : undefined;
 }
 
 /**

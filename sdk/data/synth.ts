@@ -18,9 +18,9 @@ import { WidefieldError } from "../errors.ts";
 import { RandomState } from "../numpy/random-state.ts";
 import type { Problem } from "./problem.ts";
 import { checkRanges, indicesOf, parseRanges } from "./ranges.ts";
-import { type NoiseGenerator, noiseRows } from "./transforms/noise-rows.ts";
+import { type NoiseGenerator, type NoiseRows, noiseRows } from "./transforms/noise-rows.ts";
 import { scaleTo } from "./transforms/planes.ts";
-import { prepare, preparedDataset, type PrepareOptions } from "./transforms/prepared.ts";
+import { type PassOptions, prepare, preparedDataset, type PrepareOptions } from "./transforms/prepared.ts";
 
 const DIMENSIONS = 1024;
 /** Of x': floor(1024^(2/5)). */
@@ -66,15 +66,16 @@ export async function synth(options: SynthOptions = {}): Promise<Problem> {
     );
   const name = `synth kappa ${kappa}`;
   const count = SYNTH_TRAIN_COUNT + SYNTH_TEST_COUNT;
-  const row = rowsOf(rng, seed);
+  const { signal, onProgress } = options;
+  const row = rowsOf(rng, seed, { name, signal, onProgress });
   const radius = DIMENSIONS ** ((2 / 5 + kappa) / 2);
-  const prepared = await prepare({ name, count, floats: DIMENSIONS }, options, BATCH, (indices, out) => {
-    indices.forEach((index, at) => {
+  const prepared = await prepare({ name, count, floats: DIMENSIONS }, options, BATCH, async (indices, out) => {
+    for (const [at, index] of indices.entries()) {
       const x = out.subarray(at * DIMENSIONS, (at + 1) * DIMENSIONS);
-      row(index, x);
+      await row(index, x);
       scaleTo(radius, x.subarray(0, RELEVANT));
       scaleTo(Math.sqrt(DIMENSIONS), x.subarray(RELEVANT));
-    });
+    }
   });
   const content = {
     name,
@@ -105,19 +106,15 @@ export async function synth(options: SynthOptions = {}): Promise<Problem> {
 }
 
 /** Writes the normal numbers of row `index` of the index space. Throws E_CONFIG for a seed that cannot be. */
-function rowsOf(rng: NoiseGenerator, seed: number): (index: number, out: Float64Array) => void {
+function rowsOf(rng: NoiseGenerator, seed: number, pass: PassOptions): NoiseRows["row"] {
   if (rng === "counter") {
-    const rows = noiseRows("counter", seed, "synth", DIMENSIONS);
-    return (index, out) => {
-      rows.row(index, out);
-    };
+    const rows = noiseRows("counter", seed, "synth", DIMENSIONS, pass);
+    return async (index, out) => rows.row(index, out);
   }
-  const train = noiseRows("numpy", TRAIN_SEED, "", DIMENSIONS);
-  const test = noiseRows("numpy", TEST_SEED, "", DIMENSIONS);
-  return (index, out) => {
-    if (index < SYNTH_TRAIN_COUNT) train.row(index, out);
-    else test.row(index - SYNTH_TRAIN_COUNT, out);
-  };
+  const train = noiseRows("numpy", TRAIN_SEED, "", DIMENSIONS, pass);
+  const test = noiseRows("numpy", TEST_SEED, "", DIMENSIONS, pass);
+  return async (index, out) =>
+    index < SYNTH_TRAIN_COUNT ? train.row(index, out) : test.row(index - SYNTH_TRAIN_COUNT, out);
 }
 
 /** beta2, beta3 and beta4: 15, 14 and 13 numbers. */

@@ -162,10 +162,10 @@ export class RowProduct {
   private readonly factors: Window;
   private readonly products: Window;
 
-  /** `y`: [outputs, depth]. Throws E_MEMORY. */
-  constructor(backend: Backend, y: Float64Array, depth: number, batch: number) {
+  /** `y`: [outputs, depth], or a matrix of which `chosen` are the rows to take. Throws E_MEMORY. */
+  constructor(backend: Backend, y: Float64Array, depth: number, batch: number, chosen?: Uint32Array) {
     this.backend = backend;
-    this.outputs = y.length / depth;
+    this.outputs = chosen?.length ?? y.length / depth;
     this.depth = depth;
     this.batch = batch;
     this.yBegin = tilesOf(depth);
@@ -187,7 +187,7 @@ export class RowProduct {
     }
     this.factors.cover(depths, all);
     this.products.cover(outputs, rows);
-    this.fill(yBegin, xBegin, y, this.outputs);
+    this.fill(yBegin, xBegin, y, this.outputs, chosen);
   }
 
   /** X Y', [count, outputs], for the first `count` rows of `x` [count, depth], count at most `batch`. */
@@ -228,8 +228,8 @@ export class RowProduct {
     this.products.free();
   }
 
-  /** Writes rows [count, depth] to the tile rows [begin, end), with zeros behind them. */
-  private fill(begin: number, end: number, rows: Float64Array, count: number): void {
+  /** Writes rows [count, depth], or the `chosen` ones, to the tile rows [begin, end), with zeros behind them. */
+  private fill(begin: number, end: number, rows: Float64Array, count: number, chosen?: Uint32Array): void {
     const { tiling, depth, yBegin, factors } = this;
     for (let k = 0; k < yBegin; k++) {
       const columns = Math.min(TILE, depth - k * TILE);
@@ -238,8 +238,9 @@ export class RowProduct {
         const first = (i - begin) * TILE;
         for (let r = 0; r < tiling.extent(i); r++) {
           const to = (r >> 2) * TILE * 4 + (r & 3);
-          const from = (first + r) * depth + k * TILE;
-          const valid = first + r < count ? columns : 0;
+          const row = first + r;
+          const from = (chosen?.[row] ?? row) * depth + k * TILE;
+          const valid = row < count ? columns : 0;
           for (let c = 0; c < TILE; c++) tile[to + c * 4] = c < valid ? (rows[from + c] as number) : 0;
         }
       }

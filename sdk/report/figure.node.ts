@@ -84,17 +84,26 @@ export async function renderFigure(spec: TopLevelSpec): Promise<RenderedFigure> 
   return { svg, png: await renderPng(svg) };
 }
 
-/** An SVG document as PNG. Throws E_IO where the package lacks what figures need. */
+/** An SVG document as PNG. Throws E_IO where the package lacks what figures need, E_MEMORY for one that is too large to draw. */
 export async function renderPng(svg: string): Promise<Uint8Array> {
   const drawing = (await drawer())(svg);
+  const [width, height] = [PNG_SCALE * drawing.width, PNG_SCALE * drawing.height];
+  let png: Uint8Array;
   try {
     const image = drawing.render();
-    const png = image.asPng();
+    png = image.asPng();
     image.free();
-    return png;
-  } finally {
-    drawing.free();
+  } catch (cause) {
+    // What has panicked must not be freed: that would panic, too, and hide why.
+    throw new WidefieldError(
+      "E_MEMORY",
+      `a picture of ${width} x ${height} pixels could not be drawn (${messageOf(cause)}): draw fewer or smaller parts, or ` +
+        "write it as .svg",
+      { cause, details: { width, height } },
+    );
   }
+  drawing.free();
+  return png;
 }
 
 /** Writes NAME.vl.json, which holds its data, NAME.svg and NAME.png, each atomically. Throws E_IO. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { TopLevelSpec } from "vega-lite";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { nodeFiles } from "../platform/files.node.ts";
-import { renderFigure, saveFigure } from "./figure.node.ts";
+import { renderFigure, renderPng, saveFigure } from "./figure.node.ts";
 import { figureConfig } from "./figure.ts";
 
 function spec(
@@ -33,6 +33,16 @@ function sizeOf(png: Uint8Array): [width: number, height: number] {
 }
 
 describe("a figure", () => {
+  it("that is too large to draw is refused with its size, and the next one is drawn", async () => {
+    const svg = (side: number) => `<svg xmlns="http://www.w3.org/2000/svg" width="${side}" height="${side}"><g/></svg>`;
+    await expect(renderPng(svg(300_000))).rejects.toMatchObject({
+      name: "WidefieldError",
+      code: "E_MEMORY",
+      message: expect.stringMatching(/^a picture of 600000 x 600000 pixels could not be drawn/) as string,
+    });
+    expect(sizeOf(await renderPng(svg(5)))).toEqual([10, 10]);
+  });
+
   it("is the same text and the same bytes whenever it is drawn", async () => {
     const first = await renderFigure(spec("a"));
     await renderFigure(spec("another"));

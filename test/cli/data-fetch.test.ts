@@ -43,7 +43,8 @@ describe("widefield data fetch", () => {
       expect(stderr).toMatch(
         new RegExp(`SHA-256 [0-9a-f]{64}, and the published file ${images.sha256}.*\\[E_CORRUPT\\]\n$`),
       );
-      expect(server.requests.at(-1)?.range).toBe(`bytes=${kept}-`);
+      // The part may have been at fault: it is begun anew once.
+      expect(server.requests.slice(-2).map(({ range }) => range)).toEqual([`bytes=${kept}-`, undefined]);
       expect(await files.list(folder)).toEqual([]);
     } finally {
       await server.stop();

@@ -37,6 +37,7 @@ export function grey(source: Dataset): Dataset {
     trainCount: source.trainCount,
     testCount: source.testCount,
     labels: source.labels,
+    bytes: source.bytes,
     writeImage: (index, out, offset) => {
       const { images } = source.selectFloat64([{ start: index, end: index + 1 }]);
       for (let i = 0; i < pixels; i++) {
@@ -76,6 +77,7 @@ export function cifar2(cifar10: Dataset): Dataset {
     trainCount,
     testCount: chosen.length - trainCount,
     labels,
+    bytes: source.bytes,
     writeImage: (index, out, offset) => {
       const start = chosen[index] ?? NaN;
       out.set(source.selectFloat64([{ start, end: start + 1 }]).images, offset);

@@ -72,12 +72,13 @@ export async function highFrequencyNoise(source: Dataset, options: HighFrequency
   const mask = highFrequencyMask(n);
   const plane = n * n;
   const floats = channels * plane;
-  const rows = noiseRows(rng, seed, "noise.high-frequency", floats);
+  const { signal, onProgress } = options;
+  const rows = noiseRows(rng, seed, "noise.high-frequency", floats, { name, signal, onProgress });
   const noise = new Float64Array(floats);
-  const prepared = await prepare({ name, count: source.count, floats }, options, BATCH, (indices, out) => {
+  const prepared = await prepare({ name, count: source.count, floats }, options, BATCH, async (indices, out) => {
     out.set(source.selectFloat64(runsOf(indices)).images);
-    indices.forEach((index, row) => {
-      if (multiplier > 0) rows.row(index, noise);
+    for (const [row, index] of indices.entries()) {
+      if (multiplier > 0) await rows.row(index, noise);
       for (let channel = 0; channel < channels; channel++) {
         const pixels = out.subarray(row * floats + channel * plane, row * floats + (channel + 1) * plane);
         centre(pixels);
@@ -86,11 +87,11 @@ export async function highFrequencyNoise(source: Dataset, options: HighFrequency
         dct.inverse(pixels);
         scaleTo(n, pixels);
       }
-    });
+    }
   });
   const recipe = { transform: "high-frequency noise", version: VERSION, multiplier, rng, seed };
-  const { shape, classes, trainCount, testCount, labels } = source;
-  return preparedDataset({ name, shape, classes, trainCount, testCount, labels }, prepared, source, recipe);
+  const { shape, classes, trainCount, testCount, labels, bytes } = source;
+  return preparedDataset({ name, shape, classes, trainCount, testCount, labels, bytes }, prepared, source, recipe);
 }
 
 /** Adds the masked noise, scaled to `multiplier` times the spectrum's norm. */

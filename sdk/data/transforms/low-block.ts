@@ -11,15 +11,12 @@ export class LowBlock {
   readonly places: Uint32Array;
   private readonly gaussian: SpectralGaussian;
   private readonly noise: NoiseRows;
-  /** The square root's rows for these entries: [places, d]. */
-  private readonly root: Float64Array;
   private readonly engine: Engine;
   private product: RowProduct | undefined;
 
   /** `threshold`: at least 1. */
   constructor(engine: Engine, gaussian: SpectralGaussian, noise: NoiseRows, shape: ImageShape, threshold: number) {
     const { channels, height, width } = shape;
-    const d = noise.width;
     this.engine = engine;
     this.gaussian = gaussian;
     this.noise = noise;
@@ -27,10 +24,12 @@ export class LowBlock {
       const [channel, i, j] = [Math.floor(at / threshold ** 2), Math.floor(at / threshold) % threshold, at % threshold];
       return (channel * height + i) * width + j;
     });
-    this.root = new Float64Array(this.places.length * d);
-    this.places.forEach((place, row) => {
-      this.root.set(gaussian.root.subarray(place * d, (place + 1) * d), row * d);
-    });
+  }
+
+  /** The square root's row for an entry of the spectrum. */
+  private rootRow(place: number): Float64Array {
+    const d = this.noise.width;
+    return this.gaussian.root.subarray(place * d, (place + 1) * d);
   }
 
   /** Replaces the block in the spectra [n, d] of some images, at most SPECTRA_BATCH. */
@@ -38,10 +37,8 @@ export class LowBlock {
     const { places, gaussian, noise } = this;
     const d = noise.width;
     const z = new Float64Array(spectra.length);
-    indices.forEach((index, row) => {
-      noise.row(index, z.subarray(row * d, (row + 1) * d));
-    });
-    this.product ??= new RowProduct(await this.engine.cpu(), this.root, d, SPECTRA_BATCH);
+    for (const [row, index] of indices.entries()) await noise.row(index, z.subarray(row * d, (row + 1) * d));
+    this.product ??= new RowProduct(await this.engine.cpu(), gaussian.root, d, SPECTRA_BATCH, places);
     const draws = await this.product.times(z, indices.length);
     for (let row = 0; row < indices.length; row++) {
       places.forEach((place, k) => {
@@ -56,19 +53,23 @@ export class LowBlock {
    * training spectra; inside, with y = m + R z, the mean m + R E[z], and its square plus R Cov[z] R'.
    */
   async moments({ mean: zMean, covariance }: Moments): Promise<{ means: Float64Array; squares: Float64Array }> {
-    const { root, places, gaussian, noise } = this;
+    const { places, gaussian, noise } = this;
     const d = noise.width;
     const means = gaussian.mean.slice();
     const squares = gaussian.variances.map((variance, k) => variance + (means[k] as number) ** 2);
     const batch = Math.min(places.length, SPECTRA_BATCH);
     const product = new RowProduct(await this.engine.cpu(), covariance, d, batch);
+    const rows = new Float64Array(batch * d);
     try {
       for (let begin = 0; begin < places.length; begin += batch) {
         const end = Math.min(places.length, begin + batch);
-        const spread = await product.times(root.subarray(begin * d, end * d), end - begin);
+        places.subarray(begin, end).forEach((place, k) => {
+          rows.set(this.rootRow(place), k * d);
+        });
+        const spread = await product.times(rows, end - begin);
         for (let k = begin; k < end; k++) {
-          const row = root.subarray(k * d, (k + 1) * d);
           const place = places[k] as number;
+          const row = this.rootRow(place);
           const expected = (gaussian.mean[place] as number) + dot(row, zMean);
           means[place] = expected;
           squares[place] = expected ** 2 + dot(row, spread.subarray((k - begin) * d, (k - begin + 1) * d));

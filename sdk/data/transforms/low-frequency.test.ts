@@ -4,7 +4,7 @@ import { RandomStream } from "../../engine/rng.ts";
 import { wasmEngine } from "../../../test/engines.ts";
 import { freshSeed } from "../../../test/seed.ts";
 import type { Dataset, ImageShape } from "../dataset.ts";
-import { COLOUR_THRESHOLDS, GREY_THRESHOLDS, lowFrequencyNoise } from "./low-frequency.ts";
+import { COLOUR_THRESHOLDS, GREY_THRESHOLDS, lowFrequencyMemory, lowFrequencyNoise } from "./low-frequency.ts";
 import { centre, scaleTo } from "./planes.ts";
 import { formulaImages, imagesOf, smoothImages, spectraOf, worstDifference } from "./testing.ts";
 
@@ -178,6 +178,30 @@ describe("low-frequency noise", () => {
     const images0 = await make(0);
     const plain = [0, 21, 47].map((at) => images0[at] ?? NaN);
     expect(worstDifference(plain, [-1.7254942426624627, 1.5023069839147078, -1.6962986221495053])).toBeLessThan(1e-12);
+  });
+
+  it("asks for all memory before the first pass, with the Gaussian's in the message", async () => {
+    const source = formulaImages(30, 20, { channels: 3, height: 32, width: 32 });
+    const labels: string[] = [];
+    const onProgress = ({ label }: { label: string }) => void labels.push(label);
+    const options = { threshold: 20, memoryBytes: 300e6, ranges: "0:10", onProgress };
+    const opening = lowFrequencyNoise(engine, source, options);
+    await expect(opening).rejects.toMatchObject({ code: "E_MEMORY" });
+    // Covariance and vectors of 3,072 numbers, 72 MiB each, and three such matrices more to decompose it.
+    await expect(opening).rejects.toThrow(
+      /images of 3 x 32 x 32 takes 3[67]\d MiB while the spectra's Gaussian is made/,
+    );
+    expect(labels).toEqual([]);
+    const small = smoothImages(random, 30, 20, { channels: 3, height: 6, width: 6 });
+    for (const threshold of [0, 3]) {
+      for (const ranges of ["0:30", "3:4"]) {
+        const { peak } = lowFrequencyMemory(small, threshold, ranges === "0:30" ? 30 : 1);
+        const make = (memoryBytes: number) => lowFrequencyNoise(engine, small, { threshold, ranges, memoryBytes });
+        await expect(make(peak - 1)).rejects.toMatchObject({ code: "E_MEMORY", details: { requested: peak } });
+        // Source and images: what the images take goes on counting.
+        expect((await make(peak)).bytes).toBe(small.bytes + (ranges === "0:30" ? 30 : 1) * 108 * 8);
+      }
+    }
   });
 
   it("refuses thresholds beyond the image, and data without training images; stops on a signal; frees its memory", async () => {

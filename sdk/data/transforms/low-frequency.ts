@@ -19,15 +19,24 @@
  */
 import type { Engine } from "../../engine/engine.ts";
 import { WidefieldError } from "../../errors.ts";
+import { eighBytes } from "../../linalg/eigh.ts";
 import { type Dataset, type ImageShape, shapeText } from "../dataset.ts";
 import { LowBlock } from "./low-block.ts";
 import { type NoiseGenerator, NOISE_SEED, type NoiseRows, noiseRows } from "./noise-rows.ts";
-import { prepare, preparedDataset, type PrepareOptions } from "./prepared.ts";
-import { lastOf } from "./recent.ts";
+import {
+  keptOf,
+  memoryOf,
+  mib,
+  type PassOptions,
+  prepare,
+  preparedDataset,
+  type PrepareOptions,
+  requireRoom,
+} from "./prepared.ts";
+import { forget, lastOf } from "./recent.ts";
 import {
   type Moments,
   moments,
-  type PassOptions,
   SPECTRA_BATCH,
   SpectrumReader,
   trainingGaussian,
@@ -67,6 +76,8 @@ const VERSION = 1;
  * a minute), and for several channels n d^2 again for the statistics. An engine remembers the last of each, so that the
  * next threshold is cheap.
  *
+ * Memory: `lowFrequencyMemory`, which has to be there before anything is computed.
+ *
  * @throws WidefieldError E_CONFIG for a threshold that is not a whole number up to the images' size, or for the seed; E_DATA
  *   without training images; E_RANGE, E_MEMORY, E_ABORTED
  */
@@ -84,16 +95,21 @@ export async function lowFrequencyNoise(
     );
   const pass: PassOptions = { name, signal: options.signal, onProgress: options.onProgress };
   const floats = source.imageFloats;
+  const memory = lowFrequencyMemory(source, threshold, keptOf(options, source.count, name));
+  requireRoom(name, memoryText(memory, source), memory.peak, memoryOf(options));
   const reader = new SpectrumReader(source);
   const { shape, classes, trainCount, testCount, labels } = source;
-  const noise = planarRows(noiseRows(rng, seed, "noise.low-frequency", floats), rng, shape);
+  const noise = planarRows(noiseRows(rng, seed, "noise.low-frequency", floats, pass), rng, shape);
   const digest = await source.sha256();
   const remembered = <T>(kind: string, key: readonly unknown[], make: () => Promise<T>) =>
     lastOf(engine, kind, JSON.stringify(key), make);
 
   let block: LowBlock | undefined;
   if (threshold > 0) {
-    const gaussian = await remembered("gaussian", [digest], () => trainingGaussian(engine, reader, pass));
+    const gaussian = await remembered("gaussian", [digest], () => {
+      forget(engine, "draws"); // of another dataset
+      return trainingGaussian(engine, reader, pass);
+    });
     block = new LowBlock(engine, gaussian, noise, shape, threshold);
   }
   const standards = async () => {
@@ -111,7 +127,7 @@ export async function lowFrequencyNoise(
     const plane = shape.height * shape.width;
     const prepared = await prepare(
       { name, count: source.count, floats },
-      options,
+      { ...options, memoryBytes: memoryOf(options) - (memory.images - memory.rows) },
       SPECTRA_BATCH,
       async (indices, out) => {
         out.set(reader.read(indices));
@@ -124,10 +140,55 @@ export async function lowFrequencyNoise(
       },
     );
     const recipe = { transform: "low-frequency noise", version: VERSION, threshold, rng, seed };
-    return preparedDataset({ name, shape, classes, trainCount, testCount, labels }, prepared, source, recipe);
+    const content = { name, shape, classes, trainCount, testCount, labels, bytes: source.bytes };
+    return preparedDataset(content, prepared, source, recipe);
   } finally {
     block?.free();
   }
+}
+
+/** Bytes of memory. */
+export interface LowFrequencyMemory {
+  /** The most that is held at once. */
+  readonly peak: number;
+  /** While the training images' Gaussian, and the draws' moments, are made. */
+  readonly statistics: number;
+  /** While the noisy images are made, which stay. */
+  readonly images: number;
+  /** Of the noisy images alone. */
+  readonly rows: number;
+}
+
+/**
+ * What `kept` noisy images take, the source's own included, with D = 8 d^2 bytes for a d x d matrix. The Gaussian is made
+ * by `eigh` with the covariance and then its vectors beside it, 5 D and more; the root stays. For several channels so
+ * does the covariance of the draws, whose making takes 1.5 D beside the root, and reading it a third matrix.
+ */
+export function lowFrequencyMemory(source: Dataset, threshold: number, kept: number): LowFrequencyMemory {
+  const { imageFloats: d, shape, trainCount } = source;
+  const matrix = 8 * d * d;
+  const batch = 8 * d * Math.min(SPECTRA_BATCH, Math.max(kept, trainCount));
+  const rows = 8 * d * kept;
+  const places = shape.channels * threshold ** 2;
+  const colour = shape.channels > 1;
+  // Sums of products, and what they are read into; two batches on either side.
+  const sums = 1.5 * matrix + 4 * batch;
+  const gaussian = Math.max(sums, 2 * matrix + eighBytes(d));
+  const draws = colour ? Math.max(matrix + sums, 3 * matrix + 4 * batch) : 0;
+  const held = (colour ? 2 : 1) * matrix + 8 * places * (d + SPECTRA_BATCH) + batch;
+  const statistics = source.bytes + (threshold === 0 ? 2 * batch : Math.max(gaussian, draws));
+  const images = source.bytes + (threshold === 0 ? 0 : held) + 3 * batch + rows;
+  return { peak: Math.max(statistics, images), statistics, images, rows };
+}
+
+function memoryText(memory: LowFrequencyMemory, source: Dataset): string {
+  const most =
+    memory.statistics > memory.images ? "while the spectra's Gaussian is made" : "with the images in float64";
+  return (
+    `low-frequency noise for images of ${shapeText(source.shape)} takes ${mib(memory.peak)} ${most} (the Gaussian of ` +
+    `${source.imageFloats} numbers ${mib(memory.statistics)}, the images ${mib(memory.images)}; ${mib(source.bytes)} of ` +
+    "either are the data set)"
+  );
 }
 
 function requireThreshold(name: string, threshold: number, shape: ImageShape): void {
@@ -146,8 +207,8 @@ function planarRows(rows: NoiseRows, rng: NoiseGenerator, { channels, height, wi
   const interleaved = new Float64Array(rows.width);
   return {
     width: rows.width,
-    row(index, out) {
-      rows.row(index, interleaved);
+    row: async (index, out) => {
+      await rows.row(index, interleaved);
       for (let at = 0; at < rows.width; at++)
         out[(at % channels) * plane + Math.floor(at / channels)] = interleaved[at] as number;
     },
@@ -157,10 +218,10 @@ function planarRows(rows: NoiseRows, rng: NoiseGenerator, { channels, height, wi
 /** Mean and covariance of the z of n training images. */
 function drawMoments(engine: Engine, noise: NoiseRows, n: number, pass: PassOptions): Promise<Moments> {
   const { width } = noise;
-  const fill = (begin: number, end: number) => {
+  const fill = async (begin: number, end: number) => {
     const rows = new Float64Array((end - begin) * width);
     for (let index = begin; index < end; index++)
-      noise.row(index, rows.subarray((index - begin) * width, (index - begin + 1) * width));
+      await noise.row(index, rows.subarray((index - begin) * width, (index - begin + 1) * width));
     return rows;
   };
   return moments(engine, n, width, fill, "noise", pass);

@@ -10,7 +10,7 @@ import { Dataset, imageFloats, type DatasetContent } from "../dataset.ts";
 import { checkRanges, countOf, indicesOf, parseRanges, type Ranges } from "../ranges.ts";
 
 export interface PrepareProgress {
-  /** What is being made: "images", "spectra", "noise", "square root". */
+  /** What is being made: "images", "spectra", "noise", "square root"; "skipping noise": what lies before that of the first image. */
   readonly label: string;
   readonly done: number;
   readonly total: number;
@@ -24,6 +24,12 @@ export interface PrepareOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PrepareProgress) => void) | undefined;
 }
+
+/** What a long pass needs of the options. */
+export type PassOptions = Pick<PrepareOptions, "signal" | "onProgress"> & {
+  /** For messages. */
+  readonly name: string;
+};
 
 /** Where a dataset's own images stand among those kept. */
 export interface Prepared {
@@ -49,7 +55,8 @@ export async function prepare(
   const ranges = rangesOf(options.ranges, count, name);
   const kept = countOf(ranges);
   const bytes = kept * floats * 8;
-  requireRoom(name, kept, bytes, options.memoryBytes ?? 2 ** 32);
+  const limit = memoryOf(options);
+  requireRoom(name, `${kept} images take ${mib(bytes)} in float64`, bytes, limit);
   const indices = indicesOf(ranges).sort();
   const rows = new Float64Array(kept * floats);
   const breath = new Breath();
@@ -87,6 +94,7 @@ export function preparedDataset(
   const floats = imageFloats(content.shape);
   return new Dataset({
     ...content,
+    bytes: rows.byteLength + (content.bytes ?? 0),
     writeImage: (index, out, offset) => {
       const from = rowOf(index) * floats;
       out.set(rows.subarray(from, from + floats), offset);
@@ -95,18 +103,31 @@ export function preparedDataset(
   });
 }
 
+/** How many images the options ask for. Throws E_RANGE. */
+export function keptOf(options: PrepareOptions, count: number, name: string): number {
+  return countOf(rangesOf(options.ranges, count, name));
+}
+
+/** Bytes that may be used. */
+export function memoryOf({ memoryBytes = 2 ** 32 }: PrepareOptions): number {
+  return memoryBytes;
+}
+
+export function mib(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+}
+
 function rangesOf(ranges: Ranges | string | undefined, count: number, name: string): Ranges {
   if (ranges === undefined) return count === 0 ? [] : [{ start: 0, end: count }];
   return typeof ranges === "string" ? parseRanges(ranges, count, name) : checkRanges(ranges, count, name);
 }
 
-function requireRoom(name: string, images: number, bytes: number, limit: number): void {
+/** Throws E_MEMORY: `what` takes the memory. */
+export function requireRoom(name: string, what: string, bytes: number, limit: number): void {
   if (bytes <= limit) return;
-  const mib = (size: number) => `${(size / 2 ** 20).toFixed(0)} MiB`;
   throw new WidefieldError(
     "E_MEMORY",
-    `${name}: ${images} images take ${mib(bytes)} in float64, and ${mib(limit)} may be used: ask for fewer images, or ` +
-      "raise the memory option",
+    `${name}: ${what}, and ${mib(limit)} may be used: ask for fewer images, or raise the memory option`,
     { details: { requested: bytes, limit } },
   );
 }

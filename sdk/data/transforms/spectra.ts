@@ -11,7 +11,7 @@ import { squareRoot } from "../../linalg/spectral.ts";
 import type { Dataset } from "../dataset.ts";
 import { Dct2 } from "./dct.ts";
 import { centre, scaleTo } from "./planes.ts";
-import { type PrepareOptions, runsOf, throwIfAborted } from "./prepared.ts";
+import { type PassOptions, runsOf, throwIfAborted } from "./prepared.ts";
 
 /** Images whose spectra are in memory at once: with 3 x 32 x 32 pixels 6 MB, and enough work for all threads. */
 export const SPECTRA_BATCH = 256;
@@ -57,11 +57,6 @@ export interface Moments {
   readonly covariance: Float64Array;
 }
 
-export type PassOptions = Pick<PrepareOptions, "signal" | "onProgress"> & {
-  /** For messages. */
-  readonly name: string;
-};
-
 /**
  * Mean and covariance (divided by n) of rows 0 .. n - 1, which `fill` writes, up to SPECTRA_BATCH at a time, in order.
  *
@@ -74,7 +69,7 @@ export async function moments(
   engine: Engine,
   n: number,
   d: number,
-  fill: (begin: number, end: number) => Float64Array,
+  fill: (begin: number, end: number) => Float64Array | Promise<Float64Array>,
   label: string,
   { name, signal, onProgress }: PassOptions,
 ): Promise<Moments> {
@@ -86,7 +81,7 @@ export async function moments(
     for (let begin = 0; begin < n; begin += SPECTRA_BATCH) {
       throwIfAborted(name, signal);
       const end = Math.min(n, begin + SPECTRA_BATCH);
-      const rows = fill(begin, end);
+      const rows = await fill(begin, end);
       shift ??= columnMeans(rows, d);
       for (let at = 0; at < rows.length; at += d) {
         for (let k = 0; k < d; k++) {
