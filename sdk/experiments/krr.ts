@@ -8,7 +8,14 @@ import type { Precision } from "../covariance/tiles.ts";
 import type { Problem } from "../data/problem.ts";
 import { formatRanges, overlap, type Ranges } from "../data/ranges.ts";
 import type { Engine } from "../engine/engine.ts";
-import { krr, requireLambdas, type KrrOptions, type RidgePrediction, type RidgeRegression } from "../learn/krr.ts";
+import {
+  krr,
+  requireLambdas,
+  type KrrOptions,
+  type RefusedRidge,
+  type RidgePrediction,
+  type RidgeRegression,
+} from "../learn/krr.ts";
 import type { RegressionScores } from "../learn/regression-scores.ts";
 import type { Files } from "../platform/files.ts";
 import { WidefieldError } from "../errors.ts";
@@ -47,10 +54,11 @@ export interface KrrExperiment extends Pick<
 /** One lambda's errors. */
 export interface KrrRow {
   readonly lambda: number;
-  /** Undefined where K + lambda I is not positive definite, which `reason` tells. */
+  /** Undefined where the lambda was refused, which `reason` tells. */
   readonly train: RegressionScores | undefined;
   readonly test: RegressionScores | undefined;
   readonly reason: string | undefined;
+  readonly refusal?: RefusedRidge["kind"] | undefined;
 }
 
 export interface KrrResult {
@@ -115,8 +123,8 @@ function rowsOf(lambdas: readonly number[], model: RidgeRegression, predictions:
   let fitted = 0;
   return lambdas.map((lambda) => {
     if (refused[0]?.lambda === lambda) {
-      const { reason } = refused.shift() as { reason: string };
-      return { lambda, train: undefined, test: undefined, reason };
+      const { reason, kind } = refused.shift() as RefusedRidge;
+      return { lambda, train: undefined, test: undefined, reason, refusal: kind };
     }
     const index = fitted++;
     return { lambda, train: model.fits[index]?.train, test: predictions[index]?.scores, reason: undefined };

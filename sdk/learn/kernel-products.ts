@@ -23,7 +23,8 @@ const VECTOR_DOUBLES = 2 ** 24;
 
 /**
  * K X, without the kernel's power of two. Vectors stand one after the other: entry i of vector v at v * columns + i, and
- * of its product at v * rows + i. Throws E_ABORTED, E_MEMORY, and what reading the kernel throws.
+ * of its product at v * rows + i. Throws E_DATA for an entry that is not finite (named), E_ABORTED, E_MEMORY, and what
+ * reading the kernel throws.
  */
 export async function kernelTimes(
   engine: Engine,
@@ -62,6 +63,7 @@ async function addPass(
       const end = Math.min(begin + ROWS, rows);
       const block = await kernel.read({ begin, end }, { begin: 0, end: columns });
       const height = end - begin;
+      requireFinite(block, begin, columns);
       let part: Float64Array;
       if (block instanceof Float64Array) part = await plainProduct(block, height, columns, x);
       else {
@@ -74,6 +76,19 @@ async function addPass(
   } finally {
     multiplier?.dispose();
   }
+}
+
+/** Throws E_DATA. */
+function requireFinite(block: Float32Array | Float64Array, firstRow: number, columns: number): void {
+  // The sum of products with 0 is one pass without branches.
+  let sum = 0;
+  for (const value of block) sum += value * 0;
+  if (sum === 0) return;
+  const at = block.findIndex((value) => !Number.isFinite(value));
+  const [row, column] = [firstRow + Math.floor(at / columns), at % columns];
+  throw new WidefieldError("E_DATA", `entry (${row}, ${column}) of the kernel is ${block[at] ?? NaN}`, {
+    details: { row, column },
+  });
 }
 
 async function plainProduct(
