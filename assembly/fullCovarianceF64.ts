@@ -5,10 +5,10 @@
  */
 import { FullCovarianceF64Params } from "./generated/kernels";
 import { buffer } from "./dispatch";
+import { stageAt, stepAt } from "./full/words";
 import { gap64 } from "./full64/bend";
 import { runStage } from "./full64/pair";
 import { roomOf } from "./full64/room";
-import { stageAt, stepAt } from "./full64/words";
 
 /** Bits of `kinds`. */
 const NNGP: u32 = 1;

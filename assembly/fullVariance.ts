@@ -16,8 +16,9 @@ import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES
 import { Step } from "./covariance/step";
 import { memoryOf } from "./covariance/workspace";
 import { SLANT } from "./full/bend";
-import { frontOf, NO_TABLE, Run, Side, sideFrontOf, stageAt, stateAt, stepAt } from "./full/run";
+import { Run, stateAt } from "./full/run";
 import { endOf, pointRun, prepareRun, runStage, spreadRow, tangentOf } from "./full/stage";
+import { frontOf, NO_TABLE, Side, sideFrontOf, stageAt, stepAt } from "./full/words";
 
 const NNGP: u32 = 1;
 const NTK: u32 = 2;
@@ -61,7 +62,7 @@ function copyImage(p: FullVarianceParams, run: Run, images: usize, table: usize,
   const source = images + ((<usize>min(image, p.images - 1) * p.imageFloats) << 2);
   const lanes = lanesOf(table, image / LANES, p.imageFloats, p.tablePixels) + (<usize>(image % LANES) << 2);
   const splat = splatOf(table, image, p.imageFloats, p.tablePixels);
-  const input = stepAt(run, 0);
+  const input = stepAt(run.program, 0);
   const scale = <f32>Math.sqrt(0.5 * input.factor64);
   const channels = <usize>input.channels;
   const pixels = <usize>p.imageFloats / channels;
@@ -83,9 +84,9 @@ function runImage(p: FullVarianceParams, run: Run, image: usize, lane: u32, maps
   const lanes = run.yTable + (<usize>lane << 2);
   const splat = run.xTable;
   for (let index: u32 = 0; index < p.stages; index++) {
-    const stage = stageAt(run, index);
+    const stage = stageAt(run.program, run.stagesAt, index);
     for (let at = stage.begin; at < stage.end; at++) {
-      const step = stepAt(run, at);
+      const step = stepAt(run.program, at);
       const from = maps + <usize>step.from * slotBytes;
       const to = maps + <usize>step.to * slotBytes;
       variancesOf(step, image, from, to, rows, lanes, splat);
@@ -94,12 +95,12 @@ function runImage(p: FullVarianceParams, run: Run, image: usize, lane: u32, maps
     spreadRow(run, p.tablePixels);
     runStage(run, index);
     for (let at = stage.begin; at < stage.end; at++) {
-      const step = stepAt(run, at);
+      const step = stepAt(run.program, at);
       if (step.kind == StepKind.pool) subtractSpread(run, step, maps + <usize>step.to * slotBytes, lane, lanes, splat);
     }
   }
   spreadRow(run, p.tablePixels);
-  return load<f64>(maps + <usize>stepAt(run, p.steps - 1).to * slotBytes);
+  return load<f64>(maps + <usize>stepAt(run.program, p.steps - 1).to * slotBytes);
 }
 
 /** One step on the variances; its entries of the table. `rows` has room for the sums between a convolution's passes. */
@@ -188,13 +189,13 @@ function pool64(step: Step, from: usize, to: usize, rows: usize): void {
 
 /** The sums of a pool at offset 0 from one side of the base offsets; the three never share a place. */
 function sumsOf(run: Run, step: Step, side: u32, height: i32, frontX: u32): usize {
-  return stateAt(run, step.state, step.stateAxisX, sideFrontOf(run, step.stateAxisY, 0, side), height, frontX);
+  return stateAt(run, step.state, step.stateAxisX, sideFrontOf(run.program, step.stateAxisY, 0, side), height, frontX);
 }
 
 /** The spread within each window: the mean of D over the pairs of its pixels. */
 function subtractSpread(run: Run, step: Step, to: usize, lane: u32, lanes: usize, splat: usize): void {
   const height = <i32>step.outHeight;
-  const frontX = frontOf(run, step.stateAxisX, 0);
+  const frontX = frontOf(run.program, step.stateAxisX, 0);
   const shift = <usize>lane << 2;
   const own = sumsOf(run, step, Side.OWN, height, frontX) + shift;
   const after = sumsOf(run, step, Side.AFTER, height, frontX) + shift;

@@ -5,10 +5,10 @@
  */
 import { FullVarianceF64Params } from "./generated/kernels";
 import { buffer } from "./dispatch";
+import { stageAt, stepAt } from "./full/words";
 import { runStage } from "./full64/pair";
 import { Room, roomOf } from "./full64/room";
 import { runVariances, takeSpreads } from "./full64/variances";
-import { stageAt, stepAt } from "./full64/words";
 
 /** Bits of `kinds`. */
 const NNGP: u32 = 1;

@@ -13,11 +13,9 @@ import { convRelu, Mode } from "./block";
 import { distanceOf, FEW_CHANNELS, pixelOfX, pixelOfY } from "./linear";
 import { bendOf, mayBeNegative, Plan, planAt, Sign } from "./plan";
 import { poolMap } from "./pool";
-import {
-  firstOfX, firstOfY, limitOf, magnitude, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run, slotOf, Stage, stepAt,
-  transferAt,
-} from "./run";
 import { surround } from "./ring";
+import { firstOfX, firstOfY, limitOf, magnitude, ROW_PIXEL_BYTES, Run, slotOf } from "./run";
+import { NOWHERE, offsetOn, Stage, stepAt, transferAt } from "./words";
 
 /** Steps of a block. */
 const BLOCK: u32 = 2;
@@ -32,7 +30,7 @@ export function planChains(run: Run, stage: Stage): void {
     const behind = at + max(1, BLOCK * blocks);
     if (blocks) {
       if (at > stage.begin && isFeed(run, at - 1)) planAt(run, at - 1).feeds = 1;
-      if (behind < stage.end && stepAt(run, behind).kind == StepKind.pool)
+      if (behind < stage.end && stepAt(run.program, behind).kind == StepKind.pool)
         planAt(run, behind).feeds = isRead(run, stage, behind) ? 1 : 0;
     }
     at = behind;
@@ -41,32 +39,32 @@ export function planChains(run: Run, stage: Stage): void {
 
 /** Whether a step is an input that only the convolution behind it reads, of few channels. */
 function isFeed(run: Run, at: u32): bool {
-  const input = stepAt(run, at);
-  const conv = stepAt(run, at + 1);
+  const input = stepAt(run.program, at);
+  const conv = stepAt(run.program, at + 1);
   if (input.kind != StepKind.input || input.channels > FEW_CHANNELS) return false;
   return input.to == conv.from && input.to == conv.to && input.axisY == conv.axisY && input.axisX == conv.axisX;
 }
 
 /** Whether the map that a pool takes is read behind it. */
 function isRead(run: Run, stage: Stage, pool: u32): bool {
-  const slot = stepAt(run, pool).from;
-  if (stepAt(run, pool).to == slot) return false;
+  const slot = stepAt(run.program, pool).from;
+  if (stepAt(run.program, pool).to == slot) return false;
   for (let at = pool + 1; at < stage.end; at++) {
-    const step = stepAt(run, at);
+    const step = stepAt(run.program, at);
     if (step.kind != StepKind.input && step.from == slot) return true;
     if (step.to == slot && step.kind != StepKind.pool) return step.accumulate != 0;
   }
   for (let t: u32 = 0; t < stage.stores; t++) {
-    if (transferAt(run, stage.storesAt, t).slot == slot) return true;
+    if (transferAt(run.program, stage.storesAt, t).slot == slot) return true;
   }
   return false;
 }
 
 /** Whether the steps `at` and `at + 1` are such a block, in the slot and at the offsets of the chain's first. */
 function isBlock(run: Run, first: u32, at: u32): bool {
-  const conv = stepAt(run, at);
-  const relu = stepAt(run, at + 1);
-  const head = stepAt(run, first);
+  const conv = stepAt(run.program, at);
+  const relu = stepAt(run.program, at + 1);
+  const head = stepAt(run.program, first);
   if (conv.kind != StepKind.conv || relu.kind != StepKind.rectifier || conv.accumulate || relu.accumulate) return false;
   if (conv.to != relu.from || relu.from != relu.to || (at != first && conv.from != conv.to)) return false;
   if (conv.to != head.to || conv.axisY != head.axisY || conv.axisX != head.axisX) return false;
@@ -87,7 +85,7 @@ function isBlock(run: Run, first: u32, at: u32): bool {
  * the steps that are done.
  */
 export function runChain(run: Run, at: u32, input: bool, sy: i32, sx: i32, end: u32): u32 {
-  const head = stepAt(run, at);
+  const head = stepAt(run.program, at);
   const blocks = planAt(run, at).blocks;
   const rows = <i32>head.inHeight - magnitude(sy);
   const columns = <i32>head.inWidth - magnitude(sx);
@@ -95,11 +93,11 @@ export function runChain(run: Run, at: u32, input: bool, sy: i32, sx: i32, end: 
   let map = run.padded;
   let other = run.padded + run.paddedBytes;
   let unit: usize = run.ntk && !planAt(run, at).idle ? 32 : LANE_BYTES;
-  if (input) bringInput(run, stepAt(run, at - 1), map, rows, columns, sy, sx);
+  if (input) bringInput(run, stepAt(run.program, at - 1), map, rows, columns, sy, sx);
   else bringMap(run, slotOf(run, head.from), map, unit, rows, columns);
   for (let block: u32 = 0; block < blocks; block++) {
-    const conv = stepAt(run, at + BLOCK * block);
-    const relu = stepAt(run, at + BLOCK * block + 1);
+    const conv = stepAt(run.program, at + BLOCK * block);
+    const relu = stepAt(run.program, at + BLOCK * block + 1);
     const plan = planAt(run, at + BLOCK * block + 1);
     surround(run, conv, map, unit, rows, columns, sy, sx);
     const x = run.rowTable + <usize>pixelOfX(relu.table, relu.inWidth, 0, sy, sx) * ROW_PIXEL_BYTES;
@@ -113,7 +111,7 @@ export function runChain(run: Run, at: u32, input: bool, sy: i32, sx: i32, end: 
   }
   const done = BLOCK * blocks;
   const first = map + padded * unit + unit;
-  const next = stepAt(run, at + done);
+  const next = stepAt(run.program, at + done);
   if (at + done < end && next.kind == StepKind.pool && next.from == head.to && !planAt(run, at + done).feeds) {
     if (isThere(run, next)) poolMap(run, next, first, padded * unit, sy, sx);
     return done + 1;
@@ -237,7 +235,7 @@ function bringMap(run: Run, from: usize, map: usize, unit: usize, rows: i32, col
 /** Whether a step runs at this base offset. */
 function isThere(run: Run, step: Step): bool {
   return (
-    offsetOn(run, step.axisY, run.baseY, step.ratioY) != NOWHERE &&
-    offsetOn(run, step.axisX, run.baseX, step.ratioX) != NOWHERE
+    offsetOn(run.program, step.axisY, run.baseY, step.ratioY) != NOWHERE &&
+    offsetOn(run.program, step.axisX, run.baseX, step.ratioX) != NOWHERE
   );
 }

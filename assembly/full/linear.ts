@@ -7,7 +7,8 @@ import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES, LANE_BYTES } from "../covariance/table";
 import { gapOf, multiplyAdd, normOf } from "./bend";
 import { gainOf, offsetOf, Plan, weightOf } from "./plan";
-import { firstOfX, firstOfY, limitOf, magnitude, NO_TABLE, ROW_PIXEL_BYTES, Run } from "./run";
+import { firstOfX, firstOfY, limitOf, magnitude, ROW_PIXEL_BYTES, Run } from "./run";
+import { NO_TABLE } from "./words";
 
 /** More channels than this are summed in float64. */
 export const FEW_CHANNELS: u32 = 16;

@@ -7,7 +7,8 @@ import { prepareErf } from "../covariance/angles";
 import { splat } from "../covariance/kappa";
 import { Step } from "../covariance/step";
 import { prepareBend } from "./bend";
-import { Run, stepAt } from "./run";
+import { Run } from "./run";
+import { stepAt } from "./words";
 
 /** What is known of the covariances that a nonlinearity or a gradient takes. */
 export namespace Sign {
@@ -69,7 +70,7 @@ export function bendOf(plan: Plan): usize {
 /** Writes the plans of all steps. `flags` has room for two words a slot. */
 export function makePlans(run: Run, flags: usize): void {
   for (let index: u32 = 0; index < run.steps; index++) {
-    const step = stepAt(run, index);
+    const step = stepAt(run.program, index);
     const plan = planAt(run, index);
     const summed = step.kind == StepKind.mean ? step.inHeight * step.inWidth : 1;
     splat(weightOf(plan), step.factor64 / <f64>summed);

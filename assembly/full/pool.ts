@@ -4,10 +4,8 @@
  */
 import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES } from "../covariance/table";
-import {
-  ABSENT, firstOfX, firstOfY, frontOf, lengthOf, magnitude, NO_TABLE, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run, Side,
-  sideFrontOf, slotOf, stateAt, Transfer,
-} from "./run";
+import { firstOfX, firstOfY, magnitude, ROW_PIXEL_BYTES, Run, slotOf, stateAt } from "./run";
+import { ABSENT, frontOf, lengthOf, NO_TABLE, NOWHERE, offsetOn, Side, sideFrontOf, Transfer } from "./words";
 
 /** Floor of a / b, b > 0. */
 // @ts-ignore: decorator
@@ -39,14 +37,14 @@ export function poolMap(run: Run, step: Step, from: usize, pitch: usize, sy: i32
   const lastY = floorOver(sy + windowY - 1, strideY);
   const lastX = floorOver(sx + windowX - 1, strideX);
   for (let dy = -floorOver(windowY - 1 - sy, strideY); dy <= lastY; dy++) {
-    const front = sideFrontOf(run, step.stateAxisY, dy, side);
+    const front = sideFrontOf(run.program, step.stateAxisY, dy, side);
     if (front == ABSENT) continue;
     const height = <i32>step.outHeight - magnitude(dy);
     const top = max(0, strideY * dy - sy);
     const rows = min(windowY, windowY + strideY * dy - sy) - top;
     const line = from + <usize>(firstOfX(dy) * strideY + top - firstOfX(sy)) * pitch;
     for (let dx = -floorOver(windowX - 1 - sx, strideX); dx <= lastX; dx++) {
-      const frontX = frontOf(run, step.stateAxisX, dx);
+      const frontX = frontOf(run.program, step.stateAxisX, dx);
       if (frontX == ABSENT) continue;
       const width = <i32>step.outWidth - magnitude(dx);
       const left = max(0, strideX * dx - sx);
@@ -131,14 +129,14 @@ function addBlock(from: usize, pitch: usize, unit: usize, rows: i32, columns: i3
 
 /** Brings a map from the state to its slot, if it is there at this offset. */
 export function loadMap(run: Run, transfer: Transfer): void {
-  const sy = offsetOn(run, transfer.axisY, run.baseY, transfer.ratioY);
-  const sx = offsetOn(run, transfer.axisX, run.baseX, transfer.ratioX);
+  const sy = offsetOn(run.program, transfer.axisY, run.baseY, transfer.ratioY);
+  const sx = offsetOn(run.program, transfer.axisX, run.baseX, transfer.ratioX);
   if (sy == NOWHERE || sx == NOWHERE) return;
-  const rows = lengthOf(run, transfer.axisY) - magnitude(sy);
-  const width = lengthOf(run, transfer.axisX);
+  const rows = lengthOf(run.program, transfer.axisY) - magnitude(sy);
+  const width = lengthOf(run.program, transfer.axisX);
   const columns = width - magnitude(sx);
-  const frontX = frontOf(run, transfer.axisX, sx);
-  const frontY = frontOf(run, transfer.axisY, sy);
+  const frontX = frontOf(run.program, transfer.axisX, sx);
+  const frontY = frontOf(run.program, transfer.axisY, sy);
   const bytes = <usize>(rows * columns) * run.unit;
   const own = stateAt(run, transfer.state, transfer.axisX, frontY, rows, frontX);
   let to = slotOf(run, transfer.slot);
@@ -148,8 +146,8 @@ export function loadMap(run: Run, transfer: Transfer): void {
   }
   const factor = f32x4.splat(transfer.factor);
   const half = f32x4.splat(0.5);
-  const frontAfter = sideFrontOf(run, transfer.axisY, sy, Side.AFTER);
-  const frontBefore = sideFrontOf(run, transfer.axisY, sy, Side.BEFORE);
+  const frontAfter = sideFrontOf(run.program, transfer.axisY, sy, Side.AFTER);
+  const frontBefore = sideFrontOf(run.program, transfer.axisY, sy, Side.BEFORE);
   const after = stateAt(run, transfer.state, transfer.axisX, frontAfter, rows, frontX) - own;
   const before = stateAt(run, transfer.state, transfer.axisX, frontBefore, rows, frontX) - own;
   let at = own;
@@ -180,12 +178,12 @@ export function loadMap(run: Run, transfer: Transfer): void {
 
 /** Takes a map from its slot to the state, if it is there at this offset. */
 export function storeMap(run: Run, transfer: Transfer): void {
-  const sy = offsetOn(run, transfer.axisY, run.baseY, transfer.ratioY);
-  const sx = offsetOn(run, transfer.axisX, run.baseX, transfer.ratioX);
+  const sy = offsetOn(run.program, transfer.axisY, run.baseY, transfer.ratioY);
+  const sx = offsetOn(run.program, transfer.axisX, run.baseX, transfer.ratioX);
   if (sy == NOWHERE || sx == NOWHERE) return;
-  const rows = lengthOf(run, transfer.axisY) - magnitude(sy);
-  const columns = lengthOf(run, transfer.axisX) - magnitude(sx);
-  const frontX = frontOf(run, transfer.axisX, sx);
-  const at = stateAt(run, transfer.state, transfer.axisX, frontOf(run, transfer.axisY, sy), rows, frontX);
+  const rows = lengthOf(run.program, transfer.axisY) - magnitude(sy);
+  const columns = lengthOf(run.program, transfer.axisX) - magnitude(sx);
+  const frontX = frontOf(run.program, transfer.axisX, sx);
+  const at = stateAt(run, transfer.state, transfer.axisX, frontOf(run.program, transfer.axisY, sy), rows, frontX);
   memory.copy(at, slotOf(run, transfer.slot), <usize>(rows * columns) * run.unit);
 }

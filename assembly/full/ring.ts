@@ -10,7 +10,8 @@
  */
 import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES, LANE_BYTES } from "../covariance/table";
-import { firstOfX, firstOfY, NO_TABLE, ROW_PIXEL_BYTES, Run } from "./run";
+import { firstOfX, firstOfY, ROW_PIXEL_BYTES, Run } from "./run";
+import { NO_TABLE } from "./words";
 
 export function surround(
   run: Run, conv: Step, map: usize, unit: usize, rows: i32, columns: i32, sy: i32, sx: i32,

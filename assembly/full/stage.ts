@@ -8,10 +8,8 @@ import { gapOf, normOf, rectifierRow, stepRow } from "./bend";
 import { affineMap, convMap, inputMap, meanMap, pixelOfX, pixelOfY } from "./linear";
 import { bendOf, makePlans, Plan, planAt, PLAN_BYTES, Sign } from "./plan";
 import { loadMap, poolMap, storeMap } from "./pool";
-import {
-  CLEAR_BYTES, limitOf, magnitude, NOWHERE, offsetOn, ROW_PIXEL_BYTES, Run, RUN_BYTES, slotOf, Stage, stageAt, stepAt,
-  transferAt,
-} from "./run";
+import { limitOf, magnitude, ROW_PIXEL_BYTES, Run, RUN_BYTES, slotOf } from "./run";
+import { baseXOf, baseYOf, clearAt, NOWHERE, offsetOn, Stage, stageAt, stepAt, transferAt } from "./words";
 
 // @ts-ignore: decorator
 @inline
@@ -29,7 +27,7 @@ export function prepareRun(
 ): Run {
   const run = changetype<Run>(memory);
   run.program = program;
-  run.stagesAt = program + (<usize>stagesAt << 2);
+  run.stagesAt = stagesAt;
   run.stages = stages;
   run.steps = steps;
   run.ntk = ntk;
@@ -47,7 +45,7 @@ export function prepareRun(
   v128.store(limitOf(run, Sign.POSITIVE), f32x4.splat(1));
   v128.store(limitOf(run, Sign.ANY), f32x4.splat(2));
   makePlans(run, run.line);
-  for (let stage: u32 = 0; stage < stages; stage++) planChains(run, stageAt(run, stage));
+  for (let stage: u32 = 0; stage < stages; stage++) planChains(run, stageAt(program, stagesAt, stage));
   return run;
 }
 
@@ -91,26 +89,25 @@ export function spreadRow(run: Run, tablePixels: u32): void {
 
 /** One stage: its clears, then its offsets in their order. */
 export function runStage(run: Run, index: u32): void {
-  const stage = stageAt(run, index);
+  const stage = stageAt(run.program, run.stagesAt, index);
   for (let c: u32 = 0; c < stage.clears; c++) {
-    const clear = run.program + (<usize>stage.clearsAt << 2) + <usize>c * CLEAR_BYTES;
-    memory.fill(run.state + <usize>load<u32>(clear) * run.unit, 0, <usize>load<u32>(clear, 4) * run.unit);
+    const clear = clearAt(run.program, stage.clearsAt, c);
+    memory.fill(run.state + <usize>clear.state * run.unit, 0, <usize>clear.pixels * run.unit);
   }
   for (let o: u32 = 0; o < stage.offsets; o++) {
-    const word = load<i32>(run.program + (<usize>(stage.offsetsAt + o) << 2));
-    run.baseY = (word << 16) >> 16;
-    run.baseX = word >> 16;
-    for (let t: u32 = 0; t < stage.loads; t++) loadMap(run, transferAt(run, stage.loadsAt, t));
+    run.baseY = baseYOf(run.program, stage, o);
+    run.baseX = baseXOf(run.program, stage, o);
+    for (let t: u32 = 0; t < stage.loads; t++) loadMap(run, transferAt(run.program, stage.loadsAt, t));
     for (let step = stage.begin; step < stage.end; ) step += runStep(run, stage, step);
-    for (let t: u32 = 0; t < stage.stores; t++) storeMap(run, transferAt(run, stage.storesAt, t));
+    for (let t: u32 = 0; t < stage.stores; t++) storeMap(run, transferAt(run.program, stage.storesAt, t));
   }
 }
 
 /** One step or a chain of them, if their map is there at this offset. Returns how many were seen to. */
 function runStep(run: Run, stage: Stage, index: u32): u32 {
-  const step = stepAt(run, index);
-  const sy = offsetOn(run, step.axisY, run.baseY, step.ratioY);
-  const sx = offsetOn(run, step.axisX, run.baseX, step.ratioX);
+  const step = stepAt(run.program, index);
+  const sy = offsetOn(run.program, step.axisY, run.baseY, step.ratioY);
+  const sx = offsetOn(run.program, step.axisX, run.baseX, step.ratioX);
   const plan = planAt(run, index);
   if (sy == NOWHERE || sx == NOWHERE) return 1;
   if (plan.blocks) return runChain(run, index, false, sy, sx, stage.end);
@@ -160,7 +157,7 @@ function bendMap(run: Run, step: Step, plan: Plan, from: usize, to: usize, sy: i
 
 /** The covariances of the four pairs when all stages are over; the NTKs stand behind the distances in the same slot. */
 export function outputOf(run: Run): v128 {
-  const at = slotOf(run, stepAt(run, run.steps - 1).to);
+  const at = slotOf(run, stepAt(run.program, run.steps - 1).to);
   const x = run.rowTable + <usize>run.outputTable * ROW_PIXEL_BYTES;
   const y = run.yTable + <usize>run.outputTable * LANES_PIXEL_BYTES;
   const n = normOf(x, y);
@@ -169,5 +166,5 @@ export function outputOf(run: Run): v128 {
 }
 
 export function tangentOf(run: Run): v128 {
-  return v128.load(slotOf(run, stepAt(run, run.steps - 1).to), LANE_BYTES);
+  return v128.load(slotOf(run, stepAt(run.program, run.steps - 1).to), LANE_BYTES);
 }

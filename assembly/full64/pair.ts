@@ -5,49 +5,44 @@
 import { StepKind } from "../generated/kernels";
 import { conv64, affineLine, mean64, put64 } from "../covariance/map64";
 import { Step } from "../covariance/step";
+import {
+  baseXOf, baseYOf, clearAt, NO_TABLE, NOWHERE, offsetOn, Stage, stepAt, transferAt,
+} from "../full/words";
 import { bend64, gap64 } from "./bend";
 import { cutTo, pixelOf, Room } from "./room";
 import { loadMap, poolMap, storeMap } from "./state";
-import {
-  Clear, CLEAR_BYTES, isNeeded, NO_TABLE, offsetX, offsetY, Stage, stepAt, Transfer, TRANSFER_BYTES,
-} from "./words";
 
 /** Runs a stage on the pair (room.x, room.y); their tables have to hold what it looks up. */
 export function runStage(room: Room, stage: Stage): void {
   const program = room.program;
   for (let index: u32 = 0; index < stage.clears; index++) {
-    const clear = changetype<Clear>(program + (<usize>stage.clearsAt << 2) + <usize>index * CLEAR_BYTES);
+    const clear = clearAt(program, stage.clearsAt, index);
     const at = room.state + (<usize>clear.state << 3);
     memory.fill(at, 0, <usize>clear.pixels << 3);
     if (room.ntk) memory.fill(at + room.stateToT, 0, <usize>clear.pixels << 3);
   }
   for (let index: u32 = 0; index < stage.offsets; index++) {
-    const y = offsetY(program, stage, index);
-    const x = offsetX(program, stage, index);
+    const baseY = baseYOf(program, stage, index);
+    const baseX = baseXOf(program, stage, index);
     for (let which: u32 = 0; which < stage.loads; which++) {
       const transfer = transferAt(program, stage.loadsAt, which);
-      if (!isWanted(program, transfer, y, x)) continue;
-      loadMap(room, transfer, y / transfer.ratioY, x / transfer.ratioX);
+      const y = offsetOn(program, transfer.axisY, baseY, transfer.ratioY);
+      const x = offsetOn(program, transfer.axisX, baseX, transfer.ratioX);
+      if (y != NOWHERE && x != NOWHERE) loadMap(room, transfer, y, x);
     }
     for (let which = stage.begin; which < stage.end; which++) {
       const step = stepAt(program, which);
-      if (!isNeeded(program, step.axisY, step.axisX, step.ratioY, step.ratioX, y, x)) continue;
-      runStep(room, step, y / step.ratioY, x / step.ratioX);
+      const y = offsetOn(program, step.axisY, baseY, step.ratioY);
+      const x = offsetOn(program, step.axisX, baseX, step.ratioX);
+      if (y != NOWHERE && x != NOWHERE) runStep(room, step, y, x);
     }
     for (let which: u32 = 0; which < stage.stores; which++) {
       const transfer = transferAt(program, stage.storesAt, which);
-      if (!isWanted(program, transfer, y, x)) continue;
-      storeMap(room, transfer, y / transfer.ratioY, x / transfer.ratioX);
+      const y = offsetOn(program, transfer.axisY, baseY, transfer.ratioY);
+      const x = offsetOn(program, transfer.axisX, baseX, transfer.ratioX);
+      if (y != NOWHERE && x != NOWHERE) storeMap(room, transfer, y, x);
     }
   }
-}
-
-function transferAt(program: usize, address: u32, index: u32): Transfer {
-  return changetype<Transfer>(program + (<usize>address << 2) + <usize>index * TRANSFER_BYTES);
-}
-
-function isWanted(program: usize, transfer: Transfer, y: i32, x: i32): bool {
-  return isNeeded(program, transfer.axisY, transfer.axisX, transfer.ratioY, transfer.ratioX, y, x);
 }
 
 /** A step at offset (y, x) of the map that decides, which is a pool's or a mean's input, else the output. */

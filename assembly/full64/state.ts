@@ -3,18 +3,13 @@
  * places that `sdk/covariance/encode-full.ts` gives them.
  */
 import { Step } from "../covariance/step";
+import { ABSENT, frontOf, lengthOf, linesOf, NO_TABLE, Side, sideFrontOf, Transfer } from "../full/words";
 import { pixelOf, Room } from "./room";
-import { ABSENT, frontOf, lengthOf, linesOf, NO_TABLE, sideFrontOf, Transfer } from "./words";
-
-/** The three places of a pool's sums at near offsets: from base offset 0, from those after it and before it. */
-const OWN: u32 = 0;
-const AFTER: u32 = 1;
-const BEFORE: u32 = 2;
 
 /** Which side of base offset 0 an offset lies on. */
 function sideOf(y: i32, x: i32): u32 {
-  if (y == 0 && x == 0) return OWN;
-  return y > 0 || (y == 0 && x > 0) ? AFTER : BEFORE;
+  if (y == 0 && x == 0) return Side.OWN;
+  return y > 0 || (y == 0 && x > 0) ? Side.AFTER : Side.BEFORE;
 }
 
 /** First pixel of offset (y, x) of a map in the state; of a pool, of the sums from one side. */
@@ -28,7 +23,7 @@ function placeOf(room: Room, state: u32, axisY: u32, axisX: u32, y: i32, x: i32,
 
 export function storeMap(room: Room, transfer: Transfer, y: i32, x: i32): void {
   const from = room.maps + <usize>transfer.slot * room.slotBytes;
-  const to = placeOf(room, transfer.state, transfer.axisY, transfer.axisX, y, x, OWN);
+  const to = placeOf(room, transfer.state, transfer.axisY, transfer.axisX, y, x, Side.OWN);
   const bytes = bytesOf(room, transfer, y, x);
   memory.copy(to, from, bytes);
   if (room.ntk) memory.copy(to + room.stateToT, from + room.mapsToT, bytes);
@@ -36,7 +31,7 @@ export function storeMap(room: Room, transfer: Transfer, y: i32, x: i32): void {
 
 export function loadMap(room: Room, transfer: Transfer, y: i32, x: i32): void {
   const to = room.maps + <usize>transfer.slot * room.slotBytes;
-  const own = placeOf(room, transfer.state, transfer.axisY, transfer.axisX, y, x, OWN);
+  const own = placeOf(room, transfer.state, transfer.axisY, transfer.axisX, y, x, Side.OWN);
   const bytes = bytesOf(room, transfer, y, x);
   if (transfer.table == NO_TABLE) {
     memory.copy(to, own, bytes);
@@ -66,9 +61,9 @@ export function loadMap(room: Room, transfer: Transfer, y: i32, x: i32): void {
 export function poolTotals(
   room: Room, state: u32, axisY: u32, axisX: u32, y: i32, x: i32, factor: f64, map: usize, to: usize,
 ): void {
-  const own = placeOf(room, state, axisY, axisX, y, x, OWN) + map;
-  const after = placeOf(room, state, axisY, axisX, y, x, AFTER) + map;
-  const before = placeOf(room, state, axisY, axisX, y, x, BEFORE) + map;
+  const own = placeOf(room, state, axisY, axisX, y, x, Side.OWN) + map;
+  const after = placeOf(room, state, axisY, axisX, y, x, Side.AFTER) + map;
+  const before = placeOf(room, state, axisY, axisX, y, x, Side.BEFORE) + map;
   const pixels = (lengthOf(room.program, axisY) - abs(y)) * (lengthOf(room.program, axisX) - abs(x));
   for (let at: usize = 0; at < <usize>pixels << 3; at += 8) {
     let sum = load<f64>(own + at);

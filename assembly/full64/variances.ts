@@ -5,10 +5,10 @@
 import { StepKind } from "../generated/kernels";
 import { affineLine, conv64, mean64, put64 } from "../covariance/map64";
 import { Step } from "../covariance/step";
+import { NO_TABLE, Stage, stepAt } from "../full/words";
 import { bendVariance64 } from "./bend";
 import { Room } from "./room";
 import { poolTotals } from "./state";
-import { NO_TABLE, Stage, stepAt } from "./words";
 
 /** Runs the variances of a stage's steps, and writes the standard deviations that the stage looks up. */
 export function runVariances(room: Room, stage: Stage): void {

@@ -66,10 +66,6 @@ export function rowsToCsv(rows: readonly SearchRow[]): string {
   return [Object.keys(columns), ...lines].map((line) => `${line.join(",")}\n`).join("");
 }
 
-export function rowsToJsonLines(rows: readonly SearchRow[]): string {
-  return rows.map((row) => `${JSON.stringify(row)}\n`).join("");
-}
-
 /** The best first, by validation error, then test error, then seed; what has no error comes last. */
 export function sortedRows(rows: readonly SearchRow[]): SearchRow[] {
   const key = ({ error, seed }: SearchRow) => [error?.validation ?? Infinity, error?.test ?? Infinity, seed];
