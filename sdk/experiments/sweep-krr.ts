@@ -95,7 +95,10 @@ export async function runKrrSweep(sweep: KrrSweep): Promise<SweepFolder> {
     files,
     path,
     gridOf(sweep),
-    cells.map(({ name }) => name),
+    cells.map(({ name, level, kernel }) => ({
+      ...{ name, level, lambdas: kernel.lambdas },
+      model: kernelToJson(kernel.kernel) as Json,
+    })),
   );
   const lock = await lockShard(files, path, shard);
   try {

@@ -148,6 +148,36 @@ describe("a sweep", () => {
     });
   });
 
+  it("finds damage that leaves valid JSON, in rows without a checksum too where the grid tells", async () => {
+    const path = await place();
+    const one = { levels: [0], kernels: base.kernels.slice(1, 2) };
+    const { rows } = await sweep(path, one);
+    const file = `${path}/cells/level-00.poly2-c0.5.json`;
+    const intact = JSON.parse(await readFile(file, "utf8")) as SweepRow & { crc32c?: string };
+    expect(intact.crc32c).toMatch(/^[0-9a-f]{8}$/);
+    expect(Object.keys(rows[0] ?? {})).not.toContain("crc32c");
+    const { crc32c, ...plain } = intact;
+    const [first, ...others] = plain.fits;
+    if (first === undefined || first.test === null) throw new Error("the first ridge was solved with");
+    const { squaredError } = first.test;
+    const damages: object[] = [
+      { ...plain, fits: [{ ...first, test: { ...first.test, squaredError: squaredError / 8 } }, ...others], crc32c },
+      { ...plain, level: 3 },
+      { ...plain, model: { name: "poly", degree: 2, constant: 0.25 } },
+      { ...plain, fits: [{ ...first, lambda: 0.011 }, ...others] },
+      { ...plain, fits: others },
+    ];
+    for (const damage of damages) {
+      await writeFile(file, JSON.stringify(damage));
+      await expect(sweep(path, one)).rejects.toMatchObject({
+        code: "E_CORRUPT",
+        message: expect.stringMatching(/is damaged: .*; remove it, and the same command computes that cell/) as string,
+      });
+    }
+    await writeFile(file, JSON.stringify(plain));
+    expect((await sweep(path, one)).rows).toEqual(rows);
+  });
+
   it("records ridges that are too small for a kernel, and goes on", async () => {
     const kernels = await sweepKernels("poly1", { ...options, lambdas: [-1e6, 1] });
     const { rows } = await sweep(await place(), { levels: [0], kernels });
