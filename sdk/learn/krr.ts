@@ -280,7 +280,7 @@ export function requireLambdas(lambdas: readonly number[]): void {
 /** Throws E_CONFIG. */
 export function requireMethod(method: KrrOptions["method"] = "auto", tolerance: number = KRR_TOLERANCE): void {
   if (method !== "auto" && !KRR_METHODS.includes(method))
-    throw new WidefieldError("E_CONFIG", `method is one of auto, ${KRR_METHODS.join(", ")}, not ${String(method)}`);
+    throw new WidefieldError("E_CONFIG", `method is one of auto, ${KRR_METHODS.join(", ")}, not ${method}`);
   if (!(tolerance > 0 && tolerance < 1))
     throw new WidefieldError("E_CONFIG", `tolerance must be a number above 0 and below 1, not ${tolerance}`);
 }
