@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { preset, presetNames } from "../sdk/arch/presets.ts";
 import { WidefieldError } from "../sdk/errors.ts";
-import { paperLevels } from "../sdk/experiments/krr-lambdas.ts";
+import { paperLevels, requireLevels } from "../sdk/experiments/krr-lambdas.ts";
 import type { SweepFolder } from "../sdk/experiments/sweep-folder.ts";
 import { PAPER_KERNELS, sweepKernels } from "../sdk/experiments/sweep-kernels.ts";
 import { cellsOf, runKrrSweep, type KrrSweep } from "../sdk/experiments/sweep-krr.ts";
@@ -93,6 +93,7 @@ async function run(options: SweepOptions, command: Command): Promise<void> {
       },
     });
     await printResults(folder, grid.problem, options, session);
+    if (folder.rows.every(({ status }) => status === "failed")) process.exitCode = 1;
   });
 }
 
@@ -112,7 +113,9 @@ async function gridOf(options: SweepOptions): Promise<Pick<KrrSweep, "problem" |
     constants: options.constants === undefined ? undefined : constantsOf(options.constants),
     openArch: (name) => (presetNames.includes(name) ? Promise.resolve(preset(name)) : openArch(name)),
   });
-  return { problem, levels: options.levels === undefined ? paperLevels(problem) : levelsOf(options.levels), kernels };
+  const levels = options.levels === undefined ? paperLevels(problem) : levelsOf(options.levels);
+  requireLevels(problem, levels);
+  return { problem, levels, kernels };
 }
 
 function constantsOf(text: string): readonly number[] {

@@ -5,30 +5,21 @@
 import { specTiles } from "../arch/spec-tiles.ts";
 import { nngp } from "../arch/kernel-spec.ts";
 import { archToJson } from "../arch/arch.ts";
-import {
-  computeMatrix,
-  FLOAT32_KERNEL_ERROR,
-  requireTile,
-  storedMatrix,
-  transposed,
-  type KernelMatrix,
-} from "../covariance/matrix.ts";
+import { computeMatrix, storedMatrix, transposed, type KernelMatrix } from "../covariance/matrix.ts";
 import type { Json } from "../covariance/store/manifest.ts";
 import type { KernelStore } from "../covariance/store/store.ts";
 import { countOf, type Ranges } from "../data/ranges.ts";
 import { WidefieldError } from "../errors.ts";
+import { PREDICT_ROWS } from "../learn/posterior.ts";
 import type { GpExperiment } from "./gp.ts";
 import { indexRanges, selectImages, storeKernel } from "./stored-kernel.ts";
+import { type HeldKernel, streamedKernel } from "./streamed-kernel.ts";
+
+export type { HeldKernel };
 
 /** Kernels with the training images, of which sets. */
 export const CROSS = { validation: "Kxv", test: "Kxt" } as const;
 export type CrossSet = keyof typeof CROSS;
-
-/** A kernel, and what it holds while it is read. */
-export interface HeldKernel {
-  readonly matrix: KernelMatrix;
-  release(): void;
-}
 
 /** Time and pairs of all kernels that were computed. */
 export class KernelClock {
@@ -70,7 +61,19 @@ export async function crossKernel(
   const held = (matrix: KernelMatrix): HeldKernel => ({ matrix, release: () => undefined });
   if (store === undefined && folder !== undefined)
     return held(transposed(await folderKernel(experiment, CROSS[name], ranges, clock)));
-  if (store === undefined) return streamedKernel(experiment, CROSS[name], ranges, memoryBytes, clock);
+  if (store === undefined) {
+    const { engine, dataset, arch, tile, signal, precision = "f32" } = experiment;
+    const report = reporter(experiment, CROSS[name]);
+    return streamedKernel({
+      ...{ engine, dataset, kernel: nngp(arch), rows: ranges, columns: train, precision, tile, signal, memoryBytes },
+      ...{ label: CROSS[name], readRows: PREDICT_ROWS },
+      onBlock: ({ pairs, seconds }, all) => {
+        clock.seconds += seconds;
+        clock.pairs += pairs;
+        report(all);
+      },
+    });
+  }
   const size = await leading(experiment, store, train, ranges).catch((error: unknown) => error);
   if (!(size instanceof Error)) {
     const { rows, columns } = size as { rows: number; columns: number };
@@ -146,61 +149,6 @@ async function computedKernel(experiment: GpExperiment, clock: KernelClock): Pro
   } finally {
     tiles.dispose();
   }
-}
-
-/** A kernel whose rows are computed when they are read, and kept by nobody. */
-async function streamedKernel(
-  experiment: GpExperiment,
-  label: string,
-  ranges: Ranges,
-  memoryBytes: number,
-  clock: KernelClock,
-): Promise<HeldKernel> {
-  const { engine, dataset, arch, train, signal } = experiment;
-  const precision = experiment.precision ?? "f32";
-  const images = [ranges, train].map((each) => selectImages(dataset, each, precision));
-  const [rowImages, columnImages] = images as [(typeof images)[0], (typeof images)[0]];
-  const made = await specTiles(engine, nngp(arch), rowImages, columnImages, precision, { memoryBytes });
-  const { tiles, rows, columns, exponent } = made;
-  const size = experiment.tile ?? made.tile;
-  requireTile(size);
-  const report = reporter(experiment, label);
-  let pairsDone = 0;
-  let seconds = 0;
-  const matrix: KernelMatrix = {
-    rows,
-    columns,
-    symmetric: false,
-    exponent,
-    relativeError: precision === "f64" ? 0 : FLOAT32_KERNEL_ERROR,
-    read: async (rowRange, columnRange) => {
-      const begun = performance.now();
-      const width = columnRange.end - columnRange.begin;
-      const length = (rowRange.end - rowRange.begin) * width;
-      const block = precision === "f64" ? new Float64Array(length) : new Float32Array(length);
-      for (let row = rowRange.begin; row < rowRange.end; row += size) {
-        for (let column = columnRange.begin; column < columnRange.end; column += size) {
-          if (signal?.aborted === true)
-            throw new WidefieldError("E_ABORTED", `stopped in ${label}; nothing of it was kept`);
-          const [rowEnd, columnEnd] = [Math.min(row + size, rowRange.end), Math.min(column + size, columnRange.end)];
-          const tile = await tiles.compute(row, rowEnd, column, columnEnd, false);
-          const tileWidth = columnEnd - column;
-          for (let i = 0; i < rowEnd - row; i++) {
-            const line = tile.subarray(i * tileWidth, (i + 1) * tileWidth);
-            block.set(line, (row + i - rowRange.begin) * width + column - columnRange.begin);
-          }
-        }
-      }
-      const taken = (performance.now() - begun) / 1000;
-      pairsDone += length;
-      seconds += taken;
-      clock.seconds += taken;
-      clock.pairs += length;
-      report({ pairsDone, pairsTotal: rows * columns, seconds });
-      return block;
-    },
-  };
-  return { matrix, release: () => tiles.dispose() };
 }
 
 function reporter({ onProgress }: GpExperiment, label: string) {

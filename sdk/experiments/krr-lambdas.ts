@@ -1,4 +1,5 @@
-/** Grids of ridges: as text, and those of Ghorbani et al. 2020 (arXiv 2006.13409). */
+/** Grids of ridges and noise levels: as text, and those of Ghorbani et al. 2020 (arXiv 2006.13409). */
+import { noiseLevels, problemNames } from "../data/problems.ts";
 import { WidefieldError } from "../errors.ts";
 
 const MOST = 10_000;
@@ -68,8 +69,30 @@ export const PAPER_CONSTANTS: readonly number[] = Array.from({ length: 10 }, (_,
   rounded(2 ** (-3 + (6 * i) / 9)),
 );
 
-/** How many noise levels the paper has for a problem, from 0 on; of `synth`, level i is kappa = i / 10. */
+/** kappa = 0, 0.1, .., 0.9. */
+const SYNTH_LEVELS = 10;
+
+/**
+ * The noise levels of a problem, from 0 on, none where it has no noise; of `synth`, level i is kappa = i / 10. Throws
+ * E_CONFIG for an unknown problem.
+ */
 export function paperLevels(problem: string): readonly number[] {
-  const count = problem.startsWith("synth") ? 10 : /mnist.*-lf$/.test(problem) ? 14 : 15;
+  const count = problem.toLowerCase() === "synth" ? SYNTH_LEVELS : noiseLevels(problem).length;
   return Array.from({ length: count }, (_, level) => level);
+}
+
+/** Throws E_CONFIG for levels that a problem with a name of `problemNames` does not have; others are the caller's own. */
+export function requireLevels(problem: string, levels: readonly number[]): void {
+  if (!problemNames().includes(problem.toLowerCase())) return;
+  const { length } = paperLevels(problem);
+  if (length === 0)
+    throw new WidefieldError(
+      "E_CONFIG",
+      `${problem} has no noise that could have levels: choose ${problem}-hf or ${problem}-lf`,
+    );
+  const bad = levels.find((level) => !(Number.isSafeInteger(level) && level >= 0 && level < length));
+  if (bad !== undefined)
+    throw new WidefieldError("E_CONFIG", `level ${bad} is out of range: ${problem} has levels 0 to ${length - 1}`, {
+      details: { level: bad, levels: length },
+    });
 }

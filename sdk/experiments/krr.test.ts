@@ -8,7 +8,9 @@ import { freshSeed } from "../../test/seed.ts";
 import { openWasm } from "../../test/wasm.ts";
 import { KernelStore } from "../covariance/store/store.ts";
 import { parseRanges } from "../data/ranges.ts";
+import type { Backend } from "../engine/backend.ts";
 import type { Engine } from "../engine/engine.ts";
+import { methodPlan } from "../linalg/solve-plan.ts";
 import type { Files } from "../platform/files.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import { runKrr, type KrrExperiment } from "./krr.ts";
@@ -19,11 +21,13 @@ const problem = digitsProblem(freshSeed());
 const ranges = (text: string) => parseRanges(text, problem.dataset.count);
 const lambdas = [0.01, 1, 100];
 
+let backend: Backend;
 let engine: Engine;
 let files: Files;
 const told: string[] = [];
 beforeAll(async () => {
-  engine = engineOf(await openWasm({ variant: "threads", threads: 2 }), 2 ** 30, (line) => told.push(line));
+  backend = await openWasm({ variant: "threads", threads: 2 });
+  engine = engineOf(backend, 2 ** 30, (line) => told.push(line));
   files = await nodeFiles();
 });
 afterAll(() => engine.close());
@@ -44,7 +48,9 @@ describe("a regression", () => {
     expect(result.best?.test?.squaredError).toBe(least);
     const [exact, , blunt] = result.rows;
     expect(exact?.train?.accuracy).toBe(1);
-    expect(exact?.train?.squaredError).toBeLessThan(1e-4);
+    // K a = Y - lambda a: what is left is lambda a, whatever the digits are.
+    const left = result.model.coefficients(0).reduce((sum, a) => sum + (0.01 * a) ** 2 / 120, 0);
+    expect((exact?.train?.squaredError ?? NaN) / left).toBeCloseTo(1, 9);
     expect(exact?.test?.accuracy).toBeGreaterThan(0.5);
     expect(blunt?.train?.squaredError).toBeGreaterThan(exact?.train?.squaredError ?? NaN);
     expect(result.kernel.pairs).toBe((120 * 121) / 2 + 120 * 60);
@@ -119,6 +125,58 @@ describe("a regression", () => {
     expect(rows.map(({ train }) => train === undefined)).toEqual([true, false]);
     expect(rows[0]?.reason).toMatch(/not positive definite/);
     expect(best?.lambda).toBe(1);
+  });
+
+  it("solves in what the kernel and the answers leave of the budget", async () => {
+    const n = 260;
+    const many = geometric(-2, 2, 100);
+    const solve = { n, rhs: 10, lambdas: many.length, entries: true, memoryBytes: 2 ** 30, threads: 2 };
+    const alone = methodPlan("eigh", { ...solve, scratchBytes: undefined }).memoryBytes;
+    const held = 4 * n * n + 8 * n * 10 * (1 + 2 * many.length);
+    const wide = { train: ranges(`0:${n}`), test: undefined, method: "eigh", lambdas: many } as const;
+    const within = (memoryBytes: number) => run({ ...wide, engine: engineOf(backend, memoryBytes, () => undefined) });
+    await expect(within(alone + held - 1)).rejects.toThrow(/^eigh does not fit/);
+    expect((await within(alone + held)).rows).toHaveLength(100);
+  });
+
+  it("computes the test kernel after the solve, as predictions read it", async () => {
+    const labels: string[] = [];
+    const { kernel } = await run({
+      onProgress: ({ label }) => {
+        if (labels.at(-1) !== label) labels.push(label);
+      },
+    });
+    expect(labels).toEqual(["Kxx", "Cholesky", "Kxt", "predictions"]);
+    expect(kernel.pairs).toBe((120 * 121) / 2 + 120 * 60);
+  });
+
+  it("tells of a finite model's features while they come, and stops among them", async () => {
+    const kernel = { name: "rf", width: 6000, seed: 1 } as const;
+    const labels = new Set<string>();
+    await run({ kernel, onProgress: ({ label }) => labels.add(label) });
+    expect([...labels]).toEqual(["Kxx features", "Kxx", "Cholesky", "Kxt features", "Kxt", "predictions"]);
+    const controller = new AbortController();
+    const stopped = run({
+      ...{ kernel, signal: controller.signal },
+      onProgress: ({ label }) => {
+        if (label !== "Kxx features") throw new Error(`it went on to ${label}`);
+        controller.abort();
+      },
+    });
+    await expect(stopped).rejects.toMatchObject({ code: "E_ABORTED" });
+    const path = await freshFolder();
+    await run({ kernel, folder: { files, path }, onProgress: ({ label }) => labels.delete(label) });
+    expect([...labels]).toEqual([]);
+  });
+
+  it("refuses a store in float32 where float64 is asked for", async () => {
+    const path = await freshFolder();
+    await run({ folder: { files, path }, tile: 50 });
+    const kxx = await KernelStore.open(files, `${path}/kxx.zarr`);
+    await expect(run({ stores: { kxx }, precision: "f64" })).rejects.toMatchObject({
+      code: "E_CONFIG",
+      message: expect.stringContaining("kxx.zarr was computed in float32") as string,
+    });
   });
 
   it("writes arrays as .npy, one shape for all of them", async () => {

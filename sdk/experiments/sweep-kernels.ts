@@ -3,6 +3,7 @@
  * a list, `rbf:28` and `laplace:28` of a bandwidth, `arccos2:3` of an order and a depth, and architectures: `myrtle5:ntk`,
  * `net.json:nngp`. Each has its grid of ridges.
  */
+import { closest, distance } from "fastest-levenshtein";
 import { dense, flatten, relu, serial, type Arch } from "../arch/arch.ts";
 import type { KernelSpec } from "../arch/kernel-spec.ts";
 import { closedKernel } from "../covariance/closed-kernel.ts";
@@ -33,14 +34,32 @@ export interface SweepKernelOptions {
   readonly openArch: (name: string) => Promise<Arch>;
 }
 
-/** Kernels from a list of names. Throws E_CONFIG for names that stand for nothing, and for those given twice. */
+/**
+ * Kernels from a list of names. Throws E_CONFIG for names that stand for nothing, and for kernels that would share the
+ * name of a cell: given twice, with equal constants, or from files of one name.
+ */
 export async function sweepKernels(names: string, options: SweepKernelOptions): Promise<SweepKernel[]> {
   const list = names.split(",").map((name) => name.trim());
   const twice = list.find((name, at) => list.indexOf(name) !== at);
   if (twice !== undefined) throw new WidefieldError("E_CONFIG", `kernels "${names}": ${twice} is there twice`);
   const kernels: SweepKernel[] = [];
   for (const name of list) kernels.push(...(await kernelsOf(name, options)));
+  requireNames(kernels.map(({ name }) => name));
   return kernels;
+}
+
+/** Names are files' names: they have to differ where upper and lower case are one, too. Throws E_CONFIG. */
+export function requireNames(names: readonly string[]): void {
+  const folded = names.map((name) => name.toLowerCase());
+  const again = folded.findIndex((name, at) => folded.indexOf(name) !== at);
+  if (again < 0) return;
+  const name = names[again] ?? "";
+  throw new WidefieldError(
+    "E_CONFIG",
+    `two kernels of the sweep are named ${name}, and one would overwrite the other: leave one of them out, or give ` +
+      "their files other names",
+    { details: { name } },
+  );
 }
 
 async function kernelsOf(name: string, options: SweepKernelOptions): Promise<SweepKernel[]> {
@@ -50,25 +69,44 @@ async function kernelsOf(name: string, options: SweepKernelOptions): Promise<Swe
   if (name === "ntk3")
     return [{ name, line: name, kernel: { name: "arch", arch: threeLayers(), kind: "ntk" }, lambdas }];
   const degree = /^poly([1-9]\d?)$/.exec(name)?.[1];
-  if (degree !== undefined)
-    return constants.map((constant) => ({
-      name: `${name}-c${Number(constant.toPrecision(4))}`,
+  if (degree !== undefined) {
+    const short = constants.map((constant) => Number(constant.toPrecision(4)));
+    return constants.map((constant, at) => ({
+      name: `${name}-c${short.filter((other) => other === short[at]).length === 1 ? short[at] : constant}`,
       line: name,
-      kernel: { name: "poly", degree: Number(degree), constant },
+      kernel: closedKernel("poly", { degree: Number(degree), constant }),
       lambdas,
     }));
+  }
   const closed = parametrised(name);
-  if (closed !== undefined) return [{ name: name.replace(":", "-"), line: name, kernel: closed, lambdas }];
+  if (closed !== undefined) return [{ name: safe(name.replace(":", "-")), line: name, kernel: closed, lambdas }];
   const [, file = "", kind] = /^(.+):(nngp|ntk)$/.exec(name) ?? [];
   if (kind !== "nngp" && kind !== "ntk")
     throw new WidefieldError(
       "E_CONFIG",
       `kernels: "${name}" is none of ntk2, rf2, ntk3, poly1 .. poly99, rbf:BANDWIDTH, laplace:BANDWIDTH, arccosORDER:DEPTH ` +
-        `(arccos1:2) and ARCHITECTURE:nngp or :ntk (myrtle5:ntk)`,
+        `(arccos1:2) and ARCHITECTURE:nngp or :ntk (myrtle5:ntk)${suggestion(name)}`,
     );
   const kernel = { name: "arch", arch: await openArch(file), kind } as const;
-  const short = (file.split(/[/\\]/).at(-1) ?? file).replace(/\.json$/, "").replaceAll(/[^\w.+-]/g, "_");
+  const short = safe((file.split(/[/\\]/).at(-1) ?? file).replace(/\.json$/, ""));
   return [{ name: `${short}-${kind}`, line: `${short} ${kind}`, kernel, lambdas }];
+}
+
+/** As part of a file's name. */
+function safe(name: string): string {
+  return name.replaceAll(/[^\w.+-]/g, "_");
+}
+
+const EXAMPLES = ["ntk2", "rf2", "ntk3", "poly2", "rbf:28", "laplace:28", "arccos1:2"];
+
+/** The nearest name, where one is near. */
+function suggestion(name: string): string {
+  const head = (text: string) => text.split(":")[0] ?? text;
+  const wanted = head(name.toLowerCase());
+  const nearest = closest(wanted, EXAMPLES.map(head));
+  const example = EXAMPLES.find((text) => head(text) === nearest);
+  if (example === undefined || wanted === "" || distance(wanted, nearest) > Math.max(1, nearest.length / 2)) return "";
+  return `; did you mean "${example}"?`;
 }
 
 /** Kernels whose parameters stand in their names; undefined for other names. Throws E_CONFIG for parameters out of range. */

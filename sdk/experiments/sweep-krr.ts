@@ -2,7 +2,10 @@
  * Kernel ridge regression over noise levels and kernels, each with a grid of ridges. Finished cells are kept in a folder
  * (`sweep-folder.ts`), from which a sweep that was stopped at any moment goes on; it loses at most the cell that ran.
  */
-import { kernelToJson } from "../arch/kernel-spec.ts";
+import { compile } from "../arch/arch.ts";
+import { shapeOf } from "../arch/image-set.ts";
+import { kernelToJson, type KernelSpec } from "../arch/kernel-spec.ts";
+import { closedKernel } from "../covariance/closed-kernel.ts";
 import type { Shard } from "../covariance/store/grid.ts";
 import { lockShard } from "../covariance/store/lock.ts";
 import type { Json } from "../covariance/store/manifest.ts";
@@ -11,9 +14,11 @@ import { formatRanges, overlap, parseRanges, type Ranges } from "../data/ranges.
 import { WidefieldError } from "../errors.ts";
 import type { Files } from "../platform/files.ts";
 import { runKrr, type KrrExperiment, type KrrResult, type RegressionProgress } from "./krr.ts";
+import { KRR_TOLERANCE, requireLambdas, requireMethod } from "../learn/krr.ts";
 import { rowJson } from "./krr-files.ts";
+import { requireLevels } from "./krr-lambdas.ts";
 import { SweepFolder } from "./sweep-folder.ts";
-import type { SweepKernel } from "./sweep-kernels.ts";
+import { requireNames, type SweepKernel } from "./sweep-kernels.ts";
 import type { SweepRow } from "./sweep-row.ts";
 
 export interface SweepProgress extends RegressionProgress {
@@ -24,7 +29,10 @@ export interface KrrSweep extends Pick<
   KrrExperiment,
   "engine" | "method" | "tolerance" | "precision" | "tile" | "signal"
 > {
-  /** "fmnist-hf": names the sweep; with `settings`, what its levels are made from. */
+  /**
+   * "fmnist-hf": names the sweep; with `settings`, what its levels are made from. A problem of `problemNames` has its own
+   * levels only.
+   */
   readonly problem: string;
   readonly settings?: Readonly<Record<string, Json>> | undefined;
   readonly levels: readonly number[];
@@ -47,7 +55,7 @@ export interface KrrSweep extends Pick<
 }
 
 /** Errors that computing a cell again would only repeat: they are recorded, and the sweep goes on. */
-const HOPELESS = new Set(["E_NOT_POSITIVE_DEFINITE", "E_NOT_CONVERGED", "E_OVERFLOW"]);
+const HOPELESS = new Set(["E_NOT_POSITIVE_DEFINITE", "E_OVERFLOW"]);
 
 const WHOLE: Shard = { index: 0, count: 1 };
 
@@ -67,30 +75,48 @@ export function cellsOf({ levels, kernels }: Pick<KrrSweep, "levels" | "kernels"
 /**
  * Computes the cells that are not finished yet, and returns the folder with all that are.
  *
- * @throws WidefieldError E_CONFIG for a sweep of nothing; E_RANGE where test images are also training images; what
- *   `SweepFolder.open` throws, E_MISMATCH too where a level's data are not those of the folder's; E_LOCKED where another
- *   process computes this shard; E_ABORTED
+ * Cells of which no ridge converged are left out, for another method or tolerance to be tried with: the error comes when
+ * all others are done.
+ *
+ * @throws WidefieldError E_CONFIG for a sweep of nothing, for levels that the problem does not have and for two cells of
+ *   one name; E_RANGE where test images are also training images; E_SHAPE for a kernel of other images: all before anything
+ *   is written; what `SweepFolder.open` throws, E_MISMATCH too where a level's data are not those of the folder's;
+ *   E_LOCKED where another process computes this shard; E_NOT_CONVERGED; E_ABORTED
  */
 export async function runKrrSweep(sweep: KrrSweep): Promise<SweepFolder> {
   const { files, path, shard = WHOLE, signal } = sweep;
   const cells = cellsOf(sweep);
-  if (cells.length === 0) throw new WidefieldError("E_CONFIG", "a sweep needs at least one level and one kernel");
-  const names = cells.map(({ name }) => name);
-  const folder = await SweepFolder.open(files, path, gridOf(sweep), names);
+  requireSweep(sweep, cells);
+  const own = cells.filter((_, at) => at % shard.count === shard.index);
+  // What is written once is the sweep's for good: a mistake has to show before.
+  const begun = (await files.read(`${path}/sweep.json`)) !== undefined;
+  let opened = begun ? undefined : await firstLevel(sweep, own);
+  const folder = await SweepFolder.open(
+    files,
+    path,
+    gridOf(sweep),
+    cells.map(({ name, level, kernel }) => ({
+      ...{ name, level, lambdas: kernel.lambdas },
+      model: kernelToJson(kernel.kernel) as Json,
+    })),
+  );
   const lock = await lockShard(files, path, shard);
   try {
-    const own = cells.filter((_, at) => at % shard.count === shard.index);
     const waiting = own.filter(({ name }) => !folder.has(name));
     let done = own.length - waiting.length;
     sweep.onCells?.(undefined, done, own.length);
     const log = once(sweep.engine.log);
-    let opened: { readonly level: number; readonly data: LevelData } | undefined;
+    const slow: string[] = [];
     for (const cell of waiting) {
       try {
         if (signal?.aborted === true) throw new WidefieldError("E_ABORTED", "stopped");
-        if (opened?.level !== cell.level)
-          opened = { level: cell.level, data: await openLevel(sweep, cell.level, folder) };
-        const row = await computeCell({ ...sweep, log }, cell, opened.data);
+        if (opened?.level !== cell.level) opened = await openLevel(sweep, cell.level);
+        requireSameData(folder, opened);
+        const row = await computeCell({ ...sweep, log }, cell, opened);
+        if (typeof row === "string") {
+          slow.push(`${cell.name}: ${row}`);
+          continue;
+        }
         await folder.add(row);
         done++;
         sweep.onCells?.(row, done, own.length);
@@ -99,15 +125,62 @@ export async function runKrrSweep(sweep: KrrSweep): Promise<SweepFolder> {
       }
     }
     await folder.writeTables();
+    if (slow.length > 0) throw unconverged(path, slow, own.length);
   } finally {
     await lock.release();
   }
   return folder;
 }
 
-/** All that the rows depend on. */
+/** What can be known without data. */
+function requireSweep({ problem, levels, kernels, method, tolerance }: KrrSweep, cells: readonly Cell[]): void {
+  if (cells.length === 0) throw new WidefieldError("E_CONFIG", "a sweep needs at least one level and one kernel");
+  requireNames(kernels.map(({ name }) => name));
+  requireNames(cells.map(({ name }) => name));
+  requireLevels(problem, levels);
+  requireMethod(method, tolerance);
+  for (const { kernel, lambdas } of kernels) {
+    requireLambdas(lambdas);
+    if (kernel.name === "arch") continue;
+    const { name, ...parameters } = kernel;
+    closedKernel(name, parameters);
+  }
+}
+
+/** The data of the first cell's level, if there is a cell, which every kernel has to take. */
+async function firstLevel(sweep: KrrSweep, [first]: readonly Cell[]): Promise<LevelData | undefined> {
+  if (first === undefined) return undefined;
+  const data = await openLevel(sweep, first.level);
+  const shape = shapeOf(data.problem.dataset.shape);
+  const requireShape = (kernel: KernelSpec) => {
+    if (kernel.name !== "arch") return;
+    const { arch, kind, parametrisation = "ntk" } = kernel;
+    compile(arch, shape, kind === "ntk" ? { ntk: true, parametrisation } : undefined);
+  };
+  for (const { name, kernel } of sweep.kernels) {
+    try {
+      requireShape(kernel);
+    } catch (error) {
+      throw named(error, name);
+    }
+  }
+  return data;
+}
+
+function unconverged(path: string, slow: readonly string[], total: number): WidefieldError {
+  const [first = ""] = slow;
+  return new WidefieldError(
+    "E_NOT_CONVERGED",
+    `${path}: ${slow.length} of ${total} fits did not converge and were left out (the others are recorded): ${first}; ` +
+      "choose larger ridges, another method or a larger tolerance, in another folder",
+    { details: { path, cells: slow } },
+  );
+}
+
+/** All that the rows depend on; how ridges are solved for where that was chosen. */
 function gridOf(sweep: KrrSweep): Json {
   const { problem, settings = {}, levels, kernels, train, test, precision = "f32" } = sweep;
+  const { method = "auto", tolerance = KRR_TOLERANCE } = sweep;
   return {
     model: "krr",
     problem,
@@ -119,17 +192,20 @@ function gridOf(sweep: KrrSweep): Json {
       lambdas: [...lambdas],
     })),
     ...{ train, test, precision },
+    ...(method === "auto" ? {} : { method }),
+    ...(tolerance === KRR_TOLERANCE ? {} : { tolerance }),
   };
 }
 
 interface LevelData {
+  readonly level: number;
   readonly problem: Problem;
   readonly train: Ranges;
   readonly test: Ranges;
   readonly dataset: SweepRow["dataset"];
 }
 
-async function openLevel(sweep: KrrSweep, level: number, folder: SweepFolder): Promise<LevelData> {
+async function openLevel(sweep: KrrSweep, level: number): Promise<LevelData> {
   const problem = await sweep.open(level);
   const { dataset } = problem;
   const train = parseRanges(sweep.train, dataset.count, "train");
@@ -142,7 +218,10 @@ async function openLevel(sweep: KrrSweep, level: number, folder: SweepFolder): P
         "choose other ranges",
       { details: { overlap: formatRanges(common) } },
     );
-  const sha256 = await dataset.sha256();
+  return { level, problem, train, test, dataset: { name: dataset.name, sha256: await dataset.sha256() } };
+}
+
+function requireSameData(folder: SweepFolder, { level, dataset: { sha256 } }: LevelData): void {
   const before = folder.rows.find((row) => row.level === level && row.dataset.sha256 !== sha256);
   if (before !== undefined)
     throw new WidefieldError(
@@ -151,14 +230,14 @@ async function openLevel(sweep: KrrSweep, level: number, folder: SweepFolder): P
         `${before.dataset.sha256} -> ${sha256}); choose another folder`,
       { details: { path: folder.path, level } },
     );
-  return { problem, train, test, dataset: { name: dataset.name, sha256 } };
 }
 
+/** Its row, or why no ridge converged. */
 async function computeCell(
   sweep: KrrSweep & { readonly log: (line: string) => void },
   { name, level, kernel }: Cell,
   data: LevelData,
-): Promise<SweepRow> {
+): Promise<SweepRow | string> {
   const { engine, method, tolerance, precision, tile, signal, files, path, onProgress } = sweep;
   const { problem, train, test, dataset } = data;
   const { backend, adapter, threads } = engine.info;
@@ -180,6 +259,8 @@ async function computeCell(
     return { ...common, ...nothing, status: "failed", reason: `${error.message} [${error.code}]` };
   }
   const { rows, best, solve } = result;
+  const slow = rows.find(({ refusal }) => refusal === "not converged");
+  if (best === undefined && slow !== undefined) return slow.reason ?? "it did not converge";
   const seconds = { kernel: result.kernel.seconds, solve: solve.seconds };
   return {
     ...common,
@@ -210,8 +291,12 @@ async function kernelFolder(files: Files, path: string, cell: string): Promise<s
 
 function stopped(error: unknown, cell: string, path: string, done: number, total: number): unknown {
   if (!(error instanceof WidefieldError)) return error;
-  if (error.code !== "E_ABORTED")
-    return new WidefieldError(error.code, `${cell}: ${error.message}`, { cause: error, details: error.details });
+  if (error.code !== "E_ABORTED") return named(error, cell);
   const message = `${path}: stopped with ${done} of ${total} fits finished; the same command goes on`;
   return new WidefieldError("E_ABORTED", message, { cause: error });
+}
+
+function named(error: unknown, what: string): unknown {
+  if (!(error instanceof WidefieldError)) return error;
+  return new WidefieldError(error.code, `${what}: ${error.message}`, { cause: error, details: error.details });
 }

@@ -1,5 +1,6 @@
 /** What a sweep records of a cell, one model at one noise level: a row, as JSON and as lines of CSV. */
 import * as z from "zod";
+import { crc32c } from "../platform/crc32c.ts";
 import { csvCell } from "./krr-files.ts";
 
 const scoresSchema = z.strictObject({
@@ -38,6 +39,28 @@ export const sweepRowSchema = z.strictObject({
 
 export type SweepRow = z.infer<typeof sweepRowSchema>;
 export type SweepFit = SweepRow["fits"][number];
+
+/** As a file holds it: the checksum finds damage that leaves valid JSON. Rows of earlier versions have none. */
+const recordedSchema = z.looseObject({ crc32c: z.string().optional() });
+
+/** Of all the row's other fields, as JSON. */
+function checksumOf(row: object): string {
+  return crc32c(new TextEncoder().encode(JSON.stringify(row)))
+    .toString(16)
+    .padStart(8, "0");
+}
+
+/** The row with its checksum. */
+export function sealedRow(row: SweepRow): SweepRow & { readonly crc32c: string } {
+  return { ...row, crc32c: checksumOf(row) };
+}
+
+/** The row of a record. Throws where it is none, or not what was recorded. */
+export function openedRow(value: unknown): SweepRow {
+  const { crc32c: stored, ...row } = recordedSchema.parse(value);
+  if (stored !== undefined && stored !== checksumOf(row)) throw new Error("its checksum is that of another row");
+  return sweepRowSchema.parse(row);
+}
 
 const SCORES = ["squaredError", "r2", "accuracy"] as const;
 const NAMES = ["squared_error", "r2", "accuracy"] as const;

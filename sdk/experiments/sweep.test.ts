@@ -5,6 +5,7 @@ import { wasmEngine } from "../../test/engines.ts";
 import { freshFolder } from "../../test/kernel-job-fixtures.ts";
 import { digitsProblem } from "../../test/regression-problem.ts";
 import { freshSeed } from "../../test/seed.ts";
+import { conv, dense, flatten, relu, serial } from "../arch/arch.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import type { Files } from "../platform/files.ts";
@@ -26,7 +27,7 @@ beforeAll(async () => {
   engine = await wasmEngine();
   files = await nodeFiles();
   base = {
-    ...{ problem: "digits", levels: [0, 3], train: "0:60", test: "200:240" },
+    ...{ problem: "digits-hf", levels: [0, 3], train: "0:60", test: "200:240" },
     kernels: await sweepKernels("ntk2,poly2", options),
     open: async (level) => {
       opened.push(level);
@@ -147,6 +148,36 @@ describe("a sweep", () => {
     });
   });
 
+  it("finds damage that leaves valid JSON, in rows without a checksum too where the grid tells", async () => {
+    const path = await place();
+    const one = { levels: [0], kernels: base.kernels.slice(1, 2) };
+    const { rows } = await sweep(path, one);
+    const file = `${path}/cells/level-00.poly2-c0.5.json`;
+    const intact = JSON.parse(await readFile(file, "utf8")) as SweepRow & { crc32c?: string };
+    expect(intact.crc32c).toMatch(/^[0-9a-f]{8}$/);
+    expect(Object.keys(rows[0] ?? {})).not.toContain("crc32c");
+    const { crc32c, ...plain } = intact;
+    const [first, ...others] = plain.fits;
+    if (first === undefined || first.test === null) throw new Error("the first ridge was solved with");
+    const { squaredError } = first.test;
+    const damages: object[] = [
+      { ...plain, fits: [{ ...first, test: { ...first.test, squaredError: squaredError / 8 } }, ...others], crc32c },
+      { ...plain, level: 3 },
+      { ...plain, model: { name: "poly", degree: 2, constant: 0.25 } },
+      { ...plain, fits: [{ ...first, lambda: 0.011 }, ...others] },
+      { ...plain, fits: others },
+    ];
+    for (const damage of damages) {
+      await writeFile(file, JSON.stringify(damage));
+      await expect(sweep(path, one)).rejects.toMatchObject({
+        code: "E_CORRUPT",
+        message: expect.stringMatching(/is damaged: .*; remove it, and the same command computes that cell/) as string,
+      });
+    }
+    await writeFile(file, JSON.stringify(plain));
+    expect((await sweep(path, one)).rows).toEqual(rows);
+  });
+
   it("records ridges that are too small for a kernel, and goes on", async () => {
     const kernels = await sweepKernels("poly1", { ...options, lambdas: [-1e6, 1] });
     const { rows } = await sweep(await place(), { levels: [0], kernels });
@@ -159,6 +190,73 @@ describe("a sweep", () => {
     expect(failed.rows.map(({ status }) => status)).toEqual(["failed", "failed"]);
     expect(failed.rows[0]?.reason).toMatch(/not positive definite/);
     expect(bestOfSweep(failed.rows)).toEqual([]);
+  });
+});
+
+describe("a mistake in a sweep's command", () => {
+  const begun = async (path: string) => (await readdir(path).catch(() => [])).length > 0;
+
+  it.each<[string, Partial<KrrSweep>, string]>([
+    ["a level that the noise does not have", { levels: [0, 99] }, "E_CONFIG"],
+    ["levels of a problem without noise", { problem: "digits" }, "E_CONFIG"],
+    ["a level given twice", { levels: [0, 0] }, "E_CONFIG"],
+    ["a range that is none", { train: "0:sixty" }, "E_RANGE"],
+    ["images that are not there", { test: "200:99999999" }, "E_RANGE"],
+    ["test images among the training images", { test: "50:90" }, "E_RANGE"],
+    ["a tolerance that is none", { tolerance: NaN }, "E_CONFIG"],
+  ])("leaves nothing that the corrected command would stumble over: %s", async (_, changes, code) => {
+    const path = await place();
+    await expect(sweep(path, changes)).rejects.toMatchObject({ code });
+    expect(await begun(path)).toBe(false);
+  });
+
+  it("leaves nothing either where a kernel cannot take the images, or a parameter", async () => {
+    const path = await place();
+    const [{ lambdas }] = base.kernels as [KrrSweep["kernels"][number]];
+    const flat = { name: "arch", arch: serial(flatten(), conv({ filter: 3 }), relu()), kind: "nngp" } as const;
+    const kernels = [
+      { name: "flat", line: "flat", kernel: flat, lambdas },
+      { name: "poly", line: "poly", kernel: { name: "poly", degree: 2, constant: NaN } as const, lambdas },
+    ];
+    for (const kernel of kernels) {
+      await expect(sweep(path, { kernels: [kernel] })).rejects.toBeInstanceOf(WidefieldError);
+      expect(await begun(path)).toBe(false);
+    }
+  });
+
+  it("lets two kernels of one name not overwrite each other", async () => {
+    const path = await place();
+    const [one] = base.kernels as [KrrSweep["kernels"][number]];
+    const two = [one, { ...one, kernel: { name: "rf2" } as const }];
+    await expect(sweep(path, { kernels: two })).rejects.toMatchObject({
+      code: "E_CONFIG",
+      message: expect.stringContaining("two kernels of the sweep are named ntk2") as string,
+    });
+    expect(await begun(path)).toBe(false);
+  });
+});
+
+describe("conjugate gradients in a sweep", () => {
+  it("that did not arrive are not recorded, and the others are; the tolerance is the grid's", async () => {
+    const path = await place();
+    const [steep, plain] = await sweepKernels("poly3,ntk2", { ...options, constants: [0], lambdas: [1e-13] });
+    if (steep === undefined || plain === undefined) throw new Error("two kernels were asked for");
+    const changes: Partial<KrrSweep> = {
+      ...{ levels: [0], method: "multi-shift-cg", tolerance: 1e-15, precision: "f64" },
+      kernels: [steep, { ...plain, lambdas: [1e6] }],
+    };
+    const loose = { ...changes, tolerance: 1e-6 };
+    await expect(sweep(path, { ...changes, kernels: [{ ...plain, lambdas: [1e-13] }] })).rejects.toMatchObject({
+      code: "E_NOT_CONVERGED",
+      message: expect.stringMatching(/1 of 1 fits did not converge and were left out/) as string,
+    });
+    expect(await readdir(`${path}/cells`)).toEqual([]);
+    await expect(sweep(path, { ...loose, kernels: [{ ...plain, lambdas: [1e-13] }] })).rejects.toMatchObject({
+      details: { differences: ["grid.tolerance: 1e-15 -> 0.000001"] },
+    });
+    const other = await place();
+    const { rows } = await sweep(other, { ...loose, kernels: [{ ...plain, lambdas: [1e6] }] });
+    expect(rows.map(({ method }) => method)).toEqual(["multi-shift-cg"]);
   });
 });
 
@@ -188,6 +286,27 @@ describe("the kernels of a sweep", () => {
       openArch: async () => (kernels[1]?.kernel.name === "arch" ? kernels[1].kernel.arch : openArch()),
     });
     expect(net).toMatchObject({ name: "my_net-ntk", line: "my_net ntk" });
+  });
+
+  it("have names of their own, with all digits of a constant where four do not tell them apart", async () => {
+    const close = await sweepKernels("poly2", { ...options, constants: [0.5, 0.50001, 2] });
+    expect(close.map(({ name }) => name)).toEqual(["poly2-c0.5", "poly2-c0.50001", "poly2-c2"]);
+    const network = serial(flatten(), dense());
+    const opened = { ...options, openArch: async () => network };
+    for (const names of ["a/net.json:ntk,b/net.json:ntk", "net:ntk,./Net.json:ntk"])
+      await expect(sweepKernels(names, opened)).rejects.toMatchObject({ code: "E_CONFIG" });
+    await expect(sweepKernels("poly2", { ...options, constants: [0.5, 0.5] })).rejects.toMatchObject({
+      message: expect.stringContaining("poly2-c0.5") as string,
+    });
+    await expect(sweepKernels("poly2", { ...options, constants: [-1] })).rejects.toMatchObject({ code: "E_CONFIG" });
+  });
+
+  it.each([
+    ["ntk2x", "ntk2"],
+    ["rbf", "rbf:28"],
+    ["laplac:3", "laplace:28"],
+  ])("that are not there have a nearest one: %s", async (name, nearest) => {
+    await expect(sweepKernels(name, options)).rejects.toThrow(`did you mean "${nearest}"?`);
   });
 
   it.each(["", "ntk9", "poly0", "poly", "ntk2,rf2,ntk2", "myrtle5"])("refuse %j", async (names) => {

@@ -1,6 +1,6 @@
 /** Gradient flow against integrations of its equations in small steps, and against gradient descent itself. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { wasmEngine } from "../../test/engines.ts";
+import { engineOf, wasmEngine } from "../../test/engines.ts";
 import { mulberry32 } from "../../test/reference/programs.ts";
 import { freshSeed } from "../../test/seed.ts";
 import { MemoryMatrix, type KernelMatrix } from "../covariance/matrix.ts";
@@ -183,16 +183,33 @@ describe("gradientFlow", () => {
     expect(Math.max(...(test?.mean ?? []).map(Math.abs))).toBeLessThan(1e4);
   });
 
-  it("with a regularisation ends in kernel ridge regression, also at the training inputs", async () => {
+  it("with a regularisation ends in kernel ridge regression, at the training inputs given as new ones too", async () => {
     const theta = kernels(20);
     const options = { diagReg: 0.7, absolute: true };
     const flow = await gradientFlow(engine, { ntk: square(theta.dd) }, targets, options);
-    const [train] = await flow.train(Infinity);
-    const [again] = await flow.predict(Infinity, { ntk: square(theta.dd) });
-    expectClose(train?.mean, again?.mean ?? new Float64Array(), 1e-11);
+    const [train] = await flow.predict(Infinity, { ntk: square(theta.dd) });
     // (K + r I) a = y with K a = f: r a = y - f.
     const a = targets.map((target, at) => (target - (train?.mean[at] ?? NaN)) / 0.7);
     expectClose(times(theta.dd, a, n), train?.mean ?? new Float64Array(), 1e-10);
+  });
+
+  it("trains with the regularisation as a part of the kernel, up to the targets, as neural-tangents does", async () => {
+    const theta = kernels(20);
+    const options = { diagReg: 0.7, absolute: true };
+    const more = theta.dd.map((value, at) => value + (Math.floor(at / n) === at % n ? 0.7 : 0));
+    for (const kind of ["ntk", "nngp"] as const) {
+      const both = (dd: Float64Array) =>
+        kind === "ntk" ? { ntk: square(dd), nngp: square(theta.dd) } : { nngp: square(dd) };
+      const flow = await gradientFlow(engine, both(theta.dd), targets, options);
+      const plain = await gradientFlow(engine, both(more), targets);
+      const [found, expected] = [flow, plain].map((each) => each.train([0, 3, 40, Infinity], { covariance: true }));
+      const other = (await expected) ?? [];
+      (await found)?.forEach(({ mean, covariance }, at) => {
+        expectClose(mean, other[at]?.mean ?? new Float64Array(), 1e-9);
+        expectClose(covariance, other[at]?.covariance ?? new Float64Array(), 1e-9);
+      });
+      expectClose(other[3]?.mean, targets, 1e-9);
+    }
   });
 
   it("does not depend on a power of two that was taken out of the kernel", async () => {
@@ -232,6 +249,22 @@ describe("gradientFlow", () => {
     await expect(flow.train(1, { covariance: true })).rejects.toMatchObject({ code: "E_CONFIG" });
     await expect(gradientFlow(engine, {}, targets)).rejects.toMatchObject({ code: "E_CONFIG" });
     await expect(gradientFlow(engine, { ntk: across(theta.td) }, targets)).rejects.toMatchObject({ code: "E_SHAPE" });
+    const bad = theta.dd.slice();
+    bad[2 * n + 1] = NaN;
+    await expect(gradientFlow(engine, { ntk: square(bad) }, targets)).rejects.toMatchObject({
+      code: "E_DATA",
+      details: { row: 2, column: 1 },
+    });
+    await expect(flow.predict(1, { ntk: matrixOf(new Float64Array(), 0, n) })).rejects.toThrow(
+      /there are no new inputs/,
+    );
+    const moved = await gradientFlow(engine, { ntk: square(theta.dd) }, targets, { initial: initial.train });
+    await expect(moved.predict(1, { ntk: across(theta.td) })).rejects.toMatchObject({
+      code: "E_CONFIG",
+      message: expect.stringContaining("before training") as string,
+    });
+    const small = engineOf(engine.backend, 4 * 8 * n * n - 1);
+    await expect(gradientFlow(small, { ntk: square(theta.dd) }, targets)).rejects.toMatchObject({ code: "E_MEMORY" });
     const negative = square(theta.dd.map((value) => -value));
     await expect(gradientFlow(engine, { ntk: negative }, targets)).rejects.toMatchObject({
       code: "E_NOT_POSITIVE_DEFINITE",

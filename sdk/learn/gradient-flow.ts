@@ -59,7 +59,7 @@ export interface FlowPrediction {
 export interface FlowInputs extends FlowKernels {
   /** K(x, x') of the inputs themselves: gives covariances. */
   readonly prior?: KernelMatrix | undefined;
-  /** Outputs there before training, [inputs, outputs]; default 0. */
+  /** Outputs there before training, [inputs, outputs]; default 0, where the training inputs' are 0. */
   readonly initial?: Float64Array | undefined;
 }
 
@@ -101,8 +101,10 @@ export class GradientFlow {
   }
 
   /**
-   * At the training inputs, for one time or several (Infinity too), in their order. With a regularisation these are its
-   * predictions, which do not end at the targets. Covariances need the NNGP kernel. Throws E_CONFIG.
+   * At the training inputs, for one time or several (Infinity too), in their order. As neural-tangents has it (its
+   * `predict_fn` without test inputs), a regularisation is part of the kernel here, which makes training faster but still
+   * ends at the targets; regularised predictions, which do not, are those of `predict` with the training kernel for that
+   * of new and training inputs. Covariances need the NNGP kernel. Throws E_CONFIG.
    */
   async train(
     t: number | readonly number[],
@@ -112,11 +114,13 @@ export class GradientFlow {
     const { vectors } = spectrum;
     const found: FlowPrediction[] = [];
     for (const time of timesOf(t)) {
-      const moved = this.weights(time, 1).map((weight, j) => weight * (spectrum.values[j] as number));
+      const moved = this.weights(time, 1).map(
+        (weight, j) => weight * ((spectrum.values[j] as number) + spectrum.added),
+      );
       const mean = await product(vectors, scaledRows(this.coordinates, moved, outputs), n);
       initial.forEach((value, at) => (mean[at] = (mean[at] as number) + value));
       if (options.covariance !== true) found.push({ t: time, mean });
-      else found.push({ t: time, mean, covariance: await this.trainCovariance(time, moved) });
+      else found.push({ t: time, mean, covariance: await this.trainCovariance(time) });
     }
     return found;
   }
@@ -125,7 +129,8 @@ export class GradientFlow {
    * At new inputs, from their kernels with the training inputs, [inputs, n]: of the same kinds as those of training.
    * Covariances where `prior` is given: n^3 operations once and inputs x n^2 for each time, on the calling thread.
    *
-   * Throws E_SHAPE for kernels of another size, E_CONFIG for a kind that is missing or a time that is none.
+   * Throws E_SHAPE for kernels of another size, E_CONFIG for a kind that is missing, a time that is none, and outputs
+   * before training that were given for the training inputs only, E_DATA for entries that are not finite.
    */
   async predict(t: number | readonly number[], inputs: FlowInputs): Promise<FlowPrediction[]> {
     const { n, outputs, spectrum } = this;
@@ -137,8 +142,14 @@ export class GradientFlow {
         `these networks were trained with the ${this.kind}; give it for the new inputs`,
       );
     const { rows } = cross;
+    if (rows === 0) throw new WidefieldError("E_SHAPE", "there are no new inputs: their kernel has no rows");
     requireShape("the kernel of new and training inputs", cross, rows, n);
     const { initial, prior } = inputs;
+    if (initial === undefined && this.initial.some((value) => value !== 0))
+      throw new WidefieldError(
+        "E_CONFIG",
+        "these networks had outputs before training at the training inputs: give theirs at the new inputs (initial), too",
+      );
     if (initial !== undefined && initial.length !== rows * outputs)
       throw new WidefieldError(
         "E_SHAPE",
@@ -170,30 +181,24 @@ export class GradientFlow {
     });
   }
 
-  /** `moved`: how far each direction has come. */
-  private async trainCovariance(time: number, moved: Float64Array): Promise<Float64Array> {
+  private async trainCovariance(time: number): Promise<Float64Array> {
     const { n, spectrum } = this;
-    const { vectors, values } = spectrum;
+    const { vectors, values, added } = spectrum;
     if (this.kind === "nngp") {
-      const doubled = this.weights(time, 2);
-      const left = this.left(time, 2, (s, j) => 1 - s * (doubled[j] as number));
-      const parts = values.map((s, j) => Math.max(0, s) * (left[j] as number));
+      const left = this.left(time, 2);
+      const parts = values.map((s, j) => Math.max(0, s + added) * (left[j] as number));
       return mirrorMean(await productTransposed(scaledColumns(vectors, parts, n), vectors, n), n);
     }
-    const e = scaledColumns(
-      vectors,
-      this.left(time, 1, (_, j) => 1 - (moved[j] as number)),
-      n,
-    );
+    const e = scaledColumns(vectors, this.left(time, 1), n);
     const middle = await product(e, await this.rotatedPrior(), n);
     return mirrorMean(await productTransposed(middle, e, n), n);
   }
 
-  /** exp(-factor tau s): what is left of a direction; with a regularisation, which keeps it from vanishing, `otherwise`. */
-  private left(time: number, factor: 1 | 2, otherwise: (s: number, j: number) => number): Float64Array {
+  /** exp(-factor tau s): what is left of every direction, regularisation included. */
+  private left(time: number, factor: 1 | 2): Float64Array {
     const { values, added, floor } = this.spectrum;
     const tau = (factor * this.learningRate * time) / (this.n * this.outputs);
-    return values.map((s, j) => (s + added <= floor ? 1 : added === 0 ? Math.exp(-s * tau) : otherwise(s, j)));
+    return values.map((value) => (value + added <= floor ? 1 : Math.exp(-(value + added) * tau)));
   }
 
   private async covarianceOf(
@@ -280,6 +285,7 @@ export async function gradientFlow(
       `the outputs before training are ${initial.length} numbers, and there are ${targets.length} targets`,
     );
   columnsOf(initial, n);
+  requireRoom(engine, theta, targets.length);
   const whole = await wholeOf(theta);
   let meanDiagonal = 0;
   for (let i = 0; i < n; i++) meanDiagonal += (whole[i * n + i] as number) / n;
@@ -333,6 +339,9 @@ export async function maxLearningRate(
   return (2 * (1 + momentum) * n * outputs) / largest;
 }
 
+/** By the name that neural-tangents' users look for. */
+export const predict = { gradientFlow, maxLearningRate };
+
 /** Throws E_CONFIG. */
 function timesOf(t: number | readonly number[]): readonly number[] {
   const times = typeof t === "number" ? [t] : t;
@@ -346,10 +355,32 @@ function requireShape(what: string, matrix: KernelMatrix, rows: number, columns:
   throw new WidefieldError("E_SHAPE", `${what} is ${matrix.rows} x ${matrix.columns}; it must be ${rows} x ${columns}`);
 }
 
-/** In the kernel's own units. Throws E_OVERFLOW. */
+/** Matrices of n x n doubles at the peak: the kernel, two of `eigh`'s, the vectors. */
+const MATRICES = 4;
+
+/** Throws E_MEMORY. */
+function requireRoom(engine: Engine, { rows: n }: KernelMatrix, targets: number): void {
+  const bytes = 8 * (MATRICES * n * n + 3 * targets);
+  if (bytes <= engine.memoryBytes) return;
+  throw new WidefieldError(
+    "E_MEMORY",
+    `gradient flow on ${n} inputs holds ${MATRICES} matrices of ${n} x ${n} doubles, ${Math.ceil(bytes / 2 ** 20)} MiB, ` +
+      `and the budget is ${Math.floor(engine.memoryBytes / 2 ** 20)} MiB: raise it, or take fewer inputs`,
+    { details: { neededBytes: bytes, memoryBytes: engine.memoryBytes } },
+  );
+}
+
+/** In the kernel's own units. Throws E_DATA for entries that are not finite (named), E_OVERFLOW. */
 async function wholeOf(matrix: KernelMatrix): Promise<Float64Array> {
   const { rows, columns, exponent } = matrix;
   const stored = await matrix.read({ begin: 0, end: rows }, { begin: 0, end: columns });
+  const bad = stored.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) {
+    const [row, column] = [Math.floor(bad / columns), bad % columns];
+    throw new WidefieldError("E_DATA", `entry (${row}, ${column}) of the kernel is ${stored[bad] ?? NaN}`, {
+      details: { row, column },
+    });
+  }
   const values =
     stored instanceof Float64Array && exponent === 0 ? stored : scaleByPower(Float64Array.from(stored), exponent);
   const lost = values.findIndex((value, at) => !Number.isFinite(value) || (value === 0 && stored[at] !== 0));

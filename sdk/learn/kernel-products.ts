@@ -17,13 +17,14 @@ export interface ProductOptions {
 }
 
 /** Rows of the kernel that are in memory at a time. */
-const ROWS = 256;
-/** Doubles of vectors in the engine's memory: 128 MiB. More vectors take another pass over the kernel. */
+export const PRODUCT_ROWS = 256;
+/** Doubles of vectors in the engine's memory: 128 MiB. Of more vectors every block takes one part after the other. */
 const VECTOR_DOUBLES = 2 ** 24;
 
 /**
  * K X, without the kernel's power of two. Vectors stand one after the other: entry i of vector v at v * columns + i, and
- * of its product at v * rows + i. Throws E_ABORTED, E_MEMORY, and what reading the kernel throws.
+ * of its product at v * rows + i. Throws E_DATA for an entry that is not finite (named), E_ABORTED, E_MEMORY, and what
+ * reading the kernel throws.
  */
 export async function kernelTimes(
   engine: Engine,
@@ -31,49 +32,62 @@ export async function kernelTimes(
   x: Float64Array,
   options: ProductOptions = {},
 ): Promise<Float64Array> {
+  const { signal, onProgress } = options;
   const { rows, columns } = kernel;
   const vectors = x.length / columns;
   const product = new Float64Array(rows * vectors);
-  const most = Math.max(1, Math.floor(VECTOR_DOUBLES / columns));
-  for (let first = 0; first < vectors; first += most) {
-    const count = Math.min(most, vectors - first);
-    const part = x.subarray(first * columns, (first + count) * columns);
-    await addPass(engine, kernel, part, product.subarray(first * rows, (first + count) * rows), options);
-  }
-  return product;
-}
-
-async function addPass(
-  engine: Engine,
-  kernel: KernelMatrix,
-  x: Float64Array,
-  product: Float64Array,
-  { signal, onProgress }: ProductOptions,
-): Promise<void> {
-  const { rows, columns } = kernel;
-  const vectors = x.length / columns;
+  const most = Math.max(1, Math.min(vectors, Math.floor(VECTOR_DOUBLES / columns)));
   let multiplier: RowMultiplier | undefined;
   try {
-    for (let begin = 0; begin < rows; begin += ROWS) {
+    for (let begin = 0; begin < rows; begin += PRODUCT_ROWS) {
       if (signal?.aborted === true)
         throw new WidefieldError("E_ABORTED", `stopped after ${begin} of ${rows} predictions`, {
           cause: signal.reason,
         });
-      const end = Math.min(begin + ROWS, rows);
+      const end = Math.min(begin + PRODUCT_ROWS, rows);
+      // Once for all vectors: it may be computed, or verified, whenever it is read.
       const block = await kernel.read({ begin, end }, { begin: 0, end: columns });
       const height = end - begin;
-      let part: Float64Array;
-      if (block instanceof Float64Array) part = await plainProduct(block, height, columns, x);
-      else {
-        multiplier ??= new RowMultiplier(await engine.cpu(), Math.min(ROWS, rows), columns, x);
-        part = await multiplier.times(block, height);
+      requireFinite(block, begin, columns);
+      for (let first = 0; first < vectors; first += most) {
+        const count = Math.min(most, vectors - first);
+        const some = x.subarray(first * columns, (first + count) * columns);
+        let part: Float64Array;
+        if (block instanceof Float64Array) part = await plainProduct(block, height, columns, some);
+        else {
+          multiplier ??= new RowMultiplier(await engine.cpu(), Math.min(PRODUCT_ROWS, rows), columns, most);
+          part = await multiplier.times(block, height, some);
+        }
+        for (let v = 0; v < count; v++)
+          product.set(part.subarray(v * height, (v + 1) * height), (first + v) * rows + begin);
       }
-      for (let v = 0; v < vectors; v++) product.set(part.subarray(v * height, (v + 1) * height), v * rows + begin);
       onProgress?.(end, rows);
     }
   } finally {
     multiplier?.dispose();
   }
+  return product;
+}
+
+/** Beside the kernel and the vectors, at its peak. */
+export function productBytes(rows: number, columns: number, vectors: number): number {
+  const height = Math.min(PRODUCT_ROWS, rows);
+  const most = Math.max(1, Math.min(vectors, Math.floor(VECTOR_DOUBLES / columns)));
+  // A block on both sides; the vectors that are under way, there and on their way, and their products; all products.
+  return 12 * height * columns + 16 * most * (columns + height) + 8 * rows * vectors;
+}
+
+/** Throws E_DATA. */
+function requireFinite(block: Float32Array | Float64Array, firstRow: number, columns: number): void {
+  // The sum of products with 0 is one pass without branches.
+  let sum = 0;
+  for (const value of block) sum += value * 0;
+  if (sum === 0) return;
+  const at = block.findIndex((value) => !Number.isFinite(value));
+  const [row, column] = [firstRow + Math.floor(at / columns), at % columns];
+  throw new WidefieldError("E_DATA", `entry (${row}, ${column}) of the kernel is ${block[at] ?? NaN}`, {
+    details: { row, column },
+  });
 }
 
 async function plainProduct(
@@ -93,21 +107,20 @@ async function plainProduct(
   return product;
 }
 
-/** The engine's memory for products of float32 blocks with the same vectors. */
+/** The engine's memory for products of float32 blocks with up to so many vectors, which stay there from block to block. */
 class RowMultiplier {
   private readonly backend: Backend;
   private readonly columns: number;
-  private readonly vectors: number;
+  private there: Float64Array | undefined;
   private readonly slots: Slot[] = [];
   private readonly tile: Slot;
   private readonly right: Slot;
   private readonly out: Slot;
   private readonly none: Slot;
 
-  constructor(backend: Backend, rows: number, columns: number, x: Float64Array) {
+  constructor(backend: Backend, rows: number, columns: number, vectors: number) {
     this.backend = backend;
     this.columns = columns;
-    this.vectors = x.length / columns;
     const allocate = (bytes: number, label: string): Slot => {
       const slot = backend.allocate(bytes, label);
       this.slots.push(slot);
@@ -115,19 +128,23 @@ class RowMultiplier {
     };
     try {
       this.tile = allocate(rows * columns * 4, "rows of a kernel");
-      this.right = allocate(x.byteLength, "vectors");
-      this.out = allocate(rows * this.vectors * 8, "products");
+      this.right = allocate(columns * vectors * 8, "vectors");
+      this.out = allocate(rows * vectors * 8, "products");
       this.none = allocate(8, "nothing");
     } catch (thrown) {
       this.dispose();
       throw thrown;
     }
-    // A copy where the array shares its buffer with others.
-    backend.write(this.right, 0, new Float64Array(x));
   }
 
-  async times(block: Float32Array<ArrayBuffer>, height: number): Promise<Float64Array> {
-    const { backend, columns, vectors } = this;
+  async times(block: Float32Array<ArrayBuffer>, height: number, x: Float64Array): Promise<Float64Array> {
+    const { backend, columns, there } = this;
+    const vectors = x.length / columns;
+    if (there?.byteOffset !== x.byteOffset || there.buffer !== x.buffer || there.length !== x.length) {
+      // A copy: the array shares its buffer with others.
+      backend.write(this.right, 0, new Float64Array(x));
+      this.there = x;
+    }
     backend.write(this.tile, 0, block);
     backend.write(this.out, 0, new Float64Array(height * vectors));
     const size = { rows: height, columns, row: 0, column: 0, vectors, leftLength: height, rightLength: columns };

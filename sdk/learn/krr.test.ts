@@ -216,7 +216,65 @@ describe("krr.fit", () => {
     const model = await krr.fit(engine, matrix, targets, { ...options, indefinite: "skip" });
     expect(model.fits.map(({ lambda }) => lambda)).toEqual([2]);
     expect(model.refused.map(({ lambda }) => lambda)).toEqual([1e-15]);
+    const [refused] = model.refused;
+    expect(refused?.reason.includes("positive definite")).toBe(refused?.kind === "not positive definite");
     expectClose(model.coefficients(0), plainSolve(steep, 2, targets, n), 1e-9);
+  });
+
+  it.each(["eigh", "multi-shift-cg"] as const)(
+    "is as exact beside a lambda of -1e13 that is left out: %s",
+    async (method) => {
+      const options = { lambdas: [-1e13, 1e-3, 1], method, indefinite: "skip" } as const;
+      const model = await krr.fit(engine, matrixOf(kxx, n, n), targets, options);
+      expect(model.refused.map(({ lambda }) => lambda)).toEqual([-1e13]);
+      const tolerance = method === "eigh" ? 1e-11 : 1e-6;
+      [1e-3, 1].forEach((lambda, index) => {
+        expectClose(model.coefficients(index), plainSolve(kxx, lambda, targets, n), tolerance);
+      });
+    },
+  );
+
+  it.each(KRR_METHODS)("says of a kernel of zeros only what is so: %s", async (method) => {
+    const zero = matrixOf(new Float64Array(n * n), n, n);
+    const error = await krr.fit(engine, zero, targets, { lambdas: [0], method }).then(
+      () => expect.unreachable("it was fitted"),
+      (thrown: unknown) => thrown as { code: string; message: string },
+    );
+    expect(error.code).toBe("E_NOT_POSITIVE_DEFINITE");
+    expect(error.message).not.toMatch(/NaN|Infinity|lambda 0 would/);
+    const model = await krr.fit(engine, zero, targets, { lambdas: [1], method });
+    expectClose(model.coefficients(0), targets, 1e-12);
+  });
+
+  it.each(KRR_METHODS)("has no NaN in what it says of a kernel beyond float64's range: %s", async (method) => {
+    const singular = matrixOf(gram(x.subarray(0, 5), x.subarray(0, 5), 1), 5, 5, 1100);
+    for (const lambda of [0, -1e300]) {
+      const error = await krr.fit(engine, singular, targets.subarray(0, 5), { lambdas: [lambda], method }).then(
+        () => undefined,
+        (thrown: unknown) => thrown as { code: string; message: string },
+      );
+      // Conjugate gradients may find a solution of the singular system.
+      if (method !== "multi-shift-cg" || lambda < 0) expect(error).toBeDefined();
+      expect(error?.message ?? "").not.toMatch(/NaN|Infinity/);
+    }
+  });
+
+  it("tells an entry that is not finite, of the kernel at new inputs too, and a tolerance that is none", async () => {
+    const model = await krr.fit(engine, matrixOf(kxx, n, n), targets, { lambdas: [1] });
+    for (const Values of [Float32Array, Float64Array]) {
+      const bad = Values.from(ktx);
+      bad[7 * n + 3] = NaN;
+      await expect(model.predict(matrixOf(bad, rows, n))).rejects.toMatchObject({
+        code: "E_DATA",
+        details: { row: 7, column: 3 },
+      });
+    }
+    for (const tolerance of [NaN, 0, 1, -1])
+      await expect(krr.fit(engine, matrixOf(kxx, n, n), targets, { lambdas, tolerance })).rejects.toMatchObject({
+        code: "E_CONFIG",
+      });
+    const unmarked = new MemoryMatrix(kxx.slice(), { rows: n, columns: n, symmetric: false, exponent: 0 });
+    await expect(krr.fit(engine, unmarked, targets, { lambdas })).rejects.toMatchObject({ code: "E_CONFIG" });
   });
 
   it("stops on a signal", async () => {

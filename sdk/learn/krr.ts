@@ -16,7 +16,7 @@ import { scaleByPower } from "../linalg/vectors.ts";
 import { kernelTimes } from "./kernel-products.ts";
 import { chooseKrrMethod, KRR_METHODS, krrMethodPlan, type KrrMethod } from "./krr-plan.ts";
 import { type Decision, type RegressionScores, regressionScores } from "./regression-scores.ts";
-import { Indefinite, type RidgeSolution, solveRidges } from "./ridge-solvers.ts";
+import { Indefinite, type RidgeRefusal, type RidgeSolution, solveRidges } from "./ridge-solvers.ts";
 
 export interface KrrProgress {
   /** "Cholesky", "eigenvectors", "cg". */
@@ -41,8 +41,9 @@ export interface KrrOptions extends Pick<PrepareOptions, "memory" | "scratch" | 
   /** Of conjugate gradients: relative residual, default 1e-8. */
   readonly tolerance?: number | undefined;
   /**
-   * What becomes of lambdas for which K + lambda I is singular or indefinite. "refuse" (default): E_NOT_POSITIVE_DEFINITE;
-   * "skip": the model does without them, and names them in `refused`.
+   * What becomes of lambdas for which K + lambda I is singular or indefinite, or with which conjugate gradients do not
+   * arrive. "refuse" (default): E_NOT_POSITIVE_DEFINITE, E_NOT_CONVERGED; "skip": the model does without them, and names
+   * them in `refused`.
    */
   readonly indefinite?: "refuse" | "skip" | undefined;
   readonly onProgress?: ((progress: KrrProgress) => void) | undefined;
@@ -61,6 +62,7 @@ export interface RidgeFit {
 
 export interface RefusedRidge {
   readonly lambda: number;
+  readonly kind: RidgeRefusal;
   readonly reason: string;
 }
 
@@ -78,6 +80,9 @@ interface Solved {
   readonly weights: Float64Array;
   readonly trainPredictions: Float64Array;
 }
+
+/** Of conjugate gradients, unless another is asked for. */
+export const KRR_TOLERANCE = 1e-8;
 
 /** Regressions that share a kernel, one for each lambda. Holds no engine memory. */
 export class RidgeRegression {
@@ -135,7 +140,8 @@ export class RidgeRegression {
 
   /**
    * Predictions of every fit at new inputs from their kernel with the training inputs, [inputs, n]: one pass over it for
-   * all. Throws E_SHAPE for a kernel or targets of another size, E_ABORTED, and what reading the kernel throws.
+   * all. Throws E_SHAPE for a kernel or targets of another size, E_DATA for an entry that is not finite (named),
+   * E_ABORTED, and what reading the kernel throws.
    */
   async predict(
     kernelRows: KernelMatrix,
@@ -184,10 +190,12 @@ export class RidgeRegression {
 }
 
 /**
- * Fits targets, [n, outputs] row-major, for all lambdas.
+ * Fits targets, [n, outputs] row-major, for all lambdas. The kernel has to be symmetric, and marked so: Cholesky and
+ * conjugate gradients read its lower triangle only, and would not notice another upper one; eigh refuses it.
  *
  * Throws E_SHAPE for a kernel that is not square or targets of another count, E_DATA for entries that are not finite,
- * E_CONFIG for a grid that is empty, NaN or infinite and for a method that there is not; E_NOT_POSITIVE_DEFINITE where a
+ * E_CONFIG for a grid that is empty, NaN or infinite, for a method that there is not, a tolerance that is none and a
+ * kernel that is not marked symmetric; E_NOT_POSITIVE_DEFINITE where a
  * lambda leaves K + lambda I singular or indefinite (details: `lambda`, `lambdaNeeded`: one that passes, where known, and
  * the evidence: `pivot` or `value`), E_NOT_CONVERGED (conjugate gradients), E_MEMORY, E_ABORTED, and what reading throws.
  */
@@ -198,10 +206,9 @@ async function fit(
   options: KrrOptions,
 ): Promise<RidgeRegression> {
   engine.assertOpen();
-  const { lambdas, decision, method = "auto", tolerance = 1e-8, scratch, signal, onProgress } = options;
+  const { lambdas, decision, method = "auto", tolerance = KRR_TOLERANCE, scratch, signal, onProgress } = options;
   requireLambdas(lambdas);
-  if (method !== "auto" && !KRR_METHODS.includes(method))
-    throw new WidefieldError("E_CONFIG", `method is one of auto, ${KRR_METHODS.join(", ")}, not ${method}`);
+  requireMethod(method, tolerance);
   if (kxx.rows !== kxx.columns)
     throw new WidefieldError("E_SHAPE", `the training kernel is ${kxx.rows} x ${kxx.columns}; it must be square`);
   const { rows: n, exponent } = kxx;
@@ -231,9 +238,12 @@ async function fit(
   outcomes.forEach((outcome, index) => {
     const lambda = lambdas[index] as number;
     if (outcome instanceof Indefinite) {
-      const error = notPositiveDefinite(n, lambda, outcome, exponent);
+      const error =
+        outcome.kind === "not converged"
+          ? notConverged(lambda, outcome)
+          : notPositiveDefinite(n, lambda, outcome, exponent);
       if (options.indefinite !== "skip") throw error;
-      refused.push({ lambda, reason: error.message });
+      refused.push({ lambda, kind: outcome.kind, reason: error.message });
     } else if (outcome !== undefined)
       solved.push(solvedOf(outcome, { lambda, shift: shifts[index] as number, targets, outputs, decision }));
   });
@@ -267,6 +277,14 @@ export function requireLambdas(lambdas: readonly number[]): void {
     if (!Number.isFinite(lambda)) throw new WidefieldError("E_CONFIG", `lambda must be a finite number, not ${lambda}`);
 }
 
+/** Throws E_CONFIG. */
+export function requireMethod(method: KrrOptions["method"] = "auto", tolerance: number = KRR_TOLERANCE): void {
+  if (method !== "auto" && !KRR_METHODS.includes(method))
+    throw new WidefieldError("E_CONFIG", `method is one of auto, ${KRR_METHODS.join(", ")}, not ${method}`);
+  if (!(tolerance > 0 && tolerance < 1))
+    throw new WidefieldError("E_CONFIG", `tolerance must be a number above 0 and below 1, not ${tolerance}`);
+}
+
 /** A lambda in units of the stored entries. Throws E_CONFIG where that leaves float64. */
 function shiftOf(lambda: number, exponent: number): number {
   const shift = scaleByPower(Float64Array.of(lambda), -exponent)[0] as number;
@@ -281,10 +299,8 @@ function shiftOf(lambda: number, exponent: number): number {
 /** A method that was asked for may be slow, but it has to fit. Throws E_MEMORY. */
 function requireRoom(method: KrrMethod, facts: Parameters<typeof krrMethodPlan>[1]): void {
   // Whether conjugate gradients arrive is theirs to find out: the bound holds for the worst spectrum.
-  const { obstacle } = krrMethodPlan(
-    method,
-    method === "multi-shift-cg" ? { ...facts, lambdas: [facts.trace] } : facts,
-  );
+  const lambdas = method === "multi-shift-cg" ? facts.lambdas.map(() => 1) : facts.lambdas;
+  const { obstacle } = krrMethodPlan(method, { ...facts, lambdas, trace: 1 });
   if (obstacle !== undefined)
     throw new WidefieldError("E_MEMORY", `${method} ${obstacle}`, { details: { memoryBytes: facts.memoryBytes } });
 }
@@ -296,19 +312,32 @@ function notPositiveDefinite(
   { reason, passes, bound, cause, details }: Indefinite,
   exponent: number,
 ): WidefieldError {
-  const own = (shift: number) => scaleByPower(Float64Array.of(shift), exponent)[0] as number;
-  const needed = passes === undefined ? undefined : roundedUp(own(passes));
+  // Advice has to be a number that is not the one refused.
+  const own = (shift: number | undefined) => {
+    if (shift === undefined) return undefined;
+    const value = roundedUp(scaleByPower(Float64Array.of(shift), exponent)[0] as number);
+    return Number.isFinite(value) && value > lambda ? value : undefined;
+  };
+  const [needed, least] = [own(passes), own(bound)];
   const advice =
     needed !== undefined
       ? `lambda ${needed} would have passed`
-      : bound !== undefined
-        ? `it takes a lambda of more than ${roundedUp(own(bound))}`
+      : least !== undefined
+        ? `it takes a lambda of more than ${least}`
         : "give a larger lambda";
   return new WidefieldError(
     "E_NOT_POSITIVE_DEFINITE",
     `with lambda ${lambda} the ${n} x ${n} matrix K + lambda I is not positive definite to working precision: ` +
       `${reason}; ${advice}`,
     { cause, details: { ...details, lambda, lambdaNeeded: needed } },
+  );
+}
+
+function notConverged(lambda: number, { reason, cause, details }: Indefinite): WidefieldError {
+  return new WidefieldError(
+    "E_NOT_CONVERGED",
+    `with lambda ${lambda}, ${reason}; leave such lambdas out (indefinite: "skip"), or choose another method (cholesky, eigh)`,
+    { cause, details: { ...details, lambda } },
   );
 }
 

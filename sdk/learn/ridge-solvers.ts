@@ -14,7 +14,7 @@ import { operatorOf } from "../linalg/prepare.ts";
 import { columnsAt, eigenvalueNoise, requireConverged } from "../linalg/solver.ts";
 import { denseSymmetric, readDiagonal, type SymmetricSource, type Values } from "../linalg/source.ts";
 import { ridgePath } from "../linalg/spectral.ts";
-import { axpy } from "../linalg/vectors.ts";
+import { axpy, scaleByPower } from "../linalg/vectors.ts";
 import type { KrrMethod } from "./krr-plan.ts";
 
 export interface RidgeSystem {
@@ -43,8 +43,12 @@ export interface RidgeSolution {
   readonly relativeResidual?: number;
 }
 
+/** Why a ridge has no solution: K + lambda I is not positive definite, or conjugate gradients did not arrive. */
+export type RidgeRefusal = "not positive definite" | "not converged";
+
 /** Why a shift has no solution. */
 export class Indefinite {
+  readonly kind: RidgeRefusal;
   /** "its smallest eigenvalue is -0.12" or "pivot 31 came out as -1.2e-9". */
   readonly reason: string;
   /** A shift that would have passed, and one below which none can; undefined where that is not known. */
@@ -55,18 +59,37 @@ export class Indefinite {
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(facts: {
+    kind?: RidgeRefusal;
     reason: string;
     passes?: number | undefined;
     bound?: number | undefined;
     cause?: unknown;
     details?: Readonly<Record<string, unknown>>;
   }) {
+    this.kind = facts.kind ?? "not positive definite";
     this.reason = facts.reason;
-    this.passes = facts.passes;
-    this.bound = facts.bound;
+    this.passes = finite(facts.passes);
+    this.bound = finite(facts.bound);
     this.cause = facts.cause;
     this.details = facts.details ?? {};
   }
+}
+
+/** A matrix of zeros has no scale to advise by. */
+function finite(value: number | undefined): number | undefined {
+  return value !== undefined && Number.isFinite(value) ? value : undefined;
+}
+
+/** A stored value in the kernel's units, as text: a power of two beside it where that leaves float64's range. */
+function inUnits(value: number, exponent = 0): string {
+  const scaled = scaleByPower(Float64Array.of(value), exponent)[0] as number;
+  const fits = Number.isFinite(scaled) && (scaled !== 0 || value === 0);
+  return fits ? scaled.toExponential(3) : `${value.toExponential(3)} x 2^${exponent}`;
+}
+
+/** The same as a number; undefined out of float64's range. */
+function numberInUnits(value: number, exponent = 0): number | undefined {
+  return finite(scaleByPower(Float64Array.of(value), exponent)[0]);
 }
 
 export type RidgeOutcome = RidgeSolution | Indefinite;
@@ -129,7 +152,8 @@ async function oneCholesky(
   done: number,
 ): Promise<RidgeOutcome> {
   const { engine, source, targets, memoryBytes, scratch, skip, signal, onProgress } = system;
-  const shifted = shift < 0 ? withShift(source, shift) : source;
+  // Failures are told in the kernel's units here, which may leave float64's range.
+  const shifted = { ...(shift < 0 ? withShift(source, shift) : source), exponent: 0 };
   const meanDiagonal = diagonal.reduce((sum, value) => sum + value / diagonal.length, 0) + Math.min(0, shift);
   try {
     const factor = await cholesky(engine, shifted, {
@@ -145,12 +169,11 @@ async function oneCholesky(
       // Rounding alone could have made a pivot of this size out of its diagonal entry: two equal rows have one.
       const noise = 8 * Math.sqrt(source.n) * 2 ** -53 * Math.abs((diagonal[index] as number) + shift);
       if (pivot > noise) return { x: await factor.solve(targets, { signal }) };
-      const scale = 2 ** (source.exponent ?? 0);
       return new Indefinite({
-        reason: `pivot ${index} is ${(pivot * scale).toExponential(3)}, which rounding could have made of 0`,
+        reason: `pivot ${index} is ${inUnits(pivot, source.exponent)}, which rounding could have made of 0`,
         // What the pivots' noise adds up to, with the room that estimates need.
         passes: shift + 16 * Math.sqrt(source.n) * source.n * 2 ** -53 * meanDiagonal,
-        details: { pivot: index, value: pivot * scale },
+        details: { pivot: index, value: numberInUnits(pivot, source.exponent) },
       });
     } finally {
       factor.dispose();
@@ -165,11 +188,11 @@ async function oneCholesky(
     const plain = base < 0 && !skip ? await oneCholesky(system, 0, diagonal, done) : undefined;
     const found = jitterNeeded === undefined ? undefined : base + jitterNeeded * meanDiagonal;
     return new Indefinite({
-      reason: `pivot ${pivot ?? NaN} came out as ${(value ?? NaN).toExponential(3)}`,
+      reason: `pivot ${pivot ?? NaN} came out as ${inUnits(value ?? NaN, source.exponent)}`,
       passes: plain === undefined ? found : plain instanceof Indefinite ? plain.passes : 0,
       bound: jitterBound === undefined ? undefined : base + jitterBound * meanDiagonal,
       cause: thrown,
-      details: { pivot, value },
+      details: { pivot, value: numberInUnits(value ?? NaN, source.exponent) },
     });
   }
 }
@@ -203,23 +226,23 @@ async function byEigenvectors(system: RidgeSystem): Promise<(RidgeOutcome | unde
   });
   const smallest = eigen.values[0] as number;
   const needed = 2 * eigenvalueNoise(eigen.values) - smallest;
-  const scale = 2 ** (source.exponent ?? 0);
   const outcomes: (RidgeOutcome | undefined)[] = shifts.map((shift) =>
     shift > needed
       ? undefined
       : new Indefinite({
-          reason: `its smallest eigenvalue is ${((smallest + shift) * scale).toExponential(3)}`,
+          reason: `its smallest eigenvalue is ${inUnits(smallest + shift, source.exponent)}`,
           // Above `needed` everything passes: the next number of three digits is.
           passes: needed,
           bound: -smallest,
-          details: { value: (smallest + shift) * scale },
+          details: { value: numberInUnits(smallest + shift, source.exponent) },
         }),
   );
   if (!skip && outcomes.some((outcome) => outcome !== undefined)) return outcomes;
   const good = shifts.flatMap((shift, index) => (outcomes[index] === undefined ? [{ shift, index }] : []));
   if (good.length === 0) return outcomes;
-  // The path takes ridges that are not negative: a negative one goes to the eigenvalues.
-  const base = shifts.reduce((least, shift) => Math.min(least, shift), 0);
+  // The path takes ridges that are not negative: a negative one goes to the eigenvalues. One that was refused may be so
+  // large that nothing would be left of them.
+  const base = good.reduce((least, { shift }) => Math.min(least, shift), 0);
   const moved = base === 0 ? eigen : { ...eigen, values: eigen.values.map((value) => value + base) };
   const ridges = good.map(({ shift }) => shift - base);
   const path = await ridgePath(moved, targets, ridges, { signal });
@@ -235,8 +258,6 @@ async function byConjugateGradients(system: RidgeSystem): Promise<(RidgeOutcome 
   // Failures are told in units of the stored entries here: `krr.ts` says what they are in the kernel's.
   const form = { n, exponent: 0, source, dense };
   const { operator, dispose } = await operatorOf(engine, form, system.memoryBytes);
-  const base = shifts.reduce((least, shift) => Math.min(least, shift), 0);
-  const moved = base === 0 ? operator : shiftedOperator(operator, base);
   const outcomes: (RidgeOutcome | undefined)[] = shifts.map(() => undefined);
   const found = shifts.map(() => ({ x: new Float64Array(targets.length), iterations: 0, relativeResidual: 0 }));
   let left = [...shifts.keys()];
@@ -248,6 +269,9 @@ async function byConjugateGradients(system: RidgeSystem): Promise<(RidgeOutcome 
         system.onProgress?.("cg", (shifts.length * (output + part)) / outputs, detail);
       };
       try {
+        // Of those that are left: one that was refused may be so large that the matrix would vanish beside it.
+        const base = left.reduce((least, index) => Math.min(least, shifts[index] as number), 0);
+        const moved = base === 0 ? operator : shiftedOperator(operator, base);
         const ridges = left.map((index) => (shifts[index] as number) - base);
         const options = {
           tolerance,
@@ -270,8 +294,12 @@ async function byConjugateGradients(system: RidgeSystem): Promise<(RidgeOutcome 
         if (!indefinite && !slow) throw thrown;
         // The smallest of the grid is the one that fails; the others go on without it.
         const worst = left.reduce((a, b) => ((shifts[b] as number) < (shifts[a] as number) ? b : a));
-        if (slow && !skip) throw notConverged(thrown, (shifts[worst] as number) * 2 ** (source.exponent ?? 0), output);
-        outcomes[worst] = new Indefinite({ reason: thrown.message, cause: thrown, details: thrown.details });
+        outcomes[worst] = new Indefinite({
+          kind: slow ? "not converged" : "not positive definite",
+          reason: `output ${output}: ${thrown.message}`,
+          cause: thrown,
+          details: thrown.details,
+        });
         if (!skip) return outcomes;
         left = left.filter((index) => index !== worst);
       }
@@ -281,16 +309,6 @@ async function byConjugateGradients(system: RidgeSystem): Promise<(RidgeOutcome 
   }
   for (const index of left) outcomes[index] = found[index];
   return outcomes;
-}
-
-/** With the ridge in the kernel's own units. */
-function notConverged({ message, details }: WidefieldError, lambda: number, output: number): WidefieldError {
-  return new WidefieldError(
-    "E_NOT_CONVERGED",
-    `with lambda ${lambda}, output ${output}: ${message}; leave such lambdas out (indefinite: "skip"), or choose another ` +
-      "method (cholesky, eigh)",
-    { details: { ...details, lambda } },
-  );
 }
 
 /** A + shift I. */

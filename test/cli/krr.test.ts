@@ -115,11 +115,24 @@ describe("widefield sweep krr", () => {
   });
 
   it("prints the paper's grid", async () => {
-    const { code, stdout } = await widefield("sweep", "krr", "--grid", "paper", "--dry-run");
+    const { code, stdout } = await widefield("sweep", "krr", "--noise", "hf", "--grid", "paper", "--dry-run");
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^digits: 495 fits, levels 0 1 .* 14\n/);
+    expect(stdout).toMatch(/^digits-hf: 495 fits, levels 0 1 .* 14\n/);
     expect(stdout).toMatch(/^poly4-c8 +20 +0\.1 to 100000$/m);
     const { stderr } = await widefield("sweep", "krr", "--levels", "0", "--dry-run");
     expect(stderr).toContain("needs --kernels, or --grid paper");
+    const plain = await widefield("sweep", "krr", "--grid", "paper", "--dry-run");
+    expect(plain).toMatchObject({ code: 1, stdout: "" });
+    expect(plain.stderr).toContain("choose digits-hf or digits-lf");
+  });
+
+  it("of which nothing could be solved exits with 1, and a typo leaves no folder", async () => {
+    const failing = ["--levels", "0", "--kernels", "ntk2", "--lambda=-1e6"];
+    const { code, stdout } = await widefield(...sweep("F", ...failing));
+    expect({ code, stdout }).toEqual({ code: 1, stdout: expect.stringContaining("level-00.ntk2 failed") as string });
+    const typo = await widefield(...sweep("T", "--levels", "0,99"));
+    expect(typo.code).toBe(1);
+    expect(typo.stderr).toContain("level 99 is out of range: digits-hf has levels 0 to 14");
+    await expect(readdir(space.path("T"))).rejects.toMatchObject({ code: "ENOENT" });
   });
 });
