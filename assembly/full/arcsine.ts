@@ -1,20 +1,25 @@
 /**
- * erf on half squared distances D (and NTKs T) of four pairs. With S^2 = V + offset, V = 2 sigma^2, k = K(x, y), and
- * c_x the cosine of a pixel with itself,
+ * erf on half squared distances D (and NTKs T) of four pairs (Williams 1997, eq. 11): K' = scale asin(c), with
+ * c = K / (S S') and S^2 = V + offset. With a = V / S^2 the cosine of a pixel with itself, b that of the other, and
+ * m = s s' / (S S'), whose square is a b,
  *
- *     e = S S' - k = D + offset - (S - S')^2 / 2,   1 - c = e / S S',   1 - c_x = offset / S^2
+ *     D' = scale ((asin a - asin m) / 2 - (asin m - asin b) / 2 + (asin m - asin c)),    T' = T scale / (S S' cos C)
  *
- *     D' = scale ((asin c_x - asin c) + (asin c_y - asin c)) / 2,    T' = T scale / sqrt(e (2 S S' - e))
+ *     sin(A - M) = a (a - b) / (a cos M + m cos A),   sin(M - B) = b (a - b) / (m cos B + b cos M),
+ *     sin(M - C) = (m - c) (m + c) / (m cos C + c cos M),   m - c = d / (S S'),   d = n - K = D - (s - s')^2 / 2
  *
- * Each difference comes without cancellation from c_x - c, by the sine of a difference of angles, wherever that is less
- * than 1/2 and c is not negative; elsewhere the angles themselves are far enough apart. Equal pixels have e = offset and
- * c = c_x, so that D' is exactly 0. e is at least offset: (V + o)(V' + o) >= (sqrt(V V') + o)^2;
- * and S S' is at least offset, where rounding must not say otherwise: blank pixels have c_x = 0, and not less.
+ * Nothing cancels where pixels are close, however small their variances are beside the offset. Where pixels are far
+ * apart, (asin a + asin b) / 2 - asin c is as good. Equal pixels have a = b = m and d = 0, so that D' is exactly 0.
+ * Exchanging the images changes the sign of a - b and nothing else: the same to the bit.
  */
 import { arcsine } from "../covariance/angles";
 import { Step } from "../covariance/step";
 import { LANES_PIXEL_BYTES } from "../covariance/table";
+import { gapOf, normOf } from "./bend";
 import { ROW_PIXEL_BYTES } from "./run";
+
+/** Keeps 0 / 0 away; below it float32 loses bits. */
+const SMALLEST: f32 = 1e-37;
 
 export function erfRow(
   step: Step, constants: usize, from: usize, to: usize, count: u32, x: usize, y: usize, unit: usize, ntk: u32,
@@ -22,25 +27,53 @@ export function erfRow(
   const offset = f32x4.splat(step.bias);
   const scale = f32x4.splat(step.factor);
   const half = f32x4.splat(0.5);
+  const one = f32x4.splat(1);
   const two = f32x4.splat(2);
+  const smallest = f32x4.splat(SMALLEST);
   for (; count; count--) {
-    const s = deviation(v128.load32_splat(x), offset);
-    const s2 = deviation(v128.load(y), offset);
-    const n = f32x4.pmax(offset, f32x4.mul(s, s2));
-    const double = f32x4.add(n, n);
-    const h = f32x4.sub(s, s2);
-    let e = f32x4.sub(f32x4.add(v128.load(from), offset), f32x4.mul(half, f32x4.mul(h, h)));
-    e = f32x4.pmax(offset, f32x4.pmin(f32x4.sub(double, offset), e));
-    const away = f32x4.pmin(two, f32x4.div(e, n));
-    const mine = difference(f32x4.div(offset, f32x4.pmax(offset, f32x4.mul(s, s))), away, constants);
-    const other = difference(f32x4.div(offset, f32x4.pmax(offset, f32x4.mul(s2, s2))), away, constants);
-    let value = f32x4.mul(half, f32x4.mul(scale, f32x4.add(mine, other)));
+    const sigma = v128.load32_splat(x);
+    const sigma2 = v128.load(y);
+    const n = normOf(x, y);
+    const d = gapOf(v128.load(from), x, y, f32x4.add(n, n));
+    // V and S^2 of both, 1 / (S S').
+    const v = f32x4.mul(f32x4.add(sigma, sigma), sigma);
+    const v2 = f32x4.mul(f32x4.add(sigma2, sigma2), sigma2);
+    const large = f32x4.pmax(smallest, f32x4.add(v, offset));
+    const large2 = f32x4.pmax(smallest, f32x4.add(v2, offset));
+    const r = f32x4.div(one, f32x4.mul(f32x4.sqrt(large), f32x4.sqrt(large2)));
+    const ur = f32x4.mul(offset, r);
+    const m = f32x4.pmin(one, f32x4.mul(n, r));
+    const c = f32x4.mul(f32x4.sub(n, d), r);
+    const a = f32x4.div(v, large);
+    const b = f32x4.div(v2, large2);
+    const ua = f32x4.div(offset, large);
+    const ub = f32x4.div(offset, large2);
+    // 1 - m = (S S' - n) / (S S') = offset (V + V' + offset) / (S S' (S S' + n))
+    const um = f32x4.div(
+      f32x4.mul(ur, f32x4.add(f32x4.mul(f32x4.add(v, v2), r), ur)), f32x4.add(one, m),
+    );
+    const uc = f32x4.add(um, f32x4.mul(d, r)); // 1 - c
+    const vc = f32x4.add(um, f32x4.mul(f32x4.sub(f32x4.add(n, n), d), r)); // 1 + c
+    const cosM = f32x4.sqrt(f32x4.mul(um, f32x4.add(one, m)));
+    const cosC = f32x4.sqrt(f32x4.mul(uc, vc));
+    const apart = f32x4.mul(
+      f32x4.mul(f32x4.mul(two, f32x4.sub(sigma, sigma2)), f32x4.add(sigma, sigma2)), f32x4.mul(r, ur),
+    ); // a - b
+    const first = angleOf(f32x4.mul(a, apart), turned(a, cosM, m, ua), constants);
+    const second = angleOf(f32x4.mul(b, apart), turned(b, cosM, m, ub), constants);
+    const below = f32x4.add(f32x4.mul(m, cosC), f32x4.mul(c, cosM));
+    const bent = angleOf(f32x4.mul(f32x4.mul(d, r), f32x4.add(m, c)), below, constants);
+    const near = f32x4.add(f32x4.mul(half, f32x4.sub(first, second)), bent);
+    const own = f32x4.add(arcsine(a, ua, constants), arcsine(b, ub, constants));
+    const far = f32x4.sub(f32x4.mul(half, own), arcsine(c, f32x4.pmin(uc, vc), constants));
+    const close = v128.and(
+      f32x4.le(d, f32x4.mul(half, n)), f32x4.ge(f32x4.mul(f32x4.splat(4), f32x4.pmin(a, b)), f32x4.pmax(a, b)),
+    );
+    let value = f32x4.mul(scale, v128.bitselect(near, far, close));
     if (step.accumulate) value = f32x4.add(v128.load(to), value);
     v128.store(to, value);
     if (ntk) {
-      let slope = f32x4.div(
-        f32x4.mul(scale, v128.load(from, 16)), f32x4.sqrt(f32x4.mul(e, f32x4.sub(double, e))),
-      );
+      let slope = f32x4.mul(f32x4.mul(v128.load(from, 16), scale), f32x4.div(r, f32x4.pmax(smallest, cosC)));
       if (step.accumulate) slope = f32x4.add(v128.load(to, 16), slope);
       v128.store(to, slope, 16);
     }
@@ -51,25 +84,17 @@ export function erfRow(
   }
 }
 
-/** S of a sigma. */
-function deviation(sigma: v128, offset: v128): v128 {
-  return f32x4.sqrt(f32x4.add(f32x4.mul(f32x4.add(sigma, sigma), sigma), offset));
+/** a cos M + m cos A, with 1 - a = `rest`. */
+// @ts-ignore: decorator
+@inline
+function turned(a: v128, cosM: v128, m: v128, rest: v128): v128 {
+  const cosA = f32x4.sqrt(f32x4.mul(rest, f32x4.add(f32x4.splat(1), a)));
+  return f32x4.add(f32x4.mul(a, cosM), f32x4.mul(m, cosA));
 }
 
-/** asin(1 - own) - asin(1 - away), own <= 1. */
-function difference(own: v128, away: v128, constants: usize): v128 {
-  const one = f32x4.splat(1);
-  const two = f32x4.splat(2);
-  const zero = f32x4.splat(0);
-  const a = f32x4.sub(one, own);
-  const b = f32x4.sub(one, away);
-  const gap = f32x4.sub(away, own);
-  const below = f32x4.mul(a, f32x4.sqrt(f32x4.mul(away, f32x4.sub(two, away))));
-  const above = f32x4.mul(b, f32x4.sqrt(f32x4.mul(own, f32x4.sub(two, own))));
-  const sine = f32x4.div(f32x4.mul(gap, f32x4.add(a, b)), f32x4.add(below, above));
-  const near = arcsine(sine, f32x4.sub(one, f32x4.abs(sine)), constants);
-  const far = f32x4.sub(arcsine(a, own, constants), arcsine(b, f32x4.pmin(f32x4.sub(two, away), away), constants));
-  const isNear = v128.and(f32x4.lt(f32x4.abs(gap), f32x4.splat(0.5)), f32x4.ge(b, zero));
-  const value = v128.bitselect(near, far, isNear);
-  return v128.and(value, f32x4.ne(gap, zero));
+/** asin(above / below), of angles below 60 degrees; what stands in lanes of larger ones is not used. */
+function angleOf(above: v128, below: v128, constants: usize): v128 {
+  const sine = f32x4.div(above, f32x4.pmax(f32x4.splat(SMALLEST), below));
+  const rest = f32x4.pmax(f32x4.splat(0), f32x4.sub(f32x4.splat(1), f32x4.abs(sine)));
+  return arcsine(sine, rest, constants);
 }

@@ -4,8 +4,8 @@
  *
  *     n = s s',  d = n - K = D - (s - s')^2 / 2,  u = d / n = 1 - cos t,  t = 2 asin sqrt(u / 2)
  *
- * Near t = 0 nothing cancels: t comes from u, and sin t - t cos t from its series. Equal pixels have D = 0, d = 0 and
- * t = 0, exactly. Everything is symmetric in s and s', to the bit.
+ * Near t = 0 nothing cancels: t comes from u, sin t - t cos t from its series, and erf takes differences of angles.
+ * Equal pixels have D = 0, d = 0 and t = 0, exactly. Everything is symmetric in s and s', to the bit.
  */
 import { StepKind } from "../generated/kernels";
 import { Step } from "../covariance/step";
@@ -77,6 +77,7 @@ function threshold(step: Step, gap: f64, s: f64, s2: f64): f64 {
   return step.factor64 * (0.5 - angle((2 * n - gap) / n) / TWO_PI);
 }
 
+/** The formula of `full/arcsine.ts`, which says why. */
 function sigmoid(step: Step, tangent: f64, gap: f64, s: f64, s2: f64, to: usize, toT: usize): void {
   const offset = step.bias64;
   const v = s * s;
@@ -88,13 +89,31 @@ function sigmoid(step: Step, tangent: f64, gap: f64, s: f64, s2: f64, to: usize,
     if (toT) put64(step, toT, 0);
     return;
   }
-  const k = n - gap;
-  const own = 0.5 * (Math.asin(v / (v + offset)) + Math.asin(v2 / (v2 + offset)));
-  put64(step, to, step.factor64 * (own - Math.asin(k / size)));
-  if (!toT) return;
-  // S S' - K = (S S' - n) + gap, and S S' - n = offset (V + V' + offset) / (S S' + n).
-  const less = gap + (offset * (v + v2 + offset)) / (size + n);
-  put64(step, toT, (tangent * step.factor64) / Math.sqrt(less * (size + k)));
+  const a = v / (v + offset);
+  const b = v2 / (v2 + offset);
+  const m = Math.min(1, n / size);
+  const c = Math.max(-1, Math.min(1, (n - gap) / size));
+  // 1 - m = (S S' - n) / S S', and S S' - n = offset (V + V' + offset) / (S S' + n).
+  const um = (offset * (v + v2 + offset)) / (size * (size + n));
+  const cosM = Math.sqrt(um * (1 + m));
+  const cosC = Math.sqrt((um + gap / size) * (um + (2 * n - gap) / size)); // 1 - c, 1 + c
+  let value: f64;
+  if (gap <= 0.5 * n && 4 * Math.min(a, b) >= Math.max(a, b)) {
+    const apart = ((s - s2) * (s + s2) * offset) / (size * size); // a - b
+    const first = quotient(a * apart, a * cosM + m * Math.sqrt((offset / (v + offset)) * (1 + a)));
+    const second = quotient(b * apart, b * cosM + m * Math.sqrt((offset / (v2 + offset)) * (1 + b)));
+    const bent = quotient((gap / size) * (m + c), m * cosC + c * cosM);
+    value = 0.5 * (Math.asin(first) - Math.asin(second)) + Math.asin(bent);
+  } else value = 0.5 * (Math.asin(a) + Math.asin(b)) - Math.asin(c);
+  put64(step, to, step.factor64 * value);
+  if (toT) put64(step, toT, (tangent * step.factor64) / (size * cosC));
+}
+
+/** A sine; 0 of pixels without variance. */
+// @ts-ignore: decorator
+@inline
+function quotient(above: f64, below: f64): f64 {
+  return below > 0 ? above / below : 0;
 }
 
 /** The variance behind a nonlinearity; no image has a negative one. */
