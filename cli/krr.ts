@@ -1,13 +1,14 @@
 /** `widefield krr`: kernel ridge regression over a grid of ridges, from data to errors. */
 import { Command, Option } from "commander";
 import { kernelToJson, type KernelSpec } from "../sdk/arch/kernel-spec.ts";
+import type { Json } from "../sdk/covariance/store/manifest.ts";
 import { KernelStore } from "../sdk/covariance/store/store.ts";
 import type { Problem } from "../sdk/data/problem.ts";
 import { countOf } from "../sdk/data/ranges.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { runKrr, type KrrExperiment, type KrrResult } from "../sdk/experiments/krr.ts";
-import { krrCsv, krrJson, writeArrays } from "../sdk/experiments/krr-files.ts";
+import { krrCsv, krrJson, requireSameJob, writeArrays } from "../sdk/experiments/krr-files.ts";
 import { parseLambdas } from "../sdk/experiments/krr-lambdas.ts";
 import { version } from "../sdk/index.node.ts";
 import { KRR_METHODS, type KrrMethod } from "../sdk/learn/krr-plan.ts";
@@ -68,8 +69,11 @@ export function krrCommand(): Command {
       "keep kernels, results and a manifest here; the same folder again goes on where it stopped",
     )
     .option("--scratch <folder>", "where a factor goes that memory does not hold")
-    .option("--keep-coefficients <file>", "write the coefficients as .npy, [lambdas, train, outputs]")
-    .option("--keep-predictions <file>", "write the predictions of test images as .npy, [lambdas, test, outputs]")
+    .option("--keep-coefficients <file>", "write the coefficients as .npy, [solved lambdas, train, outputs]")
+    .option(
+      "--keep-predictions <file>",
+      "write the predictions of test images as .npy, [solved lambdas, test, outputs]",
+    )
     .action(run);
 }
 
@@ -85,7 +89,10 @@ export function addRegression(command: Command): Command {
     .addOption(
       new Option("--precision <name>", "f64: kernels in float64 on wasm").choices(["f32", "f64"]).default("f32"),
     )
-    .option("--tile <n>", "rows and columns of a kernel tile (default: by the kernel)");
+    .option(
+      "--tile <n>",
+      "rows and columns of the tiles that kernels are computed and kept in, 1 to 8192 (default: by the kernel)",
+    );
 }
 
 /** Those options, for an experiment. Throws E_CONFIG. */
@@ -123,7 +130,11 @@ async function run(options: KrrOptions): Promise<void> {
       const path = options[name];
       if (path !== undefined) stores[name] = await KernelStore.open(files, path);
     }
-    if (options.out !== undefined) await files.makeFolder(options.out);
+    const job = await jobOf(problem, kernel, options, lambdas);
+    if (options.out !== undefined) {
+      await files.makeFolder(options.out);
+      await requireSameJob(files, options.out, job);
+    }
     const experiment: KrrExperiment = {
       ...{ engine, problem, kernel, lambdas, stores, signal },
       ...regression,
@@ -136,8 +147,8 @@ async function run(options: KrrOptions): Promise<void> {
         progress.update(label, done, total, detail ?? (phase === "kernel" ? formatRate(rate, "pairs/s") : "")),
     };
     const result = await runKrr(experiment);
-    const facts = await manifestOf(engine, problem, kernel, options);
-    if (options.out !== undefined) await writeResults(files, options.out, result, facts);
+    const facts = await manifestOf(engine, problem, kernel, options, stores);
+    if (options.out !== undefined) await writeResults(files, options.out, result, { ...facts, job });
     session.print(json ? JSON.stringify({ ...krrJson(result), ...facts }) : summaryText(result, session));
     // Behind the result: a file that cannot be written must not take it along.
     await writeKept(files, options, experiment, result);
@@ -154,8 +165,40 @@ export function lambdasOf(text: string): readonly number[] {
   }
 }
 
+/** All that the results depend on: a folder keeps those of one job. */
+async function jobOf(
+  problem: Problem,
+  kernel: KernelSpec,
+  options: KrrOptions,
+  lambdas: readonly number[],
+): Promise<Readonly<Record<string, Json>>> {
+  const {
+    train,
+    test = null,
+    precision,
+    method,
+    tolerance = null,
+    skipIndefinite = false,
+    kxx = null,
+    kxt = null,
+  } = options;
+  return {
+    problem: problem.name,
+    dataset: { name: problem.dataset.name, sha256: await problem.dataset.sha256() },
+    kernel: kernelToJson(kernel) as Json,
+    ...{ train, test, precision, method, tolerance, skipIndefinite, kxx, kxt },
+    lambdas: [...lambdas],
+  };
+}
+
 /** What was asked for, of which data, and where it ran. */
-async function manifestOf(engine: Engine, problem: Problem, kernel: KernelSpec, options: KrrOptions) {
+async function manifestOf(
+  engine: Engine,
+  problem: Problem,
+  kernel: KernelSpec,
+  options: KrrOptions,
+  stores: NonNullable<KrrExperiment["stores"]>,
+) {
   const { backend, adapter, threads } = engine.info;
   const host = platform();
   return {
@@ -165,8 +208,16 @@ async function manifestOf(engine: Engine, problem: Problem, kernel: KernelSpec, 
     dataset: { name: problem.dataset.name, sha256: await problem.dataset.sha256() },
     kernel: kernelToJson(kernel),
     ...{ train: options.train, test: options.test ?? null, precision: options.precision },
+    ...storePrecisions(stores),
     ...{ backend, adapter, threads, seed: engine.seed, runtime: `${host.name} ${host.version}` },
   };
+}
+
+/** What stores that were given were computed in, whatever was asked for. */
+function storePrecisions({ kxx, kxt }: NonNullable<KrrExperiment["stores"]>) {
+  if (kxx === undefined && kxt === undefined) return {};
+  const of = (store: KernelStore | undefined) => store?.manifest.precision ?? null;
+  return { storePrecision: { kxx: of(kxx), kxt: of(kxt) } };
 }
 
 async function writeResults(files: Files, folder: string, result: KrrResult, facts: object): Promise<void> {
@@ -214,7 +265,7 @@ function summaryText(result: KrrResult, session: Session): string {
   const lines = rows.map((row) => [
     String(Number(row.lambda.toPrecision(4))),
     ...sets.flatMap((set) => cells(row[set], accuracies)),
-    row === best ? "best" : row.reason === undefined ? "" : "not positive definite",
+    row === best ? "best" : (row.refusal ?? ""),
   ]);
   const made = `${kernel.pairs} pairs in ${kernel.seconds.toFixed(2)} s`;
   const rate = kernel.pairs === 0 ? "from disk" : `${made}, ${formatRate(kernel.pairsPerSecond, "pairs/s")}`;
@@ -223,7 +274,10 @@ function summaryText(result: KrrResult, session: Session): string {
     "",
     table([
       ["kernel", rate],
-      ["solve", `${solve.seconds.toFixed(2)} s by ${solve.method}, ${rows.length} lambdas`],
+      [
+        "solve",
+        `${solve.seconds.toFixed(2)} s by ${solve.method}, ${rows.length} ${rows.length === 1 ? "lambda" : "lambdas"}`,
+      ],
     ]),
   ].join("\n");
 }

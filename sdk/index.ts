@@ -63,7 +63,13 @@ export { krr, RidgeRegression, type KrrOptions, type KrrProgress } from "./learn
 export type { RefusedRidge, RidgeFit, RidgePrediction } from "./learn/krr.ts";
 export { KRR_METHODS, type KrrMethod } from "./learn/krr-plan.ts";
 export { regressionScores, type RegressionScores } from "./learn/regression-scores.ts";
-export { GradientFlow, gradientFlow, maxLearningRate, predict, type GradientFlowOptions } from "./learn/gradient-flow.ts";
+export {
+  GradientFlow,
+  gradientFlow,
+  maxLearningRate,
+  predict,
+  type GradientFlowOptions,
+} from "./learn/gradient-flow.ts";
 export type { FlowInputs, FlowKernels, FlowPrediction } from "./learn/gradient-flow.ts";
 export { runKrr, type KrrExperiment, type KrrResult, type KrrRow } from "./experiments/krr.ts";
 export { PAPER_CONSTANTS, paperLambdas, paperLevels, parseLambdas } from "./experiments/krr-lambdas.ts";

@@ -1,4 +1,7 @@
 /** What a regression leaves for other programs: a table, a JSON object to repeat it from, and arrays as .npy. */
+import * as z from "zod";
+import { differences, type Json } from "../covariance/store/manifest.ts";
+import { messageOf, WidefieldError } from "../errors.ts";
 import { npyHeader } from "../numpy/npy.ts";
 import type { RegressionScores } from "../learn/regression-scores.ts";
 import { discard, type Files, temporaryName } from "../platform/files.ts";
@@ -15,10 +18,48 @@ export function rowJson({ lambda, train, test, reason }: KrrRow) {
   return { lambda, train: scoresJson(train), test: scoresJson(test), reason: reason ?? null };
 }
 
-/** Everything but arrays; which kernel it is stands in the manifest, as `kernel`. */
-export function krrJson({ rows, best, kernel, solve }: KrrResult) {
-  return { rows: rows.map(rowJson), best: best === undefined ? null : rowJson(best), kernelTime: kernel, solve };
+/**
+ * Everything but arrays, which have one entry for each of `solvedLambdas`; which kernel it is stands in the manifest, as
+ * `kernel`.
+ */
+export function krrJson({ rows, best, kernel, solve, model }: KrrResult) {
+  const solvedLambdas = model.fits.map(({ lambda }) => lambda);
+  const bestJson = best === undefined ? null : rowJson(best);
+  return { rows: rows.map(rowJson), best: bestJson, solvedLambdas, kernelTime: kernel, solve };
 }
+
+const manifestSchema = z.looseObject({ job: z.record(z.string(), z.json()).optional() });
+
+/**
+ * Whether a folder's results, if it has any, are those of this job. Throws E_MISMATCH, line by line, where they are of
+ * another, which they would be lost to, and E_CORRUPT for a manifest that is none.
+ */
+export async function requireSameJob(files: Files, folder: string, job: Readonly<Record<string, Json>>): Promise<void> {
+  const path = `${folder}/manifest.json`;
+  const bytes = await files.read(path);
+  if (bytes === undefined) return;
+  let stored: z.infer<typeof manifestSchema>;
+  try {
+    stored = manifestSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
+  } catch (cause) {
+    throw new WidefieldError("E_CORRUPT", `${path} is no manifest: ${messageOf(cause)}; remove it with its results`, {
+      cause,
+    });
+  }
+  const lines = differences(stored.job ?? {}, job);
+  if (lines.length === 0) return;
+  const more = lines.length > MOST_LINES ? [`... and ${lines.length - MOST_LINES} more`] : [];
+  throw new WidefieldError(
+    "E_MISMATCH",
+    `${folder} holds the results of another regression (stored -> asked for):\n` +
+      [...lines.slice(0, MOST_LINES), ...more].map((line) => `  ${line}\n`).join("") +
+      `Choose another folder, with this one's kernels where they are the same (--kxx ${folder}/kxx.zarr), or remove ${path}.`,
+    { details: { path: folder, differences: lines } },
+  );
+}
+
+/** Differences that are told; other grids of ridges differ in every one. */
+const MOST_LINES = 12;
 
 const CSV_HEAD = [
   "lambda",

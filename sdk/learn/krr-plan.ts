@@ -48,7 +48,7 @@ export function chooseKrrMethod(facts: KrrFacts): { readonly method: KrrMethod; 
   const possible = plans.filter(({ obstacle }) => obstacle === undefined);
   const best = [...possible].sort((a, b) => a.seconds - b.seconds)[0];
   const count = facts.lambdas.length;
-  const size = `n = ${facts.n}, ${count} ${count === 1 ? "lambda" : "lambdas"}, ${facts.rhs} outputs`;
+  const size = `n = ${facts.n}, ${count} ${count === 1 ? "lambda" : "lambdas"}, ${facts.rhs} ${facts.rhs === 1 ? "output" : "outputs"}`;
   if (best === undefined) {
     throw new WidefieldError(
       "E_MEMORY",
@@ -93,12 +93,14 @@ export function krrMethodPlan(method: KrrMethod, facts: KrrFacts): KrrPlan {
 }
 
 /**
- * Iterations after which conjugate gradients are sure to have arrived: sqrt(condition) / 2 x log(2 / tolerance) (Golub
- * and Van Loan, Matrix Computations, 11.3.4, in the norm of the matrix); Infinity without a ridge.
+ * Iterations after which conjugate gradients have arrived in exact arithmetic. In the norm of the matrix an error is at
+ * most 2 exp(-2 i / sqrt(condition)) of the first (Golub and Van Loan, Matrix Computations, 11.3.4); residuals, which the
+ * tolerance is of, may be sqrt(condition) times that. Infinity without a ridge.
  */
 function cgIterations(trace: number, lambda: number, tolerance: number): number {
   if (!(lambda > 0)) return Infinity;
-  return Math.ceil((Math.sqrt((trace + lambda) / lambda) / 2) * Math.log(2 / tolerance)) + 1;
+  const root = Math.sqrt((trace + lambda) / lambda);
+  return Math.ceil((root / 2) * Math.log((2 * root) / tolerance)) + 1;
 }
 
 function comparison({ method, seconds, obstacle }: KrrPlan): string {

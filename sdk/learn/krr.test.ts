@@ -310,6 +310,7 @@ describe("the choice of a method", () => {
     expect(reason).toMatch(
       /^cholesky: about .* s for n = 5000, 20 lambdas, 10 outputs \(eigh: about .*; multi-shift-cg may/,
     );
+    expect(chooseKrrMethod({ ...facts, rhs: 1, lambdas: [1] }).reason).toMatch(/ 1 lambda, 1 output \(/);
     expect(() => chooseKrrMethod({ ...facts, lambdas: grid(2), memoryBytes: 1000 })).toThrow(/no method fits/);
   });
 });

@@ -35,11 +35,19 @@ describe("widefield krr", () => {
     const printed = JSON.parse(again.stdout) as { rows: Row[]; kernelTime: { pairs: number }; problem: string };
     expect(printed).toMatchObject({
       rows,
+      solvedLambdas: [0.01, 1, 100],
       kernelTime: { pairs: 0 },
       kernel: { name: "ntk2" },
       problem: "digits",
       train: "0:60",
     });
+    const before = await readFile(`${out}/results.json`, "utf8");
+    const refused = await widefield(...command, "--out", out, "--lambda", "1e-2,1,99");
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+    expect(refused.stderr).toContain(
+      "holds the results of another regression (stored -> asked for):\n  lambdas[2]: 100 -> 99",
+    );
+    expect(await readFile(`${out}/results.json`, "utf8")).toBe(before);
     for (const [name, shape] of [
       ["a.npy", "(3, 60, 10)"],
       ["p.npy", "(3, 40, 10)"],
