@@ -6,9 +6,7 @@
 import { StepKind } from "../generated/kernels";
 import { conv64, affineLine, mean64, put64 } from "../covariance/map64";
 import { Step } from "../covariance/step";
-import {
-  baseXOf, baseYOf, clearAt, NO_TABLE, NOWHERE, offsetOn, Stage, stepAt, transferAt,
-} from "../full/words";
+import { baseXOf, baseYOf, clearAt, NO_TABLE, NOWHERE, offsetOn, Stage, stepAt, transferAt } from "../full/words";
 import { bend64, gap64 } from "./bend";
 import { cutTo, pixelOf, Room } from "./room";
 import { loadMap, poolMap, storeMap } from "./state";

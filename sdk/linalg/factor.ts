@@ -3,20 +3,18 @@
  * log-determinant, the diagonal of the inverse, and a larger factor when rows are appended. It owns memory of the engine,
  * or files, until it is disposed.
  */
-import { triangularSolve } from "../engine/kernels/index.ts";
-import type { Slot } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";
 import { crc32c } from "../platform/crc32c.ts";
 import type { Files } from "../platform/files.ts";
 import { attempt, checkOf, setup, type RunOptions, type Setup } from "./attempt.ts";
 import { FactorFolder, type FactorIdentity } from "./factor-folder.ts";
-import type { FactorTiles, StreamHooks } from "./factor-tiles.ts";
+import type { FactorTiles } from "./factor-tiles.ts";
 import { failureOf, notPositiveDefinite } from "./jitter.ts";
 import { type CholeskyPlan, RHS_BYTES } from "./plan.ts";
-import { pack, packedLength, stripIndex, unpack } from "./right-hand-sides.ts";
+import { pack, stripIndex, unpack } from "./right-hand-sides.ts";
 import { sourceRows, type SymmetricSource, type Values } from "./source.ts";
+import { requireGoing, Substitution } from "./substitution.ts";
 import { STRIP } from "./tiling.ts";
-import { viewOf } from "./window.ts";
 
 export interface FactorFacts {
   /** What was added to the diagonal, and the same relative to the mean diagonal. */
@@ -62,6 +60,7 @@ export class CholeskyFactor {
   /** Where its tiles are. */
   readonly plan: CholeskyPlan;
   private readonly tiles: FactorTiles;
+  private readonly substitution: Substitution;
   private readonly pivots: Float64Array;
   private readonly options: RunOptions;
   private readonly matrix: FactorIdentity;
@@ -69,6 +68,7 @@ export class CholeskyFactor {
 
   constructor(tiles: FactorTiles, facts: FactorFacts) {
     this.tiles = tiles;
+    this.substitution = new Substitution(tiles, () => this.requireOpen());
     this.n = tiles.tiling.n;
     this.shift = facts.absolute;
     this.jitterUsed = facts.relative;
@@ -117,12 +117,12 @@ export class CholeskyFactor {
     const width = Math.min(n, Math.max(STRIP, this.chunkColumns()));
     for (let first = 0; first < n; first += width) {
       const last = Math.min(n, first + width);
-      await this.withRightHandSides(last - first, signal, async (rhs) => {
+      await this.substitution.lend(last - first, signal, async (rhs) => {
         const units = rhs.values();
         units.fill(0);
         for (let c = first; c < last; c++) units[stripIndex(c, c - first, padded)] = 1;
         // Zeros above a unit vector's one stay zeros: its solve begins at its own block.
-        await this.forwardSteps(rhs, Math.floor(first / tile), signal);
+        await this.substitution.forward(rhs, Math.floor(first / tile), signal);
         const solved = rhs.values();
         for (let c = first; c < last; c++) {
           let sum = 0;
@@ -279,124 +279,16 @@ export class CholeskyFactor {
     const chunk = this.chunkColumns();
     for (let first = 0; first < m; first += chunk) {
       const last = Math.min(first + chunk, m);
-      await this.withRightHandSides(last - first, signal, async (packed) => {
+      await this.substitution.lend(last - first, signal, async (packed) => {
         pack(packed.values(), rhs, { n, m, padded }, first, last);
-        await this.forwardSteps(packed, 0, signal);
-        if (both) await this.backwardSteps(packed, signal);
+        await this.substitution.forward(packed, 0, signal);
+        if (both) await this.substitution.backward(packed, signal);
         unpack(packed.values(), result, { n, m, padded }, first, last);
       });
       onProgress?.({ fraction: last / m });
     }
     return result;
   }
-
-  /** Lends the engine's memory for so many right-hand sides; when `work` is through, so are its commands. */
-  private async withRightHandSides(
-    columns: number,
-    signal: AbortSignal | undefined,
-    work: (rhs: PackedRightHandSides) => Promise<void>,
-  ): Promise<void> {
-    this.requireOpen();
-    requireGoing(signal);
-    const { backend, tiling } = this.tiles;
-    const length = packedLength(columns, tiling.padded);
-    const slot = backend.allocate(length * 8, "right-hand sides");
-    const values = (): Float64Array => {
-      const { buffer, byteOffset } = viewOf(backend, slot, 0, length * 8);
-      return new Float64Array(buffer, byteOffset, length);
-    };
-    try {
-      await work({ slot, strips: length / (tiling.padded * STRIP), values });
-    } finally {
-      backend.free(slot);
-    }
-  }
-
-  /** L X = B from block `first` on; the blocks before it are zero. */
-  private async forwardSteps(
-    { slot, strips }: PackedRightHandSides,
-    first: number,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { backend, tiling } = this.tiles;
-    const { n, tile, blocks } = tiling;
-    const pace = this.pace(strips, signal);
-    for await (const window of this.tiles.columns({ begin: first, end: blocks }, pace)) {
-      const step = async (block: number, update: number, solve: number): Promise<void> => {
-        // Right before the command: memory that has been given up may be somebody else's by now.
-        this.requireOpen();
-        const params = { tile, n, block, transpose: 0, update, solve, strips };
-        backend.dispatch(triangularSolve, params, [window.table, window.tiles, slot]);
-        await pace.done(blocks - block);
-      };
-      const [begin, end] = [Math.max(first, window.columns.begin), window.columns.end];
-      for (let block = begin; block < end; block++) await step(block, block > begin ? 1 : 0, 1);
-      if (end < blocks) await step(end, 1, 0);
-    }
-    await backend.finish();
-  }
-
-  /** L^T X = B. */
-  private async backwardSteps({ slot, strips }: PackedRightHandSides, signal: AbortSignal | undefined): Promise<void> {
-    const { backend, tiling } = this.tiles;
-    const { n, tile } = tiling;
-    const pace = this.pace(strips, signal);
-    for await (const window of this.tiles.rowsUpwards(pace)) {
-      const step = async (block: number, update: number, solve: number): Promise<void> => {
-        // Right before the command: memory that has been given up may be somebody else's by now.
-        this.requireOpen();
-        const params = { tile, n, block, transpose: 1, update, solve, strips };
-        backend.dispatch(triangularSolve, params, [window.table, window.tiles, slot]);
-        await pace.done(block + 1);
-      };
-      const { begin, end } = window.rows;
-      for (let block = end - 1; block >= begin; block--) await step(block, block < end - 1 ? 1 : 0, 1);
-      if (begin > 0) await step(begin - 1, 1, 0);
-    }
-    await backend.finish();
-  }
-
-  /** Looks at the signal between tiles, and lets the queue run dry now and then, so that stopping is soon. */
-  private pace(strips: number, signal: AbortSignal | undefined): Pace {
-    const { backend, tiling } = this.tiles;
-    const tileFlops = 2 * tiling.tile ** 2 * STRIP * strips;
-    let appended = 0;
-    const check = (): void => {
-      this.requireOpen();
-      requireGoing(signal);
-    };
-    return {
-      check,
-      done: async (tiles) => {
-        appended += tiles * tileFlops;
-        if (appended < PACE_FLOPS) return;
-        appended = 0;
-        await backend.finish();
-        check();
-      },
-    };
-  }
-}
-
-interface PackedRightHandSides {
-  readonly slot: Slot;
-  /** Right-hand sides in fours. */
-  readonly strips: number;
-  /** The engine's own bytes; see `Backend.view`. */
-  values(): Float64Array;
-}
-
-interface Pace extends StreamHooks {
-  /** A step that touches so many tiles has been appended. */
-  done(tiles: number): Promise<void>;
-}
-
-/** A few tenths of a second. */
-const PACE_FLOPS = 8e9;
-
-function requireGoing(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true)
-    throw new WidefieldError("E_ABORTED", "the solve was stopped", { cause: signal.reason });
 }
 
 /** Pairwise, so that 50,000 terms of either sign lose nothing. */

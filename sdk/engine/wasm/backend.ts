@@ -13,8 +13,8 @@ import { encodeParams, paramsBytes, type Fields, type KernelSchema, type ParamsO
 import { WasmAllocator } from "./allocator.ts";
 import { copyCommand, FENCE, writeCommand, type Command } from "./command.ts";
 import * as layout from "./layout.ts";
+import { startThreads } from "./threads.ts";
 import { chooseVariant } from "./variants.ts";
-import type { WorkerReport, WorkerStart } from "./worker.ts";
 
 const PAGE = 65536;
 const GIBIBYTE = 2 ** 30;
@@ -123,37 +123,12 @@ export class WasmBackend implements Backend {
 
   private async startWorkers(module: WebAssembly.Module): Promise<void> {
     this.keepAlive(true);
-    await Promise.all(
-      this.workers.map(
-        (worker, index) =>
-          new Promise<void>((resolve, reject) => {
-            worker.onError((error) => {
-              const failure = this.workerFailure(error.message);
-              reject(failure);
-              this.fail(failure);
-            });
-            worker.onMessage((message) => {
-              const report = message as WorkerReport;
-              if ("ready" in report) resolve();
-              else if ("passed" in report) this.onPassed(report.passed);
-              else {
-                const failure = this.workerFailure(report.error);
-                reject(failure); // while it starts; later, nobody waits for this
-                this.fail(failure);
-              }
-            });
-            const start: WorkerStart = {
-              module,
-              memory: this.memory,
-              control: this.control,
-              ring: this.ring,
-              threads: this.workers.length,
-              scratch: this.scratch + index * layout.SCRATCH_BYTES,
-            };
-            worker.post(start);
-          }),
-      ),
-    );
+    const { memory, control, ring } = this;
+    const start = { module, memory, control, ring, threads: this.workers.length };
+    await startThreads(this.workers, start, {
+      passed: (count) => this.onPassed(count),
+      failed: (reason) => this.workerFailed(reason),
+    });
     this.keepAlive(false);
   }
 
@@ -358,7 +333,7 @@ export class WasmBackend implements Backend {
     this.rejectAll(this.failure);
   }
 
-  private workerFailure(reason: string): WidefieldError {
+  private workerFailed(reason: string): WidefieldError {
     const running = this.names[this.passed % layout.RING_CAPACITY];
     const suspects = new Set<string>();
     for (let position = this.passed; position < this.published; position++) {
@@ -367,7 +342,9 @@ export class WasmBackend implements Backend {
     }
     const kernel = suspects.size > 0 ? [...suspects].join(" or ") : running;
     const what = this.published === 0 ? "a wasm thread could not start" : `a wasm thread failed in kernel ${kernel}`;
-    return new WidefieldError("E_DEVICE", `${what}: ${reason}`, { details: { kernel } });
+    const failure = new WidefieldError("E_DEVICE", `${what}: ${reason}`, { details: { kernel } });
+    this.fail(failure);
+    return failure;
   }
 
   private rejectAll(error: WidefieldError): void {
