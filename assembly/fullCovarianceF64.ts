@@ -18,8 +18,8 @@ export function fullCovarianceF64(params: usize, buffers: usize, begin: i32, end
   const p = changetype<FullCovarianceF64Params>(params);
   const program = buffer(buffers, 0);
   const room = roomOf(
-    scratch, buffer(buffers, 5), p.slices, p.sliceFloats, program, p.imageFloats, p.ntk, p.slots, p.mapPixels, p.line,
-    p.statePixels,
+    scratch, buffer(buffers, 5), p.slices, p.sliceFloats, program, p.imageFloats, p.ntk, p.slots, p.mapPixels,
+    p.passPixels, p.statePixels,
   );
   const imageBytes = <usize>(p.imageFloats + p.tablePixels) << 3;
   const output = room.maps + <usize>stepAt(program, p.steps - 1).to * room.slotBytes;

@@ -4,13 +4,14 @@
  * Stage by stage: the variances of the stage's maps first, in float64, with the standard deviations that go into the
  * table; then all offsets of the stage for the pair (x, x), in float32 and with `fullCovariance`'s code, which gives
  * the pools' spreads and the NTK T(x, x). For that an image meets the group that it belongs to, and its own lane
- * counts. A table pixel holds s / sqrt 2 and SLANT / s (see `full/bend.ts`), or a pool's spread; images have
- * sqrt(factor / 2) of the input step multiplied in, so that a distance takes no product. K(x, x) is the last variance,
- * exactly.
+ * counts. A table pixel holds s / sqrt 2 and SLANT / s (see `full/bend.ts`), or a pool's spread, of large windows as the
+ * sum of two float32; images have sqrt(factor / 2) of the input step multiplied in, so that a distance takes no product.
+ * K(x, x) is the last variance, exactly. Variances take the constants as float32 has them, and the scaled images: where
+ * pools of images with mean zero leave a thousandth of a variance, distances must be off by the same factors.
  */
 import { FullVarianceParams, STEP_BYTES, StepKind } from "./generated/kernels";
 import { buffer } from "./dispatch";
-import { affineLine, conv64, input64, mean64, put64 } from "./covariance/map64";
+import { affineLine, conv64, mean64, put64 } from "./covariance/map64";
 import { ownVariance64 } from "./covariance/nonlinear64";
 import { LANES, lanesOf, LANES_PIXEL_BYTES, LANE_BYTES, S_MIN, SPLAT_PIXEL_BYTES, splatOf } from "./covariance/table";
 import { Step } from "./covariance/step";
@@ -18,7 +19,7 @@ import { memoryOf } from "./covariance/workspace";
 import { SLANT } from "./full/bend";
 import { Run, stateAt } from "./full/run";
 import { endOf, pointRun, prepareRun, runStage, spreadRow, tangentOf } from "./full/stage";
-import { frontOf, NO_TABLE, Side, sideFrontOf, stageAt, stepAt } from "./full/words";
+import { frontOf, NO_TABLE, restOf, Side, sideFrontOf, stageAt, stepAt } from "./full/words";
 
 const NNGP: u32 = 1;
 const NTK: u32 = 2;
@@ -37,9 +38,8 @@ export function fullVariance(params: usize, buffers: usize, begin: i32, end: i32
     for (let lane: u32 = 0; lane < LANES; lane++) copyImage(p, run, buffer(buffers, 1), table, group * LANES + lane);
     for (let lane: u32 = 0; lane < LANES; lane++) {
       const image = group * LANES + lane;
-      const source = buffer(buffers, 1) + ((<usize>min(image, p.images - 1) * p.imageFloats) << 2);
       pointRun(run, table, image, table, group, p.imageFloats, p.tablePixels);
-      const value = runImage(p, run, source, lane, maps);
+      const value = runImage(p, run, lane, maps);
       if (image >= p.images) continue;
       let target = buffer(buffers, 3) + (<usize>image << 2);
       if (p.kinds & NNGP) {
@@ -78,7 +78,7 @@ function copyImage(p: FullVarianceParams, run: Run, images: usize, table: usize,
 }
 
 /** All stages of one image: K(x, x). */
-function runImage(p: FullVarianceParams, run: Run, image: usize, lane: u32, maps: usize): f64 {
+function runImage(p: FullVarianceParams, run: Run, lane: u32, maps: usize): f64 {
   const slotBytes = <usize>p.mapPixels << 3;
   const rows = maps + <usize>p.slots * slotBytes;
   const lanes = run.yTable + (<usize>lane << 2);
@@ -89,7 +89,7 @@ function runImage(p: FullVarianceParams, run: Run, image: usize, lane: u32, maps
       const step = stepAt(run.program, at);
       const from = maps + <usize>step.from * slotBytes;
       const to = maps + <usize>step.to * slotBytes;
-      variancesOf(step, image, from, to, rows, lanes, splat);
+      variancesOf(step, run.x, from, to, rows, lanes, splat);
       if (at == p.steps - 1) putEntry(lanes, splat, p.outputTable, load<f64>(to), false);
     }
     spreadRow(run, p.tablePixels);
@@ -107,7 +107,7 @@ function runImage(p: FullVarianceParams, run: Run, image: usize, lane: u32, maps
 function variancesOf(step: Step, image: usize, from: usize, to: usize, rows: usize, lanes: usize, splat: usize): void {
   const pixels = <usize>(step.outHeight * step.outWidth);
   if (step.kind == StepKind.input) {
-    input64<f32>(step, image, image, to);
+    inputVariances(step, image, to);
     return;
   }
   if (step.kind == StepKind.pool) {
@@ -116,10 +116,11 @@ function variancesOf(step: Step, image: usize, from: usize, to: usize, rows: usi
   }
   if (step.kind != StepKind.conv && step.kind != StepKind.affine && step.kind != StepKind.mean) {
     const rectifier = step.kind == StepKind.rectifier;
+    const rounded = rectifier ? ratioOf(step.positive, step.positive64) : ratioOf(step.factor, step.factor64);
     for (let p: usize = 0; p < pixels; p++) {
       const value = load<f64>(from + (p << 3));
       const alive = putEntry(lanes, splat, step.table + <u32>p, value, !rectifier);
-      put64(step, to + (p << 3), alive || rectifier ? ownVariance64(step, value) : 0);
+      put64(step, to + (p << 3), alive || rectifier ? rounded * ownVariance64(step, value) : 0);
     }
     return;
   }
@@ -129,6 +130,7 @@ function variancesOf(step: Step, image: usize, from: usize, to: usize, rows: usi
   const alone = changetype<Step>(rows);
   memory.copy(rows, changetype<usize>(step), STEP_BYTES);
   alone.accumulate = 0;
+  alone.factor64 = <f64>step.factor;
   if (step.kind == StepKind.conv && step.state != NO_TABLE) {
     for (let p: usize = 0; p < <usize>(step.inHeight * step.inWidth); p++)
       putEntry(lanes, splat, step.state + <u32>p, load<f64>(from + (p << 3)), false);
@@ -145,8 +147,27 @@ function variancesOf(step: Step, image: usize, from: usize, to: usize, rows: usi
     store<f64>(to + (p << 3), load<f64>(to + (p << 3)) + load<f64>(result + (p << 3)));
 }
 
+/** A pixel's variance, of an image that has sqrt(factor / 2) in it and the channels of a pixel side by side. */
+function inputVariances(step: Step, image: usize, to: usize): void {
+  const channels = <usize>step.channels;
+  for (let p: usize = 0, pixels = <usize>(step.inHeight * step.inWidth); p < pixels; p++) {
+    let sum: f64 = 0;
+    for (let c: usize = 0; c < channels; c++) {
+      const value = <f64>load<f32>(image + ((p * channels + c) << 2));
+      sum += value * value;
+    }
+    store<f64>(to + (p << 3), 2 * sum);
+  }
+}
+
+/** What rounding has made of a constant, in units of it. */
+function ratioOf(rounded: f32, constant: f64): f64 {
+  return constant != 0 ? <f64>rounded / constant : 1;
+}
+
 /** Bytes of the sums between two passes of `conv64`, and its line. */
 function lineBytes(step: Step): usize {
+  if (step.kind != StepKind.conv) return 0;
   return <usize>(step.outHeight * step.inWidth + step.outWidth) << 3;
 }
 
@@ -192,20 +213,31 @@ function sumsOf(run: Run, step: Step, side: u32, height: i32, frontX: u32): usiz
   return stateAt(run, step.state, step.stateAxisX, sideFrontOf(run.program, step.stateAxisY, 0, side), height, frontX);
 }
 
+function threeOf(own: usize, after: usize, before: usize): f64 {
+  return <f64>load<f32>(after) + <f64>load<f32>(before) + <f64>load<f32>(own);
+}
+
 /** The spread within each window: the mean of D over the pairs of its pixels. */
 function subtractSpread(run: Run, step: Step, to: usize, lane: u32, lanes: usize, splat: usize): void {
   const height = <i32>step.outHeight;
   const frontX = frontOf(run.program, step.stateAxisX, 0);
   const shift = <usize>lane << 2;
+  const rest = <usize>restOf(run.program, step.stateAxisY) * run.unit;
   const own = sumsOf(run, step, Side.OWN, height, frontX) + shift;
   const after = sumsOf(run, step, Side.AFTER, height, frontX) + shift;
   const before = sumsOf(run, step, Side.BEFORE, height, frontX) + shift;
   for (let p: usize = 0, pixels = <usize>(step.outHeight * step.outWidth); p < pixels; p++) {
     const at = p * run.unit;
-    const sum = load<f32>(after + at) + load<f32>(before + at) + load<f32>(own + at);
-    // As `loadMap` multiplies, to the bit: an image's distance to itself has to come out as 0.
-    const spread = step.factor * sum;
-    store<f64>(to + (p << 3), load<f64>(to + (p << 3)) - <f64>spread);
-    putPair(lanes, splat, step.table + <u32>p, spread, 0);
+    // As `loadMap` adds and multiplies, to the bit: an image's distance to itself has to come out as 0.
+    let spread: f32;
+    let second: f32 = 0;
+    if (rest) {
+      const mean = step.factor64 * (threeOf(own + at, after + at, before + at) +
+        threeOf(own + rest + at, after + rest + at, before + rest + at));
+      spread = <f32>mean;
+      second = <f32>(mean - <f64>spread);
+    } else spread = step.factor * (load<f32>(after + at) + load<f32>(before + at) + load<f32>(own + at));
+    store<f64>(to + (p << 3), Math.max(0, load<f64>(to + (p << 3)) - (<f64>spread + <f64>second)));
+    putPair(lanes, splat, step.table + <u32>p, spread, second);
   }
 }

@@ -18,8 +18,8 @@ export function fullVarianceF64(params: usize, buffers: usize, begin: i32, end: 
   const p = changetype<FullVarianceF64Params>(params);
   const program = buffer(buffers, 0);
   const room = roomOf(
-    scratch, buffer(buffers, 4), p.slices, p.sliceFloats, program, p.imageFloats, p.ntk, p.slots, p.mapPixels, p.line,
-    p.statePixels,
+    scratch, buffer(buffers, 4), p.slices, p.sliceFloats, program, p.imageFloats, p.ntk, p.slots, p.mapPixels,
+    p.passPixels, p.statePixels,
   );
   const imageBytes = <usize>p.imageFloats << 3;
   const last = <usize>stepAt(program, p.steps - 1).to * room.slotBytes;

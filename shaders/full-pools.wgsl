@@ -4,6 +4,7 @@
 //
 // Lanes take output pixels, so each sum is added to by one lane, in the order of the offsets. Windows of a few taps are
 // read directly; of large ones the rows are summed first, that a global pool does not leave one lane with all the work.
+// Windows that see many offsets have a rest beside each sum, what roundings have taken from it.
 
 /** Windows of at most so many taps are read as they are. */
 const FEW_TAPS = 16u;
@@ -50,6 +51,7 @@ fn pool(step: u32, offset: vec2i, lane: u32) {
       let outHeight = word(step, OUT_SIZE) - u32(abs(dy));
       let top = max(0, -dy) * stride.x - i32(inner.x.x);
       let axes = vec2u(word(step, STATE_AXIS_Y), word(step, STATE_AXIS_X));
+      let rest = restOf(axes.x);
       let state = sumsOf(word(step, STATE), axes.x, axes.y, vec2i(dy, dx), sideOf(offset));
       for (var p = lane; p < outHeight * outWidth; p += LANES) {
         let place = placeOf(p, outWidth);
@@ -64,7 +66,15 @@ fn pool(step: u32, offset: vec2i, lane: u32) {
             sum += at(sumsPlace() + row * outWidth + place.y);
           }
         }
-        keep(state + p, stored(state + p) + sum);
+        if (rest == 0u) {
+          keep(state + p, stored(state + p) + sum);
+        } else {
+          let old = stored(state + p);
+          let block = sealed(sum, axes.x);
+          let next = sealed(old + block, axes.x);
+          keep(state + p, next);
+          keep(state + rest + p, stored(state + rest + p) + lostOf(old, block, next, axes.x));
+        }
       }
     }
     meet(); // the next sums come where these are, and the next offset's map where this one is

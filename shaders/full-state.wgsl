@@ -45,6 +45,28 @@ fn sumsOf(state: u32, axisY: u32, axisX: u32, offset: vec2i, side: u32) -> u32 {
   return state + frontY * program[axisX + 1u] + (length - u32(abs(offset.x))) * front(axisX, offset.y);
 }
 
+/** Cells from each of a pool's sums to its rest, by the vertical axis of its state; 0: there are none. */
+fn restOf(axisY: u32) -> u32 { return program[axisY + 2u + 3u * (2u * program[axisY] - 1u)]; }
+
+/** A number as it is, behind what no compiler sees through: a word of the program that is 0. */
+fn sealedReal(value: f32, axisY: u32) -> f32 {
+  let nought = program[axisY + 3u + 3u * (2u * program[axisY] - 1u)];
+  return bitcast<f32>(bitcast<u32>(value) ^ nought);
+}
+fn sealed(cell: Cell, axisY: u32) -> Cell {
+  //# if NTK
+  return vec2f(sealedReal(cell.x, axisY), sealedReal(cell.y, axisY));
+  //# else
+  return sealedReal(cell, axisY);
+  //# end
+}
+
+/** What rounding takes from `a + b`, whose rounded sum is `sum`; sealed, as compilers may reorder sums (Knuth). */
+fn lostOf(a: Cell, b: Cell, sum: Cell, axisY: u32) -> Cell {
+  let part = sealed(sum - a, axisY);
+  return (a - sealed(sum - part, axisY)) + (b - part);
+}
+
 /** Whether a map whose axes begin at word `words` is wanted at a base offset. */
 fn isNeeded(words: u32, base: vec2i) -> bool {
   let ratio = vec2i(i32(program[words + 2u]), i32(program[words + 3u]));
@@ -107,18 +129,64 @@ fn loadMap(transfer: u32, offset: vec2i, lane: u32) {
   }
   let factor = bitcast<f32>(program[transfer + 6u]);
   let entry = params.imageFloats + table;
+  if (restOf(axisY) > 0u) {
+    for (var p = lane; p < map.height * map.width; p += LANES) {
+      let place = placeOf(p, map.width);
+      let total = largeTotal(program[transfer + 1u], axisY, axisX, offset, p);
+      let x = entry + pixelOfX(map, place);
+      let y = entry + pixelOfY(map, place);
+      let pixels = program[axisY] * map.wholeWidth;
+      let mine = apartFrom(total, firstEntry(x), firstEntry(x + pixels), axisY);
+      let other = apartFrom(total, secondEntry(y), secondEntry(y + pixels), axisY);
+      put(home + p, withDistance(factor * total.sum, 0.5 * factor * (mine + other)));
+    }
+    return;
+  }
   for (var p = lane; p < map.height * map.width; p += LANES) {
     let place = placeOf(p, map.width);
     let spreads = firstEntry(entry + pixelOfX(map, place)) + secondEntry(entry + pixelOfY(map, place));
     let mean = factor * pooled(program[transfer + 1u], axisY, axisX, offset, p);
     // The product stays rounded, as it is in the spreads: the same pixel of equal images has D = 0 exactly.
     let distance = fma(-0.5, spreads, distanceOf(mean));
-    //# if NTK
-    put(home + p, vec2f(distance, mean.y));
-    //# else
-    put(home + p, distance);
-    //# end
+    put(home + p, withDistance(mean, distance));
   }
+}
+
+fn withDistance(cell: Cell, distance: f32) -> Cell {
+  //# if NTK
+  return vec2f(distance, cell.y);
+  //# else
+  return distance;
+  //# end
+}
+
+/** A large pool's sum and, apart, what rounding it has lost. */
+struct Total {
+  sum: Cell,
+  rest: Cell,
+}
+fn largeTotal(state: u32, axisY: u32, axisX: u32, offset: vec2i, p: u32) -> Total {
+  let own = sumsOf(state, axisY, axisX, offset, OWN) + p;
+  let after = sumsOf(state, axisY, axisX, offset, AFTER) + p;
+  let before = sumsOf(state, axisY, axisX, offset, BEFORE) + p;
+  let rest = restOf(axisY);
+  var whole = stored(own);
+  var rests = stored(own + rest);
+  if (after != own) {
+    let sides = sealed(stored(after) + stored(before), axisY);
+    let lost = lostOf(stored(after), stored(before), sides, axisY);
+    let all = sealed(sides + whole, axisY);
+    rests = ((stored(after + rest) + stored(before + rest)) + rests) + (lost + lostOf(sides, whole, all, axisY));
+    whole = all;
+  }
+  rests = sealed(rests, axisY);
+  let sum = sealed(whole + rests, axisY);
+  return Total(sum, sealed(lostOf(whole, rests, sum, axisY), axisY));
+}
+
+/** A distance's total less a spread, which comes in two parts as well: small where images have mean zero, yet exact. */
+fn apartFrom(total: Total, spread: f32, rest: f32, axisY: u32) -> f32 {
+  return sealedReal(distanceOf(total.sum) - spread, axisY) + sealedReal(distanceOf(total.rest) - rest, axisY);
 }
 
 /** A pool's sum at pixel p of an offset: near offsets have three. */

@@ -98,7 +98,14 @@ fn runVariance(step: u32, lane: u32) {
           for (var p = lane; p < inPixels; p += LANES) { table[edge + p] = sqrt(workspace[source + p]); }
         }
       }
-      for (var p = lane; p < outPixels; p += LANES) { workspace[spare + p] = linearVariance(step, kind, source, p); }
+      let large = kind == POOL && restOf(word(step, STATE_AXIS_Y)) > 0u;
+      for (var p = lane; p < outPixels; p += LANES) {
+        if (large) {
+          workspace[spare + p] = largeSum(step, source, p);
+        } else {
+          workspace[spare + p] = linearVariance(step, kind, source, p);
+        }
+      }
       meetAll();
       for (var p = lane; p < outPixels; p += LANES) {
         let variance = workspace[spare + p];
@@ -141,6 +148,29 @@ fn linearVariance(step: u32, kind: u32, source: u32, p: u32) -> f32 {
   return fma(sum, real(step, FACTOR), real(step, BIAS));
 }
 
+/** The sum of the variances in a large pool's window; its rest goes where the rest of the spread will stand. */
+fn largeSum(step: u32, source: u32, p: u32) -> f32 {
+  let axisY = word(step, STATE_AXIS_Y);
+  let place = placeOf(p, word(step, OUT_SIZE + 1u));
+  let top = place.x * word(step, STRIDE);
+  let left = place.y * word(step, STRIDE + 1u);
+  var sum = 0.0;
+  var rest = 0.0;
+  for (var a = 0u; a < word(step, FILTER); a++) {
+    let row = source + (top + a) * word(step, IN_SIZE + 1u) + left;
+    for (var b = 0u; b < word(step, FILTER + 1u); b++) {
+      let value = workspace[row + b];
+      let next = sealedReal(sum + value, axisY);
+      // As `lostOf`, of a number that is no cell.
+      let part = sealedReal(next - sum, axisY);
+      rest += (sum - sealedReal(next - part, axisY)) + (value - part);
+      sum = next;
+    }
+  }
+  table[entryOf(step) + word(step, OUT_SIZE) * word(step, OUT_SIZE + 1u) + p] = rest;
+  return sum;
+}
+
 /** The sum over channels of a pixel's square, in partial sums of 16. */
 fn squares(p: u32, plane: u32, channels: u32) -> f32 {
   var sum = 0.0;
@@ -158,7 +188,26 @@ fn squares(p: u32, plane: u32, channels: u32) -> f32 {
 /** The spreads of a pool, and what they leave of its variances. The lane that reads a pixel's sums has added them. */
 fn takeSpreads(step: u32, lane: u32) {
   let place = variancePlace(word(step, TO));
-  for (var p = lane; p < word(step, OUT_SIZE) * word(step, OUT_SIZE + 1u); p += LANES) {
+  let axisY = word(step, STATE_AXIS_Y);
+  let pixels = word(step, OUT_SIZE) * word(step, OUT_SIZE + 1u);
+  if (restOf(axisY) > 0u) {
+    let taps = f32(word(step, FILTER) * word(step, FILTER + 1u));
+    for (var p = lane; p < pixels; p += LANES) {
+      let total = largeTotal(word(step, STATE), axisY, word(step, STATE_AXIS_X), vec2i(), p);
+      let spread = distanceOf(total.sum);
+      let rest = distanceOf(total.rest);
+      // taps * variances - spread: the sum of variances in two parts of 12 bits, whose products are exact.
+      let sum = workspace[place + p];
+      let head = bitcast<f32>(bitcast<u32>(sum) & 0xfffff000u);
+      let tail = fma(taps, sum - head, taps * table[entryOf(step) + pixels + p]);
+      let left = sealedReal(sealedReal(taps * head, axisY) - spread, axisY) + sealedReal(tail - rest, axisY);
+      table[entryOf(step) + p] = spread;
+      table[entryOf(step) + pixels + p] = rest;
+      workspace[place + p] = max(real(step, FACTOR) * left, 0.0);
+    }
+    return;
+  }
+  for (var p = lane; p < pixels; p += LANES) {
     let sum = pooled(word(step, STATE), word(step, STATE_AXIS_Y), word(step, STATE_AXIS_X), vec2i(), p);
     let spread = distanceOf(real(step, FACTOR) * sum);
     table[entryOf(step) + p] = spread;

@@ -3,9 +3,9 @@
  * `sdk/covariance/offsets.ts` for the order that makes K(x, y) and K(y, x) the same to the bit.
  */
 import { Step } from "../covariance/step";
-import { LANES_PIXEL_BYTES } from "../covariance/table";
+import { LANES_PIXEL_BYTES, LANE_BYTES } from "../covariance/table";
 import { firstOfX, firstOfY, magnitude, ROW_PIXEL_BYTES, Run, slotOf, stateAt } from "./run";
-import { ABSENT, frontOf, lengthOf, NO_TABLE, NOWHERE, offsetOn, Side, sideFrontOf, Transfer } from "./words";
+import { ABSENT, frontOf, lengthOf, NO_TABLE, NOWHERE, offsetOn, restOf, Side, sideFrontOf, Transfer } from "./words";
 
 /** Floor of a / b, b > 0. */
 // @ts-ignore: decorator
@@ -34,6 +34,7 @@ export function poolMap(run: Run, step: Step, from: usize, pitch: usize, sy: i32
   const strideY = <i32>step.strideHeight;
   const strideX = <i32>step.strideWidth;
   const side = sideOf(run);
+  const rest = <usize>restOf(run.program, step.stateAxisY) * run.unit;
   const lastY = floorOver(sy + windowY - 1, strideY);
   const lastX = floorOver(sx + windowX - 1, strideX);
   for (let dy = -floorOver(windowY - 1 - sy, strideY); dy <= lastY; dy++) {
@@ -51,7 +52,9 @@ export function poolMap(run: Run, step: Step, from: usize, pitch: usize, sy: i32
       const columns = min(windowX, windowX + strideX * dx - sx) - left;
       const to = stateAt(run, step.state, step.stateAxisX, front, height, frontX);
       const source = line + <usize>(firstOfX(dx) * strideX + left - firstOfX(sx)) * run.unit;
-      poolBlocks(run.unit, rows, columns, height, width, source, pitch, <usize>strideY * pitch, strideX, to);
+      const down = <usize>strideY * pitch;
+      if (rest) poolLarge(run.unit, rows, columns, height, width, source, pitch, down, strideX, to, rest);
+      else poolBlocks(run.unit, rows, columns, height, width, source, pitch, down, strideX, to);
     }
   }
 }
@@ -71,8 +74,10 @@ function poolBlocks(
     else if (unit == 32 && columns == 2 && rows == 2) to = smallBlocks(2, 2, at, pitch, along, to, end);
     else {
       for (; to < end; to += unit) {
-        addBlock(at, pitch, unit, rows, columns, to);
-        if (unit == 32) addBlock(at + 16, pitch, unit, rows, columns, to + 16);
+        for (let part: usize = 0; part < unit; part += 16) {
+          const sum = blockSum(at + part, pitch, unit, rows, columns);
+          v128.store(to + part, f32x4.add(v128.load(to + part), sum));
+        }
         at += along;
       }
     }
@@ -111,8 +116,34 @@ function smallBlocks(rows: i32, columns: i32, from: usize, pitch: usize, along: 
   return target;
 }
 
+/** The same for pools whose windows see so many offsets that their sums have rests, `rest` bytes behind them. */
+function poolLarge(
+  unit: usize, rows: i32, columns: i32, height: i32, width: i32, from: usize, pitch: usize, down: usize, stride: i32,
+  to: usize, rest: usize,
+): void {
+  const along = <usize>stride * unit;
+  for (let p = 0; p < height; p++) {
+    let at = from;
+    for (let q = 0; q < width; q++) {
+      for (let part: usize = 0; part < unit; part += 16) {
+        const block = blockSum(at + part, pitch, unit, rows, columns);
+        const old = v128.load(to + part);
+        const sum = f32x4.add(old, block);
+        // What is lost of either (Knuth's two-sum); wasm rounds each operation, and reorders none.
+        const added = f32x4.sub(sum, old);
+        const lost = f32x4.add(f32x4.sub(old, f32x4.sub(sum, added)), f32x4.sub(block, added));
+        v128.store(to + part, sum);
+        v128.store(to + rest + part, f32x4.add(v128.load(to + rest + part), lost));
+      }
+      at += along;
+      to += unit;
+    }
+    from += down;
+  }
+}
+
 /** Rows first, so that a large window's sum is not one long chain of roundings. */
-function addBlock(from: usize, pitch: usize, unit: usize, rows: i32, columns: i32, to: usize): void {
+function blockSum(from: usize, pitch: usize, unit: usize, rows: i32, columns: i32): v128 {
   let sum = f32x4.splat(0);
   for (; rows; rows--) {
     let at = from;
@@ -124,7 +155,7 @@ function addBlock(from: usize, pitch: usize, unit: usize, rows: i32, columns: i3
     sum = f32x4.add(sum, line);
     from += pitch;
   }
-  v128.store(to, f32x4.add(v128.load(to), sum));
+  return sum;
 }
 
 /** Brings a map from the state to its slot, if it is there at this offset. */
@@ -150,6 +181,7 @@ export function loadMap(run: Run, transfer: Transfer): void {
   const frontBefore = sideFrontOf(run.program, transfer.axisY, sy, Side.BEFORE);
   const after = stateAt(run, transfer.state, transfer.axisX, frontAfter, rows, frontX) - own;
   const before = stateAt(run, transfer.state, transfer.axisX, frontBefore, rows, frontX) - own;
+  const rest = <usize>restOf(run.program, transfer.axisY) * run.unit;
   let at = own;
   for (let row = 0; row < rows; row++) {
     const pixelX = (row + firstOfX(sy)) * width + firstOfX(sx);
@@ -158,6 +190,12 @@ export function loadMap(run: Run, transfer: Transfer): void {
     let y = run.yTable + <usize>(transfer.table + pixelY) * LANES_PIXEL_BYTES;
     for (let left = columns; left; left--) {
       for (let part: usize = 0; part < run.unit; part += 16) {
+        if (rest) {
+          const low = largeMean(transfer, at + part, after, before, rest, x, y, 0, part == 0);
+          const high = largeMean(transfer, at + part, after, before, rest, x, y, 8, part == 0);
+          v128.store(to + part, v128.shuffle<f64>(low, high, 0, 2));
+          continue;
+        }
         let sum = v128.load(at + part);
         if (after) {
           sum = f32x4.add(f32x4.add(v128.load(at + after + part), v128.load(at + before + part)), sum);
@@ -174,6 +212,40 @@ export function loadMap(run: Run, transfer: Transfer): void {
       y += LANES_PIXEL_BYTES;
     }
   }
+}
+
+/**
+ * Two pairs' means over a large pool's windows, lanes 0 and 1 or, `half` = 8, 2 and 3; a distance's less by half of the
+ * two images' spreads. In float64, as the difference is small where images have mean zero; the mean in the two float32
+ * that a spread has in the table, so that an image's distance to itself is 0 exactly.
+ */
+function largeMean(
+  transfer: Transfer, at: usize, after: usize, before: usize, rest: usize, x: usize, y: usize, half: usize,
+  distance: bool,
+): v128 {
+  at += half;
+  let sum = promoted(at);
+  let lost = promoted(at + rest);
+  if (after) {
+    sum = f64x2.add(f64x2.add(promoted(at + after), promoted(at + before)), sum);
+    lost = f64x2.add(f64x2.add(promoted(at + rest + after), promoted(at + rest + before)), lost);
+  }
+  const mean = f64x2.mul(f64x2.splat(transfer.factor64), f64x2.add(sum, lost));
+  const first = f32x4.demote_f64x2_zero(mean);
+  if (!distance) return first;
+  const leading = f64x2.promote_low_f32x4(first);
+  const second = f32x4.demote_f64x2_zero(f64x2.sub(mean, leading));
+  const whole = f64x2.add(leading, f64x2.promote_low_f32x4(second));
+  const spreadX = f64x2.splat(<f64>load<f32>(x) + <f64>load<f32>(x, 8));
+  const spreadY = f64x2.add(promoted(y + half), promoted(y + half + LANE_BYTES));
+  const spread = f64x2.mul(f64x2.splat(0.5), f64x2.add(spreadX, spreadY));
+  return f32x4.demote_f64x2_zero(f64x2.sub(whole, spread));
+}
+
+// @ts-ignore: decorator
+@inline
+function promoted(at: usize): v128 {
+  return f64x2.promote_low_f32x4(v128.load64_zero(at));
 }
 
 /** Takes a map from its slot to the state, if it is there at this offset. */

@@ -40,7 +40,7 @@ export function prepareRun(
   run.sums = run.slots + <usize>slots * run.slotBytes;
   run.line = run.sums + align(<usize>sumPixels * run.unit);
   run.padded = run.line + align(2 * <usize>line * run.unit + 8 * <usize>slots);
-  run.paddedBytes = align(<usize>(line + 2) * <usize>(line + 2) * run.unit);
+  run.paddedBytes = align((<usize>mapPixels + 4 * <usize>line + 4) * run.unit); // (h + 2) (w + 2) at most
   run.rowTable = run.padded + 2 * run.paddedBytes;
   v128.store(limitOf(run, Sign.POSITIVE), f32x4.splat(1));
   v128.store(limitOf(run, Sign.ANY), f32x4.splat(2));

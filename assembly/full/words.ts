@@ -125,6 +125,13 @@ export function sideFrontOf(program: usize, axis: u32, offset: i32, side: u32): 
   return wordAt(program, axis + 2 + <u32>(2 * length - 1) * side + <u32>(length - 1 + offset));
 }
 
+/** Pixels from each of a pool's sums to its rest, by the vertical axis of its state; 0: there are none. */
+// @ts-ignore: decorator
+@inline
+export function restOf(program: usize, axis: u32): u32 {
+  return wordAt(program, axis + 2 + 3 * <u32>(2 * lengthOf(program, axis) - 1));
+}
+
 /** The offset of a map at a base offset, on one axis, or NOWHERE. */
 // @ts-ignore: decorator
 @inline

@@ -1,6 +1,7 @@
 /**
  * One stage of a full program on one pair of images, in float64: its base offsets one after the other, all maps row by
- * row. What a step does to a map of an offset is what it does to offset 0, on a smaller map (`sdk/covariance/offsets.ts`).
+ * row. What a step does to a map of an offset is what it does to offset 0, on a smaller map: see the head of
+ * `sdk/covariance/offsets.ts`.
  */
 import { StepKind } from "../generated/kernels";
 import { conv64, affineLine, mean64, put64 } from "../covariance/map64";

@@ -41,7 +41,7 @@ const CUT_AT: usize = 128;
 /** Lays out the slice of the calling thread. `imageFloats` in front of the standard deviations in a table. */
 export function roomOf(
   scratch: usize, workspace: usize, slices: u32, sliceFloats: u32, program: usize, imageFloats: u32, ntk: u32,
-  slots: u32, mapPixels: u32, line: u32, statePixels: u32,
+  slots: u32, mapPixels: u32, passPixels: u32, statePixels: u32,
 ): Room {
   const thread = (scratch - SCRATCH_BEGIN) / SCRATCH_BYTES;
   if (thread >= <usize>slices) unreachable(); // two threads would share a slice
@@ -60,7 +60,7 @@ export function roomOf(
   room.variances = room.spare + maps * mapBytes;
   room.spareVariance = room.variances + <usize>slots * mapBytes;
   room.sums = room.spareVariance + mapBytes;
-  room.state = room.sums + (<usize>(line * (line + 1)) << 3);
+  room.state = room.sums + (<usize>passPixels << 3);
   room.stateToT = <usize>statePixels << 3;
   room.cut = changetype<Step>(head + CUT_AT);
   if (room.state + maps * room.stateToT > head + (<usize>sliceFloats << 3)) unreachable(); // a slice too small
@@ -80,7 +80,7 @@ export function cutTo(room: Room, step: Step, inHeight: u32, inWidth: u32, outHe
   return cut;
 }
 
-/** Pixel of x, in its whole map, that stands at (row, column) of the map of offset (y, x); of y that of the opposite. */
+/** Pixel of x, in its whole map, at (row, column) of the map of offset (y, x); of y that of the opposite offset. */
 // @ts-ignore: decorator
 @inline
 export function pixelOf(wholeWidth: u32, row: i32, column: i32, y: i32, x: i32): u32 {

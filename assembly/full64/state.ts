@@ -99,7 +99,7 @@ export function poolMap(room: Room, step: Step, from: usize, y: i32, x: i32): vo
   }
 }
 
-/** The same for one of those offsets: every output pixel gets the sum over the taps of x's window whose partner is one. */
+/** The same for one of those offsets: an output pixel gets the sum over the taps of x's window whose partner is one. */
 function poolTo(
   room: Room, step: Step, from: usize, width: i32, y: i32, x: i32, down: i32, along: i32, shiftY: i32, shiftX: i32,
   place: usize,

@@ -3,8 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { imageSet, wasmEngine } from "../../test/engines.ts";
 import type { MatrixProgress } from "../covariance/matrix.ts";
 import type { Engine } from "../engine/engine.ts";
-import { conv, dense, flatten, relu, repeat, serial, type Arch } from "./arch.ts";
+import { conv, dense, flatten, globalAvgPool, relu, repeat, serial, type Arch } from "./arch.ts";
 import { kernel, kernelDiagonal } from "./kernel.ts";
+import { archTiles } from "./spec-tiles.ts";
 
 let wasm: Engine;
 beforeAll(async () => {
@@ -61,5 +62,16 @@ describe("kernelDiagonal", () => {
     for (const nothing of [{ type: "flatten" }, undefined] as unknown as Arch[])
       for (const ask of [kernel(wasm, nothing, set), kernelDiagonal(wasm, nothing, set)])
         await expect(ask).rejects.toMatchObject({ code: "E_CONFIG" });
+  });
+});
+
+describe("the usual tile", () => {
+  it("of pairs that take a tenth of a second each is small, so that Ctrl-C and progress come in time", async () => {
+    const block = serial(conv({ filter: 3 }), relu());
+    const deep = serial(repeat(11, block), globalAvgPool(), dense());
+    const large = imageSet([new Float32Array(3 * 64 * 64)], [3, 64, 64]);
+    const { tiles, tile } = await archTiles(wasm, { arch: deep }, ["ntk"], large, large, "f32");
+    tiles.dispose();
+    expect(tile).toBe(8);
   });
 });

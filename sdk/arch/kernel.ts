@@ -47,7 +47,9 @@ export type Kernels = Readonly<Record<KernelKind, Kernel>>;
  * one kernel for each.
  *
  * Accuracy: float32 within 1e-6 relative of float64 for the ConvNet GP, within 1e-5 for NTKs and pooling; float64 within
- * 1e-12 of the exact kernel, and 1e-10.
+ * 1e-12 of the exact kernel, and 1e-10. Relative to the entry for networks of relus on inputs that are nowhere negative;
+ * otherwise entries may cancel, and errors are relative to sqrt(K(x, x) K(y, y)). Where a small pool leaves next to nothing
+ * of a variance V (means of a few pixels of both signs), float32 has a rounding of V, and not of what is left.
  *
  * Throws E_SHAPE where an architecture does not fit its inputs, E_DATA for pixels that are not finite, E_MEMORY where
  * the matrix does not fit the engine's budget, E_OVERFLOW for values outside the format's range, E_ABORTED.

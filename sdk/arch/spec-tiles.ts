@@ -85,10 +85,13 @@ function requireInputs(rows: ImageSet, columns: ImageSet, precision: Precision):
 /** Operations of a tile that takes some ten seconds on two cores: progress, Ctrl-C and resuming go by tiles. */
 const TILE_OPERATIONS = 6e11;
 
+/** The lanes of a wasm vector: smaller tiles would leave some idle. */
+const SMALLEST_TILE = 4;
+
 /** Rows and columns of a tile where nobody says otherwise: 256, or fewer where pairs are expensive. */
 function usualTile(program: Program): number {
   const pairs = TILE_OPERATIONS / programCost(program).operations;
-  return Math.max(16, Math.min(DEFAULT_TILE, 2 ** Math.floor(Math.log2(Math.sqrt(pairs)))));
+  return Math.max(SMALLEST_TILE, Math.min(DEFAULT_TILE, 2 ** Math.floor(Math.log2(Math.sqrt(pairs)))));
 }
 
 export const DEFAULT_TILE = 256;

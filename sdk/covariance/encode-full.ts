@@ -20,7 +20,9 @@
  * A pool's sums at near offsets (`offsets.ts`) stand three times: those from base offset 0 in the place above, those from
  * base offsets after it (sy > 0, or sy = 0 < sx) and before it behind them. The vertical axis of its state has two more
  * such tables of fronts, for the sums from offsets after 0 and before it; at offsets that are not near all three are the
- * same, and all sums come from one side. A load of three adds (after + before) + own.
+ * same, and all sums come from one side. A load of three adds (after + before) + own. Behind these tables stand two words:
+ *
+ *     pixels from a sum to its rest (`offsets.ts`), or 0 where the pool has none   0, which no shader compiler foresees
  *
  * Stage, STAGE_WORDS: 0 first step   1 end   2 offsets' address   3 offsets   4 loads' address   5 loads
  *     6 stores' address   7 stores   8 clears' address   9 clears
@@ -30,8 +32,9 @@
  *     holds a pool's sums, and D gets less by half the sum of the two images' spreads in that table.
  * Clear, CLEAR_WORDS: 0 state   1 pixels.   Where a stage's pools add to: zero before its first offset.
  */
+import { WidefieldError } from "../errors.ts";
 import { encodeProgram, STEP_WORDS } from "./encode.ts";
-import { nearOffsets, offsetPlan, type OffsetAxis, type OffsetPlan, type Transfer } from "./offsets.ts";
+import { nearOffsets, offsetPlan, type OffsetAxis, type OffsetPlan, type StateMap, type Transfer } from "./offsets.ts";
 import { NO_TABLE, type Program } from "./program.ts";
 
 export const STAGE_WORDS = 10;
@@ -48,30 +51,36 @@ export interface EncodedFull {
   readonly plan: OffsetPlan;
 }
 
+/** Base offsets are packed as signed halves of a word. */
+const MOST_OFFSET = 2 ** 15 - 1;
+
+/** Throws E_SHAPE for images so long that their offsets do not fit in a program. */
 export function encodeFull(program: Program): EncodedFull {
   const plan = offsetPlan(program);
+  requireOffsets(plan);
   const tail = new Words(program.steps.length * STEP_WORDS);
   const axes = new Map<string, number>();
-  const axis = (which: OffsetAxis, near = -1): number => {
-    const key = `${which.length}:${which.offsets.join()}:${near}`;
+  const axis = (which: OffsetAxis, near = -1, rest = 0): number => {
+    const key = `${which.length}:${which.offsets.join()}:${near}:${rest}`;
     const known = axes.get(key);
     if (known !== undefined) return known;
-    const at = tail.add(near < 0 ? axisWords(which) : sumsAxisWords(which, near));
+    const at = tail.add(near < 0 ? axisWords(which) : [...sumsAxisWords(which, near), rest, 0]);
     axes.set(key, at);
     return at;
   };
+  const sumsAxis = ({ y, near, rest }: StateMap): number => axis(y, near, rest);
   const head = encodeProgram(program);
   plan.steps.forEach(({ at, ratio, pooled }, index) => {
     const base = index * STEP_WORDS;
     head.set([axis(at.y), axis(at.x), ...ratio], base + 41);
-    if (pooled !== undefined) head.set([pooled.base, axis(pooled.y, pooled.near), axis(pooled.x)], base + 45);
+    if (pooled !== undefined) head.set([pooled.base, sumsAxis(pooled), axis(pooled.x)], base + 45);
   });
   const transfer = ({ slot, state, ratio, pool }: Transfer): number[] => {
     const factor = pool === undefined ? 1 : 1 / (pool.windowHeight * pool.windowWidth) ** 2;
     return [
       slot,
       state.base,
-      axis(state.y, state.near),
+      sumsAxis(state),
       axis(state.x),
       ...ratio,
       ...float32(factor),
@@ -96,6 +105,21 @@ export function encodeFull(program: Program): EncodedFull {
   words.set(head);
   words.set(tail.words, head.length);
   return { words, stagesAt, plan };
+}
+
+function requireOffsets({ stages }: OffsetPlan): void {
+  for (const { offsets } of stages) {
+    // A loop: there may be more offsets than a call takes arguments.
+    for (const base of offsets) {
+      const most = Math.max(Math.abs(base[0]), Math.abs(base[1]));
+      if (most <= MOST_OFFSET) continue;
+      throw new WidefieldError(
+        "E_SHAPE",
+        `pixels that are ${most} apart meet in this kernel, and at most ${MOST_OFFSET} can be planned: ` +
+          "pool or stride in smaller steps, or give smaller images",
+      );
+    }
+  }
 }
 
 /** Words that are added at even addresses, so that float64s among them are aligned. */

@@ -12,9 +12,9 @@ const CACHE_LINE = 8;
 
 /** The workspace of a program's kernels in float64: every thread has a slice, whatever the program. */
 export function fullWasmWorkspaceF64(shape: FullShape, threads: number): Workspace {
-  const { ntk, slots, mapPixels, line, statePixels } = shape;
+  const { ntk, slots, mapPixels, passPixels, statePixels } = shape;
   const maps = 1 + ntk;
-  const needed = HEAD + (maps + 1) * (slots + 1) * mapPixels + line * (line + 1) + maps * statePixels;
+  const needed = HEAD + (maps + 1) * (slots + 1) * mapPixels + passPixels + maps * statePixels;
   const sliceFloats = Math.ceil(needed / CACHE_LINE) * CACHE_LINE;
   return { slices: threads, sliceFloats, bytes: 8 * threads * sliceFloats };
 }

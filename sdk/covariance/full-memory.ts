@@ -28,6 +28,8 @@ function align(bytes: number): number {
 /** What `prepareRun` in `assembly/full/stage.ts` lays out. */
 function runBytes({ steps, slots, mapPixels, sumPixels, statePixels, line, tablePixels, ntk }: FullShape): number {
   const unit = LANE_BYTES << ntk;
+  // (h + 2) (w + 2), of h w <= mapPixels and sides of at most a line.
+  const padded = mapPixels + 4 * line + 4;
   return (
     align(CACHE_LINE + RUN_BYTES) +
     steps * PLAN_BYTES +
@@ -35,12 +37,12 @@ function runBytes({ steps, slots, mapPixels, sumPixels, statePixels, line, table
     slots * align(mapPixels * unit) +
     align(sumPixels * unit) +
     align(2 * line * unit + 8 * slots) +
-    2 * align((line + 2) ** 2 * unit) +
+    2 * align(padded * unit) +
     align(tablePixels * ROW_PIXEL_BYTES)
   );
 }
 
 /** Behind it, of `assembly/fullVariance.ts` in float64: a map a slot, the sums between two passes, a step, a result. */
-function varianceBytes({ slots, mapPixels, line }: FullShape): number {
-  return 8 * (slots * mapPixels + line * line + line + mapPixels) + 4 * STEP_WORDS;
+function varianceBytes({ slots, mapPixels, passPixels }: FullShape): number {
+  return 8 * (slots * mapPixels + Math.max(passPixels, mapPixels) + mapPixels) + 4 * STEP_WORDS;
 }

@@ -14,6 +14,7 @@ export interface FullShape {
   readonly slots: number;
   readonly mapPixels: number;
   readonly sumPixels: number;
+  readonly passPixels: number;
   readonly line: number;
   readonly statePixels: number;
   readonly nonlinearities: number;
@@ -23,13 +24,14 @@ export interface FullShape {
 export function fullShape(program: Program, encoded: EncodedFull = encodeFull(program)): FullShape {
   if (program.full === undefined) throw new Error("a diagonal program is none to be run in full");
   const { steps, imageFloats, tablePixels, slots, mapPixels, line, nonlinearities } = programShape(program);
-  const sumPixels = program.steps.reduce(
-    (most, step) => (step.kind === "conv" ? Math.max(most, sumsOf(step)) : most),
-    1,
-  );
+  const most = (pixelsOf: (step: ConvStep) => number): number =>
+    program.steps.reduce((found, step) => (step.kind === "conv" ? Math.max(found, pixelsOf(step)) : found), 1);
+  const sumPixels = most(sumsOf);
+  // `conv64` sums columns first, into so many pixels and a line.
+  const passPixels = most((step) => step.outHeight * step.inWidth + step.outWidth);
   const { stagesAt, plan } = encoded;
   return {
-    ...{ steps, imageFloats, tablePixels, slots, mapPixels, sumPixels, line, nonlinearities },
+    ...{ steps, imageFloats, tablePixels, slots, mapPixels, sumPixels, passPixels, line, nonlinearities },
     stages: plan.stages.length,
     stagesAt,
     ntk: program.full.ntk ? 1 : 0,

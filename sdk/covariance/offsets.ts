@@ -32,9 +32,11 @@
  *     d = s s' - K = D - (s - s')^2 / 2,     u = 1 - K / s s' = d / (s s')
  *
  * A pool needs one thing more: D' = mean of D - (S + S') / 2, with S the mean of D within a window of one image (its
- * *spread*), which stands in the images' tables as standard deviations do.
+ * *spread*), which stands in the images' tables as standard deviations do. Where images have mean zero that difference is
+ * far smaller than its terms, and a large window has thousands of offsets: their float32 sums carry a *rest* each, what
+ * roundings have taken from them.
  */
-import { stepSize, type PoolStep, type Program, type Step } from "./program.ts";
+import { hasRests, stepSize, type PoolStep, type Program, type Step } from "./program.ts";
 
 /** The offsets along one axis that a map of `length` pixels is needed at, ascending. */
 export interface OffsetAxis {
@@ -48,12 +50,14 @@ export interface OffsetSet {
   readonly x: OffsetAxis;
 }
 
-/** Where all offsets of a map stand in a pair's state, counted in pixels; a pool's near ones three times. */
+/** Where all offsets of a map stand in a pair's state, counted in pixels; a pool's near ones three times, then rests. */
 export interface StateMap extends OffsetSet {
   readonly base: number;
   readonly pixels: number;
   /** The largest vertical offset that is near, of either sign; -1 of a map that is no pool's. */
   readonly near: number;
+  /** Pixels from a sum to its rest, or 0: there are none. */
+  readonly rest: number;
 }
 
 type Ratio = readonly [y: number, x: number];
@@ -94,11 +98,17 @@ export interface OffsetPlan {
   readonly statePixels: number;
 }
 
+/** Plans that were made: of large images they take a while, and are asked for more than once. */
+const plans = new WeakMap<Program, OffsetPlan>();
+
 /** The plan of a program, diagonal ones included: those have offset 0 only. */
 export function offsetPlan(program: Program): OffsetPlan {
+  const known = plans.get(program);
+  if (known !== undefined) return known;
   const { before, at } = neededOffsets(program);
-  const planner = new StagePlanner(program.steps, before, at);
-  return planner.plan();
+  const plan = new StagePlanner(program.steps, before, at).plan();
+  plans.set(program, plan);
+  return plan;
 }
 
 /** Pixels of a map over all the offsets that it is needed at. */
@@ -197,6 +207,9 @@ function setOf({ height, width, y, x }: Need): OffsetSet {
   return { y: axis(height, y), x: axis(width, x) };
 }
 
+/** Tells the offsets of two rows apart: no image is as wide. */
+const KEY_STEP = 2 ** 26;
+
 /** A map in the state, while the plan is made. */
 interface Kept {
   readonly state: StateMap;
@@ -258,7 +271,7 @@ class StagePlanner {
       if (step.kind === "pool") {
         // The sums are there when the stage is over: they take the place of no map that it still reads.
         const near = Math.floor((step.windowHeight - 1) / step.strideHeight);
-        const state = this.allocate(this.after(end, step.to), number, near);
+        const state = this.allocate(this.after(end, step.to), number, near, hasRests(step));
         const kept: Kept = { state, pool: step, lastStage: number };
         this.all.push(kept);
         pooled.set(step.to, kept);
@@ -299,7 +312,7 @@ class StagePlanner {
 
   /** The base offsets of all steps of a stage. */
   private baseOffsets(begin: number, end: number): [number, number][] {
-    const found = new Set<string>();
+    const found = new Set<number>();
     const offsets: [number, number][] = [];
     for (let index = begin; index < end; index++) {
       const plan = this.plans[index];
@@ -307,7 +320,7 @@ class StagePlanner {
       for (const y of plan.at.y.offsets) {
         for (const x of plan.at.x.offsets) {
           const base: [number, number] = [y * plan.ratio[0], x * plan.ratio[1]];
-          const key = base.join();
+          const key = base[0] * KEY_STEP + base[1];
           if (found.has(key)) continue;
           found.add(key);
           offsets.push(base);
@@ -322,9 +335,10 @@ class StagePlanner {
   }
 
   /** The first gap between the maps that are still needed in stage `now` or later. */
-  private allocate(set: OffsetSet, now: number, near = -1): StateMap {
+  private allocate(set: OffsetSet, now: number, near = -1, rests = false): StateMap {
     const nearLines = axisPixels({ length: set.y.length, offsets: nearOffsets(set.y, near) });
-    const pixels = offsetPixels(set) + 2 * nearLines * axisPixels(set.x);
+    const sums = offsetPixels(set) + 2 * nearLines * axisPixels(set.x);
+    const pixels = rests ? 2 * sums : sums;
     const live = new Set([...this.kept.values()]);
     const taken = this.all
       .filter((kept) => kept.lastStage >= now || live.has(kept))
@@ -336,7 +350,7 @@ class StagePlanner {
       base = Math.max(base, other.base + other.pixels);
     }
     this.statePixels = Math.max(this.statePixels, base + pixels);
-    return { ...set, base, pixels, near };
+    return { ...set, base, pixels, near, rest: rests ? sums : 0 };
   }
 }
 

@@ -8,7 +8,7 @@ import { webgpuWorkspace, type Workspace } from "../engine/kernels/covariance.ts
 import { covarianceF64, varianceF64 } from "../engine/kernels/covariance-f64.ts";
 import { fullCovariance, fullVariance, NNGP, NTK } from "../engine/kernels/full-covariance.ts";
 import { fullCovarianceF64, fullVarianceF64 } from "../engine/kernels/full-covariance-f64.ts";
-import { fullWebgpuWorkspace } from "../engine/kernels/full-workspace.ts";
+import { fullWebgpuWorkspace, spillsCells } from "../engine/kernels/full-workspace.ts";
 import { encodeProgram } from "./encode.ts";
 import { encodeFull } from "./encode-full.ts";
 import { fullWasmWorkspaceF64 } from "./full-memory-f64.ts";
@@ -104,7 +104,7 @@ function fullKernels({ backend, program, precision, kinds, memoryBytes }: Progra
     words: encoded.words,
     outputs: outputs === NNGP + NTK ? 2 : 1,
     workspace,
-    spills: false,
+    spills: info.backend === "webgpu" && spillsCells(shape, info.workgroupBytes),
     tableBytes: tableBytesOf(backend, program, precision),
     variances(images, buffers) {
       if (precision === "f64") backend.dispatch(fullVarianceF64, { images, ...common }, buffers);

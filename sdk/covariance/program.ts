@@ -112,8 +112,19 @@ export interface PoolStep extends PoolGeometry {
   readonly kind: "pool";
   readonly from: number;
   readonly to: number;
-  /** First entry, counted in pixels of the output, of the images' spreads within windows: see `offsets.ts`. */
+  /**
+   * First entry, counted in pixels of the output, of the images' spreads within windows: see `offsets.ts`. Their rests, if
+   * any, follow.
+   */
   readonly table: number;
+}
+
+/** Windows no longer than this see so few offsets that rounding their sums does no harm. */
+const FEW_OFFSETS = 4;
+
+/** Whether a pool's sums carry rests (`offsets.ts`): those of large windows do. */
+export function hasRests({ windowHeight, windowWidth }: PoolGeometry): boolean {
+  return Math.max(windowHeight, windowWidth) > FEW_OFFSETS;
 }
 
 /**

@@ -6,6 +6,7 @@
  * terms add to it: a block sum[identity, serial(relu, conv, relu, conv)] takes two slots and no step for the sum.
  */
 import {
+  hasRests,
   NO_TABLE,
   type AffineStep,
   type BoxGeometry,
@@ -260,7 +261,7 @@ class Scheduler {
         return;
       case "pool":
         this.steps.push({ ...action, from, to, table: this.tablePixels });
-        this.tablePixels += height * width;
+        this.tablePixels += (hasRests(action) ? 2 : 1) * height * width;
         return;
       case "mean": {
         const [input] = node.inputs;

@@ -38,6 +38,8 @@ export const fullProgramParams = {
   slots: d.u32,
   mapPixels: d.u32,
   sumPixels: d.u32,
+  /** The same in float64, whose columns are summed first, and a line. */
+  passPixels: d.u32,
   /** Longest side of any map. */
   line: d.u32,
   /** Pixels of a pair's state. */
