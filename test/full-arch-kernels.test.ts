@@ -50,7 +50,10 @@ function engineOf(name: string): Engine {
   return engine;
 }
 
-/** Kernels cancel where inputs have both signs: errors are relative to sqrt(K(x, x) K(y, y)), or to the kernel. */
+/**
+ * Errors are relative to the kernel; where inputs have both signs and cancel, in a pool's means too, to the kernel of the
+ * pixels' magnitudes, sqrt(K(|x|, |x|) K(|y|, |y|)): what its sums are made of.
+ */
 async function worstOver(count: number, begin: number, engine: Engine, options: KernelOptions, signed: boolean) {
   let largest = { error: 0, case: "" };
   for (let turn = 0; turn < count; turn++) {
@@ -63,7 +66,8 @@ async function worstOver(count: number, begin: number, engine: Engine, options: 
       ...options,
       kind,
     });
-    const own = (set: Float32Array[]) => set.map((x) => fullPair(arch, shape, x, x));
+    const own = (set: Float32Array[]) =>
+      set.map((image) => image.map(Math.abs)).map((x) => fullPair(arch, shape, x, x));
     const [rows, columns] = [own(xs), own(ys)];
     for (const [i, x] of xs.entries()) {
       for (const [j, y] of ys.entries()) {
