@@ -2,6 +2,7 @@
  * What a recursion (`recursion.ts`) needs to know of each image: its point, whose products with others make the gaps,
  * and a table of its standard deviations through the steps. Worked out in float64, once per image.
  */
+import { angleOf } from "./arc.ts";
 import type { Recursion, RecursionStep } from "./recursion.ts";
 import { degreeOf, shiftOf, timesPower } from "./recursion-scale.ts";
 
@@ -112,7 +113,7 @@ export function imageTable(recursion: Recursion, images: ArrayLike<number>, coun
 
 /** tan^2 of the angle is a / b. */
 function angle(a: number, b: number): number {
-  return Math.atan2(Math.sqrt(a), Math.sqrt(b));
+  return angleOf(Math.sqrt(a), Math.sqrt(b));
 }
 
 /** K(x, x) and theta(x, x) behind a step. */
@@ -133,7 +134,10 @@ function through(
       return { k: k > 0 ? step.scale / 2 : 0, theta: 0 };
     case "erf": {
       const { scale, offset } = step;
-      return { k: scale * Math.asin(k / (k + offset)), theta: (scale / Math.sqrt(offset * (2 * k + offset))) * theta };
+      return {
+        k: scale * angleOf(k, Math.sqrt(offset * (2 * k + offset))),
+        theta: (scale / Math.sqrt(offset * (2 * k + offset))) * theta,
+      };
     }
     case "square":
       return { k: 3 * k * k, theta: 0 };

@@ -24,6 +24,8 @@ export const kernels: readonly KernelSchema[] = [
   covariance,
   varianceF64,
   covarianceF64,
+  fullVariance,
+  fullCovariance,
   fullVarianceF64,
   fullCovarianceF64,
   tileLoad,
@@ -44,8 +46,6 @@ export const kernels: readonly KernelSchema[] = [
   simdPeak,
   recursion,
   recursionF64,
-  fullVariance,
-  fullCovariance,
 ] as unknown[] as KernelSchema[];
 
 export {
