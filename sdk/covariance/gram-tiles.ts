@@ -151,7 +151,8 @@ export class GramTiles implements KernelTiles {
     columnEnd: number,
     diagonal: boolean,
   ): Promise<Float32Array> {
-    const tile = await this.compute(rowBegin, rowEnd, columnBegin, columnEnd, diagonal);
+    const tiles = await this.compute(rowBegin, rowEnd, columnBegin, columnEnd, diagonal);
+    const tile = tiles.subarray(0, tiles.length / this.outputs);
     return tile instanceof Float32Array ? tile : Float32Array.from(tile);
   }
 

@@ -4,15 +4,13 @@
  */
 import { specTiles } from "../arch/spec-tiles.ts";
 import { nngp } from "../arch/kernel-spec.ts";
-import { archToJson } from "../arch/arch.ts";
 import { computeMatrix, storedMatrix, transposed, type KernelMatrix } from "../covariance/matrix.ts";
-import type { Json } from "../covariance/store/manifest.ts";
-import type { KernelStore } from "../covariance/store/store.ts";
-import { countOf, type Ranges } from "../data/ranges.ts";
-import { WidefieldError } from "../errors.ts";
+import type { Ranges } from "../data/ranges.ts";
 import { PREDICT_ROWS } from "../learn/posterior.ts";
+import { type AskedKernel, givenCrossKernel, givenTrainingKernel } from "./given-kernel.ts";
 import type { GpExperiment } from "./gp.ts";
-import { indexRanges, selectImages, storeKernel } from "./stored-kernel.ts";
+import type { KernelClock } from "./kernel-clock.ts";
+import { selectImages, storeKernel } from "./stored-kernel.ts";
 import { type HeldKernel, streamedKernel } from "./streamed-kernel.ts";
 
 export type { HeldKernel };
@@ -21,29 +19,10 @@ export type { HeldKernel };
 export const CROSS = { validation: "Kxv", test: "Kxt" } as const;
 export type CrossSet = keyof typeof CROSS;
 
-/** Time and pairs of all kernels that were computed. */
-export class KernelClock {
-  seconds = 0;
-  pairs = 0;
-
-  async time<T>(work: () => Promise<T>, pairsOf: (result: T) => number): Promise<T> {
-    const begun = performance.now();
-    const result = await work();
-    this.seconds += (performance.now() - begun) / 1000;
-    this.pairs += pairsOf(result);
-    return result;
-  }
-}
-
 /** The kernel of the training images: a store's leading part, a store in the experiment's folder, or in memory. */
 export async function trainingKernel(experiment: GpExperiment, clock: KernelClock): Promise<KernelMatrix> {
-  const { train, stores, folder } = experiment;
-  if (stores?.kxx !== undefined) {
-    const n = await leading(experiment, stores.kxx, train, train);
-    if (stores.kxx.manifest.kind === "imported" && !stores.kxx.manifest.symmetric)
-      throw new WidefieldError("E_DATA", `${stores.kxx.path} is not symmetric: it is no training kernel`);
-    return storedMatrix(stores.kxx, n.rows, n.columns);
-  }
+  const { stores, folder } = experiment;
+  if (stores?.kxx !== undefined) return givenTrainingKernel(askedOf(experiment), stores.kxx);
   if (folder !== undefined) return folderKernel(experiment, "Kxx", undefined, clock);
   return computedKernel(experiment, clock);
 }
@@ -74,41 +53,11 @@ export async function crossKernel(
       },
     });
   }
-  const size = await leading(experiment, store, train, ranges).catch((error: unknown) => error);
-  if (!(size instanceof Error)) {
-    const { rows, columns } = size as { rows: number; columns: number };
-    if (store.manifest.kind === "imported" && columns <= store.grid.rows && rows <= store.grid.columns)
-      experiment.engine.log(`${store.path}: read with the training images in its rows; its size does not tell`);
-    return held(transposed(storedMatrix(store, rows, columns)));
-  }
-  // Perhaps it stands the other way round; if not, the first complaint is the one that helps.
-  const turned = await leading(experiment, store, ranges, train).catch(() => undefined);
-  if (turned === undefined) throw size;
-  return held(storedMatrix(store, turned.rows, turned.columns));
+  return held(await givenCrossKernel(askedOf(experiment), store, ranges));
 }
 
-/** How much of a store is asked for; an imported matrix knows only its size: its first rows are taken. */
-async function leading(
-  { dataset, arch }: GpExperiment,
-  store: KernelStore,
-  rows: Ranges,
-  columns: Ranges,
-): Promise<{ readonly rows: number; readonly columns: number }> {
-  if (store.manifest.kind !== "imported") {
-    return store.leadingPart({
-      rows: indexRanges(rows),
-      columns: indexRanges(columns),
-      kind: "nngp",
-      arch: archToJson(arch) as Json,
-      dataset: { name: dataset.name, sha256: await dataset.sha256() },
-    });
-  }
-  const size = { rows: countOf(rows), columns: countOf(columns) };
-  if (size.rows <= store.grid.rows && size.columns <= store.grid.columns) return size;
-  throw new WidefieldError(
-    "E_MISMATCH",
-    `${store.path} is ${store.grid.rows} x ${store.grid.columns}; ${size.rows} x ${size.columns} are needed`,
-  );
+function askedOf({ engine, dataset, arch, train }: GpExperiment): AskedKernel {
+  return { engine, dataset, kernel: nngp(arch), train };
 }
 
 async function folderKernel(

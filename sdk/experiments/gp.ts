@@ -18,7 +18,8 @@ import { Posterior, type PosteriorOptions, type Prediction } from "../learn/post
 import { requireScratchPlace, type SolveProgress } from "../linalg/prepare.ts";
 import type { SolveMethod } from "../linalg/solve-plan.ts";
 import { calibrationBins, calibrationError } from "../report/calibration.ts";
-import { type CrossSet, crossKernel, type HeldKernel, KernelClock, trainingKernel } from "./gp-kernels.ts";
+import { type CrossSet, crossKernel, type HeldKernel, trainingKernel } from "./gp-kernels.ts";
+import { KernelClock } from "./kernel-clock.ts";
 import { requireGpMemory, scratchOf, type GpBudget } from "./gp-memory.ts";
 import { selectImages } from "./stored-kernel.ts";
 

@@ -5,17 +5,15 @@
  */
 import { specTiles } from "../arch/spec-tiles.ts";
 import { computeMatrix, storedMatrix, transposed, type KernelMatrix } from "../covariance/matrix.ts";
-import type { KernelStore } from "../covariance/store/store.ts";
-import { countOf, type Ranges } from "../data/ranges.ts";
+import type { Ranges } from "../data/ranges.ts";
 import type { FeatureProgress } from "../covariance/finite-features.ts";
 import { WidefieldError } from "../errors.ts";
 import { PRODUCT_ROWS } from "../learn/kernel-products.ts";
-import { KernelClock } from "./gp-kernels.ts";
+import { type AskedKernel, givenCrossKernel, givenTrainingKernel } from "./given-kernel.ts";
+import type { KernelClock } from "./kernel-clock.ts";
 import type { KrrExperiment } from "./krr.ts";
-import { indexRanges, kernelIdentity, selectImages, storeKernel } from "./stored-kernel.ts";
+import { selectImages, storeKernel } from "./stored-kernel.ts";
 import { type StreamedKernel, streamedKernel } from "./streamed-kernel.ts";
-
-export { KernelClock };
 
 /** The kernel among the training images. Throws what storing, reading and computing throw. */
 export async function trainingKernel(experiment: KrrExperiment, clock: KernelClock): Promise<KernelMatrix> {
@@ -24,10 +22,7 @@ export async function trainingKernel(experiment: KrrExperiment, clock: KernelClo
     return folder === undefined
       ? inMemory(experiment, "Kxx", train, clock)
       : inFolder(experiment, "Kxx", train, undefined, clock);
-  const size = await leading(experiment, stores.kxx, train, train);
-  if (!stores.kxx.manifest.symmetric)
-    throw new WidefieldError("E_DATA", `${stores.kxx.path} is not symmetric: it is no training kernel`);
-  return storedMatrix(stores.kxx, size.rows, size.columns);
+  return givenTrainingKernel(askedOf(experiment), stores.kxx);
 }
 
 /** The kernel of test images (rows) and training images on disk; undefined where it is kept nowhere. */
@@ -40,37 +35,11 @@ export async function storedTestKernel(
   const store = stores?.kxt;
   if (store === undefined)
     return folder === undefined ? undefined : transposed(await inFolder(experiment, "Kxt", train, test, clock));
-  const size = await leading(experiment, store, train, test).catch((error: unknown) => error);
-  if (!(size instanceof Error)) {
-    const { rows, columns } = size as { rows: number; columns: number };
-    return transposed(storedMatrix(store, rows, columns));
-  }
-  // Perhaps it stands the other way round; if not, the first complaint is the one that helps.
-  const turned = await leading(experiment, store, test, train).catch(() => undefined);
-  if (turned === undefined) throw size;
-  return storedMatrix(store, turned.rows, turned.columns);
+  return givenCrossKernel(askedOf(experiment), store, test);
 }
 
-/** How much of a store is asked for; an imported matrix knows only its size: its first rows are taken. */
-async function leading(
-  { problem: { dataset }, kernel }: KrrExperiment,
-  store: KernelStore,
-  rows: Ranges,
-  columns: Ranges,
-): Promise<{ readonly rows: number; readonly columns: number }> {
-  if (store.manifest.kind !== "imported") {
-    return store.leadingPart({
-      ...{ rows: indexRanges(rows), columns: indexRanges(columns) },
-      ...kernelIdentity(kernel),
-      dataset: { name: dataset.name, sha256: await dataset.sha256() },
-    });
-  }
-  const size = { rows: countOf(rows), columns: countOf(columns) };
-  if (size.rows <= store.grid.rows && size.columns <= store.grid.columns) return size;
-  throw new WidefieldError(
-    "E_MISMATCH",
-    `${store.path} is ${store.grid.rows} x ${store.grid.columns}; ${size.rows} x ${size.columns} are needed`,
-  );
+function askedOf({ engine, problem: { dataset }, kernel, train }: KrrExperiment): AskedKernel {
+  return { engine, dataset, kernel, train };
 }
 
 async function inFolder(

@@ -23,7 +23,8 @@ import type { Files } from "../platform/files.ts";
 import { WidefieldError } from "../errors.ts";
 import { MemoryMatrix, type KernelMatrix } from "../covariance/matrix.ts";
 import { productBytes } from "../learn/kernel-products.ts";
-import { KernelClock, storedTestKernel, streamedTestKernel, trainingKernel } from "./krr-kernels.ts";
+import { KernelClock } from "./kernel-clock.ts";
+import { storedTestKernel, streamedTestKernel, trainingKernel } from "./krr-kernels.ts";
 
 /** One line for a progress bar. `rate` is in pairs per second, of kernels; otherwise `detail` says more. */
 export interface RegressionProgress {
