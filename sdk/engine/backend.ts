@@ -44,6 +44,16 @@ export interface Backend {
   finish(): Promise<void>;
   /** Releases everything. Idempotent; pending work is abandoned. */
   close(): Promise<void>;
-  /** Live allocations, for leak tests and `engine.stats()`. */
-  stats(): { readonly slots: number; readonly bytes: number; readonly dispatches: number };
+  /** For leak tests and `engine.stats()`. */
+  stats(): BackendStats;
+}
+
+export interface BackendStats {
+  /** Buffers that are allocated now, and their bytes. */
+  readonly slots: number;
+  readonly bytes: number;
+  /** Since the backend was opened: buffers allocated, those of its own copies too; kernels dispatched; submits to a GPU. */
+  readonly allocations: number;
+  readonly dispatches: number;
+  readonly submits: number;
 }

@@ -25,9 +25,13 @@ export interface OpenOptions {
 }
 
 export interface EngineStats {
+  /** Allocated now, and their bytes. */
   readonly buffers: number;
   readonly bytes: number;
+  /** Since the engine was opened: buffers allocated, kernels dispatched, submits to a GPU. */
+  readonly allocations: number;
   readonly dispatches: number;
+  readonly submits: number;
 }
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
@@ -103,7 +107,9 @@ export class Engine {
     return {
       buffers: total(({ slots }) => slots),
       bytes: total(({ bytes }) => bytes),
+      allocations: total(({ allocations }) => allocations),
       dispatches: total(({ dispatches }) => dispatches),
+      submits: total(({ submits }) => submits),
     };
   }
 

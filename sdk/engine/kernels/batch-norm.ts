@@ -8,7 +8,8 @@
  *     batchNormBack      from sums [sum g, sum g (a - mean)], moments and scale, with r = 1 / sqrt(variance + epsilon):
  *                        coefficients [s, t, u] of the input's gradient s g + t a + u,
  *                        s = scale r, t = -scale r^3 sums_2 / count, u = -s sums_1 / count - t mean;
- *                        and gradients [d scale, d shift] = [r sums_2, sums_1]
+ *                        and gradients [d scale, d shift] = [r sums_2, sums_1]. With count = 0 the moments are constants,
+ *                        as in inference: t = u = 0
  */
 import { d, defineKernel } from "../schema.ts";
 

@@ -7,7 +7,7 @@
  */
 import { messageOf, WidefieldError } from "../../errors.ts";
 import type { Platform, WasmVariant, WorkerHandle } from "../../platform/platform.ts";
-import type { Backend, BackendInfo, Slot } from "../backend.ts";
+import type { Backend, BackendInfo, BackendStats, Slot } from "../backend.ts";
 import { kernels } from "../kernels/index.ts";
 import { encodeParams, paramsBytes, type Fields, type KernelSchema, type ParamsOf } from "../schema.ts";
 import { WasmAllocator } from "./allocator.ts";
@@ -63,6 +63,7 @@ export class WasmBackend implements Backend {
   private failure: WidefieldError | undefined;
   private closed = false;
   private dispatched = 0;
+  private allocated = 0;
   private draining: Promise<void> | undefined;
 
   static async open(platform: Platform, options: WasmOptions): Promise<WasmBackend> {
@@ -134,7 +135,9 @@ export class WasmBackend implements Backend {
 
   allocate(bytes: number, label: string): Slot {
     this.assertUsable();
-    return this.allocator.allocate(bytes, label) as Slot;
+    const slot = this.allocator.allocate(bytes, label) as Slot;
+    this.allocated++;
+    return slot;
   }
 
   free(slot: Slot): void {
@@ -222,8 +225,9 @@ export class WasmBackend implements Backend {
     this.allocator = new WasmAllocator(this.memory, 0, 0);
   }
 
-  stats(): { readonly slots: number; readonly bytes: number; readonly dispatches: number } {
-    return { slots: this.allocator.count, bytes: this.allocator.bytes, dispatches: this.dispatched };
+  stats(): BackendStats {
+    const { allocated: allocations, dispatched: dispatches, allocator } = this;
+    return { slots: allocator.count, bytes: allocator.bytes, allocations, dispatches, submits: 0 };
   }
 
   // --- the queue -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@
  */
 import { WidefieldError } from "../../errors.ts";
 import type { FoundAdapter } from "../../platform/platform.ts";
-import type { Backend, BackendInfo, Slot } from "../backend.ts";
+import type { Backend, BackendInfo, BackendStats, Slot } from "../backend.ts";
 import type { Fields, Geometry, KernelSchema, ParamsOf, WorkgroupLimits } from "../schema.ts";
 import { encodeParams, paramsBytes } from "../schema.ts";
 import { BufferUsage, MAP_READ } from "./flags.ts";
@@ -20,8 +20,8 @@ import { shaderSources, type ShaderSources } from "./shaders.ts";
 
 /** minUniformBufferOffsetAlignment's default, and the most that a params struct may take. */
 const PARAMS_STRIDE = 256;
-/** Dispatches per submit. */
-const ARENA_DISPATCHES = 256;
+/** Dispatches per submit, at most: more than a training step of a deep network has, so that it leaves in one. */
+const ARENA_DISPATCHES = 4096;
 /** Every adapter that WebGPU admits has 16 KiB; more than 32 KiB a workgroup would leave too few in flight. */
 const WORKGROUP_STORAGE = 32768;
 
@@ -57,6 +57,7 @@ export class WebGpuBackend implements Backend {
   #pending = 0;
   #kernels = new Set<string>();
   #dispatches = 0;
+  #submits = 0;
   #closing: Promise<void> | undefined;
 
   /** Takes the adapter over: close() releases it. Throws E_DEVICE when it gives no device. */
@@ -189,8 +190,9 @@ export class WebGpuBackend implements Backend {
     return this.#closing;
   }
 
-  stats(): { readonly slots: number; readonly bytes: number; readonly dispatches: number } {
-    return { slots: this.#memory.slots, bytes: this.#memory.bytes, dispatches: this.#dispatches };
+  stats(): BackendStats {
+    const { slots, bytes, created: allocations } = this.#memory;
+    return { slots, bytes, allocations, dispatches: this.#dispatches, submits: this.#submits };
   }
 
   async #close(): Promise<void> {
@@ -273,6 +275,7 @@ export class WebGpuBackend implements Backend {
           this.device.queue.writeBuffer(this.#arena, 0, this.#arenaView.buffer, 0, this.#pending * PARAMS_STRIDE);
         }
         this.device.queue.submit([encoder.finish()]);
+        this.#submits++;
       });
       this.#encoder = undefined;
       this.#pending = 0;

@@ -21,6 +21,7 @@ export class Memory {
   readonly #mapped = new Set<GPUBuffer>();
   #next = 1;
   #bytes = 0;
+  #created = 0;
 
   constructor(device: GPUDevice, faults: Faults, maxBytes: number) {
     this.#device = device;
@@ -119,7 +120,13 @@ export class Memory {
     this.#bytes = 0;
   }
 
+  /** Buffers made so far, scratch copies and staging too. */
+  get created(): number {
+    return this.#created;
+  }
+
   #create(bytes: number, label: string): GPUBuffer {
+    this.#created++;
     return this.#faults.scoped(`allocating ${bytes} bytes for ${label}`, [], () =>
       this.#device.createBuffer({
         label,
