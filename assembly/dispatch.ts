@@ -31,6 +31,15 @@ import { recursion } from "./recursion";
 import { recursionF64 } from "./recursionF64";
 import { reduce } from "./reduce";
 import { simdPeak } from "./simdPeak";
+import { stridedCopy } from "./stridedCopy";
+import { channelSums } from "./channelSums";
+import { channelMoments } from "./channelMoments";
+import { channelAffine } from "./channelAffine";
+import { batchNormFold } from "./batchNormFold";
+import { batchNormBack } from "./batchNormBack";
+import { softmax } from "./softmax";
+import { softmaxGradient } from "./softmaxGradient";
+import { classLoss } from "./classLoss";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
@@ -132,6 +141,33 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.pool2dInput:
       pool2dInput(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.stridedCopy:
+      stridedCopy(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.channelSums:
+      channelSums(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.channelMoments:
+      channelMoments(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.channelAffine:
+      channelAffine(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.batchNormFold:
+      batchNormFold(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.batchNormBack:
+      batchNormBack(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.softmax:
+      softmax(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.softmaxGradient:
+      softmaxGradient(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.classLoss:
+      classLoss(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

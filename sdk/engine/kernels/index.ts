@@ -1,6 +1,9 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
+import { batchNormBack, batchNormFold } from "./batch-norm.ts";
 import { broadcastAdd } from "./broadcast-add.ts";
+import { channelAffine, channelMoments, channelSums } from "./channels.ts";
+import { classLoss } from "./class-loss.ts";
 import { conv2d } from "./conv2d.ts";
 import { conv2dInput } from "./conv2d-input.ts";
 import { conv2dWeights } from "./conv2d-weights.ts";
@@ -18,6 +21,8 @@ import { randomNormal } from "./random-normal.ts";
 import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
 import { simdPeak } from "./simd-peak.ts";
+import { softmax, softmaxGradient } from "./softmax.ts";
+import { stridedCopy } from "./strided-copy.ts";
 
 export const kernels: readonly KernelSchema[] = [
   matmul,
@@ -53,12 +58,27 @@ export const kernels: readonly KernelSchema[] = [
   conv2dWeights,
   pool2d,
   pool2dInput,
+  stridedCopy,
+  channelSums,
+  channelMoments,
+  channelAffine,
+  batchNormFold,
+  batchNormBack,
+  softmax,
+  softmaxGradient,
+  classLoss,
 ] as unknown[] as KernelSchema[];
 
 export {
+  batchNormBack,
+  batchNormFold,
   broadcastAdd,
+  channelAffine,
+  channelMoments,
+  channelSums,
   choleskyFactor,
   choleskyUpdate,
+  classLoss,
   conv2d,
   conv2dInput,
   conv2dWeights,
@@ -75,6 +95,9 @@ export {
   recursion,
   reduce,
   simdPeak,
+  softmax,
+  softmaxGradient,
+  stridedCopy,
   tileDiagonal,
   tileFold,
   tileLoad,
