@@ -1,9 +1,11 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
+import { activate, activateGradient } from "./activate.ts";
 import { broadcastAdd } from "./broadcast-add.ts";
 import { conv2d } from "./conv2d.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
+import { dropout } from "./dropout.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
 import { fullCovarianceF64, fullVarianceF64 } from "./full-covariance-f64.ts";
@@ -11,10 +13,12 @@ import { fullCovariance, fullVariance } from "./full-covariance.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
+import { adamStep, rmspropStep, sgdStep } from "./optimisers.ts";
 import { randomNormal } from "./random-normal.ts";
 import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
 import { simdPeak } from "./simd-peak.ts";
+import { targetGradient } from "./target-gradient.ts";
 
 export const kernels: readonly KernelSchema[] = [
   matmul,
@@ -46,14 +50,25 @@ export const kernels: readonly KernelSchema[] = [
   simdPeak,
   recursion,
   recursionF64,
+  activate,
+  activateGradient,
+  targetGradient,
+  dropout,
+  sgdStep,
+  adamStep,
+  rmspropStep,
 ] as unknown[] as KernelSchema[];
 
 export {
+  activate,
+  activateGradient,
+  adamStep,
   broadcastAdd,
   choleskyFactor,
   choleskyUpdate,
   conv2d,
   covariance,
+  dropout,
   eigenBack,
   eigenSweeps,
   elementwise,
@@ -63,7 +78,10 @@ export {
   randomNormal,
   recursion,
   reduce,
+  rmspropStep,
+  sgdStep,
   simdPeak,
+  targetGradient,
   tileDiagonal,
   tileFold,
   tileLoad,

@@ -5,56 +5,80 @@
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
+import activate from "../../../shaders/activate.wgsl";
+import activateGradient from "../../../shaders/activateGradient.wgsl";
+import activations from "../../../shaders/activations.wgsl";
+import adamStep from "../../../shaders/adamStep.wgsl";
 import arcs from "../../../shaders/arcs.wgsl";
 import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
 import conv2d from "../../../shaders/conv2d.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
+import dropout from "../../../shaders/dropout.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
-import fullCovariance from "../../../shaders/fullCovariance.wgsl";
+import exponential from "../../../shaders/exponential.wgsl";
 import fullMaps from "../../../shaders/full-maps.wgsl";
 import fullNonlinearities from "../../../shaders/full-nonlinearities.wgsl";
 import fullPools from "../../../shaders/full-pools.wgsl";
 import fullState from "../../../shaders/full-state.wgsl";
+import fullCovariance from "../../../shaders/fullCovariance.wgsl";
 import fullVariance from "../../../shaders/fullVariance.wgsl";
 import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
+import logarithm from "../../../shaders/logarithm.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
+import philox from "../../../shaders/philox.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import program from "../../../shaders/program.wgsl";
 import randomNormal from "../../../shaders/randomNormal.wgsl";
 import recursion from "../../../shaders/recursion.wgsl";
 import reduce from "../../../shaders/reduce.wgsl";
+import rmspropStep from "../../../shaders/rmspropStep.wgsl";
+import sgdStep from "../../../shaders/sgdStep.wgsl";
+import specialNumbers from "../../../shaders/special-numbers.wgsl";
+import targetGradient from "../../../shaders/targetGradient.wgsl";
 import variance from "../../../shaders/variance.wgsl";
 
 export type ShaderSources = Readonly<Record<string, string>>;
 
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
+  activate,
+  activateGradient,
+  activations,
+  adamStep,
   arcs,
   broadcastAdd,
   conv2d,
   covariance,
   "covariance-pixels": covariancePixels,
+  dropout,
   elementwise,
   erf,
-  fullCovariance,
+  exponential,
   "full-maps": fullMaps,
   "full-nonlinearities": fullNonlinearities,
   "full-pools": fullPools,
   "full-state": fullState,
+  fullCovariance,
   fullVariance,
   "line-places": linePlaces,
   "line-windows": lineWindows,
+  logarithm,
   matmul,
   nonlinearities,
+  philox,
   "pixel-maps": pixelMaps,
   program,
   randomNormal,
   recursion,
   reduce,
+  rmspropStep,
+  sgdStep,
+  "special-numbers": specialNumbers,
+  targetGradient,
   variance,
 };
 
