@@ -5,7 +5,7 @@ import type { KernelSchema } from "../schema.ts";
 import { errorOf, launch, normals, worst, type LargeCase, type Row } from "./row.ts";
 
 /** Elements that are checked of arrays that are only timed. */
-const CHECKED = 100_003;
+const CHECKED = 20_011;
 
 function maskCase(random: RandomStream, count: number, perGroup: number, keep: number): LargeCase {
   const [seed, stream, index] = [random.below(2 ** 32), random.below(2 ** 31), random.below(1000)];
@@ -40,11 +40,10 @@ export const dropoutRow: Row = {
   reason: "one quotient, in which WGSL may be off by 2.5 of the last place (2^-23).",
   unit: "GB/s",
   *cases(random) {
-    for (const count of [0, 1, 2, 3, 4, 5, 257, 4093, 4096, 4099, 50_021])
+    for (const count of [0, 1, 5, 257, 4096, 9001])
       for (const perGroup of [1, 2, 3, 49]) yield maskCase(random, count, perGroup, 0.1 + 0.8 * random.uniform());
-    for (const perGroup of [1, 5, 10_007]) {
-      for (const keep of [0.5, 1]) yield maskCase(random, 9001, perGroup, keep);
-    }
+    yield maskCase(random, 20_011, 10_007, 0.5);
+    yield maskCase(random, 1001, 1, 1);
   },
   large(level, random) {
     return level > 2 ? undefined : maskCase(random, 2 ** (16 + 2 * level) + 3, 1, 0.5);

@@ -13,7 +13,7 @@ interface Pairing {
 }
 
 /** Elements that are checked of arrays that are only timed. */
-const CHECKED = 100_003;
+const CHECKED = 20_011;
 
 function* pairings(random: RandomStream): Generator<Pairing> {
   for (const activation of ["step01", "step11", "staircase"] as const)
@@ -90,13 +90,13 @@ export const targetGradientRow: Row = {
     "the slope, the gradient and what stands in the exponent.",
   unit: "GB/s",
   *cases(random) {
+    const soft: Pairing = { name: "SoftHinge", activation: "step11", steps: 2 };
+    for (const count of [0, 1, 2, 3, 4, 5, 257, 20_011]) yield ruleCase(random, soft, count, 0);
     for (const pairing of pairings(random)) {
-      for (const count of [0, 1, 3, 4, 6, 257]) yield ruleCase(random, pairing, count, 0);
-      yield ruleCase(random, pairing, 5003, 0);
-      yield ruleCase(random, pairing, 5003, 1 / 64);
+      yield ruleCase(random, pairing, 1003, 0);
+      yield ruleCase(random, pairing, 501, 1 / 64);
       yield specialCase(random, pairing);
     }
-    yield ruleCase(random, { name: "SSTE", activation: "step01", steps: 2 }, 50_021, 0);
   },
   large(level, random) {
     if (level > 2) return undefined;
