@@ -7,6 +7,8 @@ import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
 import { broadcastAdd } from "./broadcastAdd";
 import { conv2d } from "./conv2d";
+import { conv2dInput } from "./conv2dInput";
+import { conv2dWeights } from "./conv2dWeights";
 import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { fullCovarianceF64 } from "./fullCovarianceF64";
@@ -23,11 +25,21 @@ import { tileFold, tileProduct } from "./linalg/tileProduct";
 import { eigenSweeps } from "./linalg/sweeps";
 import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./linalg/tridiagonal";
 import { matmul } from "./matmul";
+import { pool2d, pool2dInput } from "./pool2d";
 import { randomNormal } from "./randomNormal";
 import { recursion } from "./recursion";
 import { recursionF64 } from "./recursionF64";
 import { reduce } from "./reduce";
 import { simdPeak } from "./simdPeak";
+import { stridedCopy } from "./stridedCopy";
+import { channelSums } from "./channelSums";
+import { channelMoments } from "./channelMoments";
+import { channelAffine } from "./channelAffine";
+import { batchNormFold } from "./batchNormFold";
+import { batchNormBack } from "./batchNormBack";
+import { softmax } from "./softmax";
+import { softmaxGradient } from "./softmaxGradient";
+import { classLoss } from "./classLoss";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
@@ -117,6 +129,45 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.recursionF64:
       recursionF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.conv2dInput:
+      conv2dInput(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.conv2dWeights:
+      conv2dWeights(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.pool2d:
+      pool2d(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.pool2dInput:
+      pool2dInput(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.stridedCopy:
+      stridedCopy(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.channelSums:
+      channelSums(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.channelMoments:
+      channelMoments(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.channelAffine:
+      channelAffine(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.batchNormFold:
+      batchNormFold(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.batchNormBack:
+      batchNormBack(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.softmax:
+      softmax(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.softmaxGradient:
+      softmaxGradient(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.classLoss:
+      classLoss(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

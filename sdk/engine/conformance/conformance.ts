@@ -8,7 +8,11 @@
 import { WidefieldError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
 import { RandomStream } from "../rng.ts";
+import { batchNormRows } from "./batch-norm.ts";
 import { broadcastAddRow } from "./broadcast-add.ts";
+import { conv2dGradientRows } from "./conv2d-gradients.ts";
+import { channelRows } from "./channels.ts";
+import { classLossRow } from "./class-loss.ts";
 import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
 import { eigenRows } from "./eigen.ts";
@@ -17,11 +21,14 @@ import { fullDoubleRows, fullSingleRows } from "./full-covariance.ts";
 import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
+import { pool2dRows } from "./pool2d.ts";
 import { randomNormalRow } from "./random-normal.ts";
 import { recursionRows } from "./recursion.ts";
 import { reduceRow } from "./reduce.ts";
 import { FNV_START, runCase, type Row } from "./row.ts";
 import { simdPeakRow } from "./simd-peak.ts";
+import { softmaxRows } from "./softmax.ts";
+import { stridedCopyRow } from "./strided-copy.ts";
 
 export { hasRelaxedSimd } from "../wasm/variants.ts";
 
@@ -41,6 +48,13 @@ export const rows: readonly Row[] = [
   ...eigenRows,
   simdPeakRow,
   ...recursionRows,
+  ...conv2dGradientRows,
+  ...pool2dRows,
+  stridedCopyRow,
+  ...channelRows,
+  ...batchNormRows,
+  ...softmaxRows,
+  classLossRow,
 ];
 
 export interface ConformanceOptions {

@@ -1,7 +1,12 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
+import { batchNormBack, batchNormFold } from "./batch-norm.ts";
 import { broadcastAdd } from "./broadcast-add.ts";
+import { channelAffine, channelMoments, channelSums } from "./channels.ts";
+import { classLoss } from "./class-loss.ts";
 import { conv2d } from "./conv2d.ts";
+import { conv2dInput } from "./conv2d-input.ts";
+import { conv2dWeights } from "./conv2d-weights.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
@@ -11,10 +16,13 @@ import { fullCovariance, fullVariance } from "./full-covariance.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
+import { pool2d, pool2dInput } from "./pool2d.ts";
 import { randomNormal } from "./random-normal.ts";
 import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
 import { simdPeak } from "./simd-peak.ts";
+import { softmax, softmaxGradient } from "./softmax.ts";
+import { stridedCopy } from "./strided-copy.ts";
 
 export const kernels: readonly KernelSchema[] = [
   matmul,
@@ -46,13 +54,34 @@ export const kernels: readonly KernelSchema[] = [
   simdPeak,
   recursion,
   recursionF64,
+  conv2dInput,
+  conv2dWeights,
+  pool2d,
+  pool2dInput,
+  stridedCopy,
+  channelSums,
+  channelMoments,
+  channelAffine,
+  batchNormFold,
+  batchNormBack,
+  softmax,
+  softmaxGradient,
+  classLoss,
 ] as unknown[] as KernelSchema[];
 
 export {
+  batchNormBack,
+  batchNormFold,
   broadcastAdd,
+  channelAffine,
+  channelMoments,
+  channelSums,
   choleskyFactor,
   choleskyUpdate,
+  classLoss,
   conv2d,
+  conv2dInput,
+  conv2dWeights,
   covariance,
   eigenBack,
   eigenSweeps,
@@ -60,10 +89,15 @@ export {
   fullCovariance,
   fullVariance,
   matmul,
+  pool2d,
+  pool2dInput,
   randomNormal,
   recursion,
   reduce,
   simdPeak,
+  softmax,
+  softmaxGradient,
+  stridedCopy,
   tileDiagonal,
   tileFold,
   tileLoad,

@@ -6,12 +6,22 @@ import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
 import arcs from "../../../shaders/arcs.wgsl";
+import batchNormBack from "../../../shaders/batchNormBack.wgsl";
+import batchNormFold from "../../../shaders/batchNormFold.wgsl";
 import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
+import channelAffine from "../../../shaders/channelAffine.wgsl";
+import channelLanes from "../../../shaders/channel-lanes.wgsl";
+import channelMoments from "../../../shaders/channelMoments.wgsl";
+import channelSums from "../../../shaders/channelSums.wgsl";
+import classLoss from "../../../shaders/classLoss.wgsl";
 import conv2d from "../../../shaders/conv2d.wgsl";
+import conv2dInput from "../../../shaders/conv2dInput.wgsl";
+import conv2dWeights from "../../../shaders/conv2dWeights.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
+import exp from "../../../shaders/exp.wgsl";
 import fullCovariance from "../../../shaders/fullCovariance.wgsl";
 import fullMaps from "../../../shaders/full-maps.wgsl";
 import fullNonlinearities from "../../../shaders/full-nonlinearities.wgsl";
@@ -20,13 +30,20 @@ import fullState from "../../../shaders/full-state.wgsl";
 import fullVariance from "../../../shaders/fullVariance.wgsl";
 import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
+import log from "../../../shaders/log.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
+import pool2d from "../../../shaders/pool2d.wgsl";
+import pool2dInput from "../../../shaders/pool2dInput.wgsl";
 import program from "../../../shaders/program.wgsl";
 import randomNormal from "../../../shaders/randomNormal.wgsl";
 import recursion from "../../../shaders/recursion.wgsl";
 import reduce from "../../../shaders/reduce.wgsl";
+import rowLanes from "../../../shaders/row-lanes.wgsl";
+import softmax from "../../../shaders/softmax.wgsl";
+import softmaxGradient from "../../../shaders/softmaxGradient.wgsl";
+import stridedCopy from "../../../shaders/stridedCopy.wgsl";
 import variance from "../../../shaders/variance.wgsl";
 
 export type ShaderSources = Readonly<Record<string, string>>;
@@ -34,27 +51,44 @@ export type ShaderSources = Readonly<Record<string, string>>;
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
   arcs,
+  batchNormBack,
+  batchNormFold,
   broadcastAdd,
+  "channel-lanes": channelLanes,
+  channelAffine,
+  channelMoments,
+  channelSums,
+  classLoss,
   conv2d,
+  conv2dInput,
+  conv2dWeights,
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
   erf,
-  fullCovariance,
+  exp,
   "full-maps": fullMaps,
   "full-nonlinearities": fullNonlinearities,
   "full-pools": fullPools,
   "full-state": fullState,
+  fullCovariance,
   fullVariance,
   "line-places": linePlaces,
   "line-windows": lineWindows,
+  log,
   matmul,
   nonlinearities,
   "pixel-maps": pixelMaps,
+  pool2d,
+  pool2dInput,
   program,
   randomNormal,
   recursion,
   reduce,
+  "row-lanes": rowLanes,
+  softmax,
+  softmaxGradient,
+  stridedCopy,
   variance,
 };
 
