@@ -117,6 +117,7 @@ async function node() {
       deno: "sdk/index.deno.ts",
       conformance: "sdk/engine/conformance/conformance.ts",
       worker: "sdk/engine/wasm/worker.ts",
+      "batch-worker": "sdk/data/batch-worker.ts",
       cli: "cli/main.ts",
     },
     outdir: "dist",
@@ -139,26 +140,32 @@ async function figureAssets() {
   ]);
 }
 
-/** Replaces `virtual:assets` by the worker's source and the wasm builds, so that a page needs one file only. */
+/** Replaces `virtual:assets` by the workers' sources and the wasm builds, so that a page needs one file only. */
 const inlineAssets = {
   name: "inline-assets",
   setup(build) {
     build.onResolve({ filter: /^virtual:assets$/ }, () => ({ path: "assets", namespace: "assets" }));
     build.onLoad({ filter: /.*/, namespace: "assets" }, async () => {
-      const worker = await esbuild.build({
-        ...shared,
-        entryPoints: ["sdk/engine/wasm/worker.ts"],
-        write: false,
-        platform: "browser",
-        minify: true,
-        external: ["node:*"],
-      });
+      const sourceOf = async (entry) => {
+        const { outputFiles } = await esbuild.build({
+          ...shared,
+          entryPoints: [entry],
+          write: false,
+          platform: "browser",
+          minify: true,
+          external: ["node:*"],
+        });
+        return JSON.stringify(outputFiles[0].text);
+      };
+      const [worker, batchWorker] = await Promise.all(
+        ["sdk/engine/wasm/worker.ts", "sdk/data/batch-worker.ts"].map(sourceOf),
+      );
       const files = (await readdir(at("dist/wasm"))).filter((name) => name.endsWith(".wasm"));
       const entries = await Promise.all(
         files.map(async (name) => [name.slice(0, -5), (await readFile(at(`dist/wasm/${name}`))).toString("base64")]),
       );
       return {
-        contents: `export const workerSource = ${JSON.stringify(worker.outputFiles[0].text)};\nexport const wasm = ${JSON.stringify(Object.fromEntries(entries))};`,
+        contents: `export const workerSource = ${worker};\nexport const batchWorkerSource = ${batchWorker};\nexport const wasm = ${JSON.stringify(Object.fromEntries(entries))};`,
         loader: "js",
       };
     });

@@ -72,11 +72,14 @@ function block(
   const fresh = p.useBias == 0 && depth > 0;
   if (!fresh) fillBias(p, bias, out, channels, pixel, pixels, plane);
   const packer = changetype<PatchPacker>(tile + TILE);
-  packer.start(p, buffer(buffers, 0), pixel, pixels);
+  packer.setImages(p.inChannels, p.inHeight, p.inWidth);
+  packer.setPixels(p.outHeight, p.outWidth, p.strideHeight, p.strideWidth);
+  packer.setTaps(p.kernelHeight, p.kernelWidth, p.dilationHeight, p.dilationWidth, p.padTop, p.padLeft);
+  packer.start(buffer(buffers, 0), pixel, pixels);
   for (let q = 0; q < depth; q += DEPTH) {
     const steps = min(DEPTH, depth - q);
     packAlong(weights + (<usize>q << 2), <usize>depth << 2, channels, steps, MICRO_ROWS, scratch);
-    packer.pack(p, steps, packedPatches);
+    packer.pack(steps, packedPatches);
     multiply(p, channels, pixel, pixels, plane, steps, scratch, packedPatches, out, fresh && q == 0, tile);
   }
 }

@@ -7,6 +7,8 @@ import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
 import { broadcastAdd } from "./broadcastAdd";
 import { conv2d } from "./conv2d";
+import { conv2dInput } from "./conv2dInput";
+import { conv2dWeights } from "./conv2dWeights";
 import { covariance } from "./covariance";
 import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { fullCovarianceF64 } from "./fullCovarianceF64";
@@ -23,6 +25,7 @@ import { tileFold, tileProduct } from "./linalg/tileProduct";
 import { eigenSweeps } from "./linalg/sweeps";
 import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./linalg/tridiagonal";
 import { matmul } from "./matmul";
+import { pool2d, pool2dInput } from "./pool2d";
 import { randomNormal } from "./randomNormal";
 import { recursion } from "./recursion";
 import { recursionF64 } from "./recursionF64";
@@ -117,6 +120,18 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.recursionF64:
       recursionF64(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.conv2dInput:
+      conv2dInput(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.conv2dWeights:
+      conv2dWeights(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.pool2d:
+      pool2d(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.pool2dInput:
+      pool2dInput(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -12,7 +12,8 @@
  */
 import { buffer } from "./dispatch";
 import { MatmulParams } from "./generated/kernels";
-import { MICRO_COLUMNS, MICRO_ROWS, micro32 } from "./gemm/micro32";
+import { multiplyPacked } from "./gemm/macro32";
+import { MICRO_COLUMNS, MICRO_ROWS } from "./gemm/micro32";
 import { packAcross, packAlong } from "./gemm/pack32";
 
 const BLOCK_ROWS: i32 = 128;
@@ -69,46 +70,6 @@ function block(
     if (p.transposeB) packAlong(at(b, p.k, column, q), <usize>p.k << 2, columns, depth, MICRO_COLUMNS, packedB);
     else packAcross(at(b, p.n, q, column), stride, columns, depth, MICRO_COLUMNS, packedB);
     multiplyPacked(rows, columns, depth, scratch, packedB, alpha, c, stride, overwrite, edge);
-  }
-}
-
-function multiplyPacked(
-  rows: i32,
-  columns: i32,
-  depth: i32,
-  packedA: usize,
-  packedB: usize,
-  alpha: f32,
-  c: usize,
-  stride: usize,
-  overwrite: bool,
-  edge: usize,
-): void {
-  for (let j = 0; j < columns; j += MICRO_COLUMNS) {
-    const b = packedB + (<usize>j * depth << 2);
-    const width = min(MICRO_COLUMNS, columns - j);
-    for (let i = 0; i < rows; i += MICRO_ROWS) {
-      const a = packedA + (<usize>i * depth << 2);
-      const height = min(MICRO_ROWS, rows - i);
-      const to = c + <usize>i * stride + (<usize>j << 2);
-      if (height == MICRO_ROWS && width == MICRO_COLUMNS) micro32(depth, a, b, alpha, to, stride, overwrite);
-      else {
-        micro32(depth, a, b, alpha, edge, MICRO_COLUMNS << 2, true);
-        mergeEdge(edge, to, stride, height, width, overwrite);
-      }
-    }
-  }
-}
-
-/** The part of a micro-tile that lies inside C. */
-function mergeEdge(tile: usize, c: usize, stride: usize, height: i32, width: i32, overwrite: bool): void {
-  for (let i = 0; i < height; i++) {
-    for (let j = 0; j < width; j++) {
-      const to = c + (<usize>j << 2);
-      const value = load<f32>(tile + (<usize>(i * MICRO_COLUMNS + j) << 2));
-      store<f32>(to, overwrite ? value : load<f32>(to) + value);
-    }
-    c += stride;
   }
 }
 

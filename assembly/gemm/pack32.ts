@@ -10,11 +10,24 @@
 
 /** Lines whose entries are contiguous along the depth (A as stored, B transposed): 4 x 4 transposes in registers. */
 export function packAlong(from: usize, stride: usize, lines: i32, depth: i32, width: i32, into: usize): void {
+  packPiece(from, stride, lines, depth, width, into, depth);
+}
+
+/** `packAlong` of a stretch of the depth, into panels that hold `panel` steps: `into` is its place in the first. */
+export function packPiece(
+  from: usize,
+  stride: usize,
+  lines: i32,
+  depth: i32,
+  width: i32,
+  into: usize,
+  panel: i32,
+): void {
   const step = <usize>width << 2;
   const padded = ((lines + width - 1) / width) * width;
   for (let line = 0; line < padded; line += 4) {
     const within = line % width;
-    let to = into + (<usize>(line - within) * depth << 2) + (<usize>within << 2);
+    let to = into + (<usize>(line - within) * panel << 2) + (<usize>within << 2);
     const source = from + <usize>line * stride;
     if (line + 4 <= lines) packFour(source, stride, depth, to, step);
     else {

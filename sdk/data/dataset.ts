@@ -27,6 +27,14 @@ export interface Selection<
   readonly indices: Uint32Array<ArrayBuffer>;
 }
 
+/** Images in memory, in two parts; bytes stand for byte / 255. */
+export interface StoredPixels {
+  /** [trainCount, channels * height * width]. */
+  readonly train: Pixels;
+  /** [testCount, channels * height * width]. */
+  readonly test: Pixels;
+}
+
 /** What makes a Dataset. */
 export interface DatasetContent {
   readonly name: string;
@@ -40,6 +48,8 @@ export interface DatasetContent {
   readonly writeImage: (index: number, out: Float32Array | Float64Array, offset: number) => void;
   /** Of memory that the images take; default: 0, made when they are asked for. */
   readonly bytes?: number | undefined;
+  /** The images themselves, where they lie in memory as they came. */
+  readonly pixels?: StoredPixels | undefined;
   /** Hexadecimal SHA-256 that stands for shape, images and labels; asked for once at most. */
   readonly digest: () => Promise<string>;
 }
@@ -54,6 +64,8 @@ export class Dataset {
   readonly labels: Int32Array;
   /** Bytes of memory that the images take; 0 where they are made when they are asked for. */
   readonly bytes: number;
+  /** Undefined where images are made when they are asked for. Not to be written to. */
+  readonly pixels: StoredPixels | undefined;
   readonly #writeImage: DatasetContent["writeImage"];
   readonly #digest: DatasetContent["digest"];
   #sha256: Promise<string> | undefined;
@@ -66,6 +78,7 @@ export class Dataset {
     this.testCount = content.testCount;
     this.labels = content.labels;
     this.bytes = content.bytes ?? 0;
+    this.pixels = content.pixels;
     this.#writeImage = content.writeImage;
     this.#digest = content.digest;
   }
@@ -106,6 +119,16 @@ export class Dataset {
    */
   selectFloat64(ranges: Ranges | string): Selection<Float64Array<ArrayBuffer>> {
     return this.#fill(ranges, (floats) => new Float64Array(floats));
+  }
+
+  /**
+   * Writes one image to out[offset .. offset + imageFloats - 1].
+   *
+   * @throws WidefieldError E_RANGE where this dataset was opened without it; RangeError for no index of the dataset
+   */
+  writeImage(index: number, out: Float32Array | Float64Array, offset: number): void {
+    if (!(index >= 0 && index < this.count)) throw new RangeError(`${this.name} has no image ${index}`);
+    this.#writeImage(index, out, offset);
   }
 
   #fill<T extends Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>>(
@@ -214,6 +237,7 @@ export function fromPixels(
     ...content,
     testCount,
     bytes: train.byteLength + test.byteLength,
+    pixels: { train, test },
     writeImage: (index, out, offset) => {
       const [part, row] = index < trainCount ? [train, index] : [test, index - trainCount];
       const divisor = scale(part);

@@ -1,8 +1,8 @@
 /**
  * Reading data files from a disk: the only file of this room that asks for a file system (Node and Deno). Everything
- * else takes a `ReadFile`, so that a page can hand in one that fetches.
+ * else takes a `ReadFile`, so that a page can hand in one that fetches. The file system is asked for when a file is: what
+ * imports this can be bundled for pages too.
  */
-import { readFile } from "node:fs/promises";
 import { messageOf, WidefieldError } from "../errors.ts";
 import type { ReadFile } from "./idx.ts";
 
@@ -13,6 +13,7 @@ import type { ReadFile } from "./idx.ts";
  */
 export const readFileFromDisk: ReadFile = async (path) => {
   try {
+    const { readFile } = await import("node:fs/promises");
     return await readFile(path);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;

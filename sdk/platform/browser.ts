@@ -1,7 +1,7 @@
 /** Browsers: everything is inside the one file of the bundle, so a page serves nothing else. */
-import { wasm, workerSource } from "virtual:assets";
+import { batchWorkerSource, wasm, workerSource } from "virtual:assets";
 import { findNavigatorAdapter } from "./adapters.ts";
-import type { Platform, WorkerHandle } from "./platform.ts";
+import type { Platform, WorkerHandle, WorkerKind } from "./platform.ts";
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {
   const text = atob(base64);
@@ -10,11 +10,13 @@ function decode(base64: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-async function startWorker(): Promise<WorkerHandle> {
-  const url = URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
+const SOURCES: Readonly<Record<WorkerKind, string>> = { queue: workerSource, data: batchWorkerSource };
+
+async function startWorker(kind: WorkerKind = "queue"): Promise<WorkerHandle> {
+  const url = URL.createObjectURL(new Blob([SOURCES[kind]], { type: "text/javascript" }));
   const worker = new Worker(url, { type: "module", name: "widefield" });
   return {
-    post: (message) => worker.postMessage(message),
+    post: (message, transfer = []) => worker.postMessage(message, transfer),
     onMessage: (listener) => worker.addEventListener("message", (event: MessageEvent<unknown>) => listener(event.data)),
     onError: (listener) =>
       worker.addEventListener("error", (event) => listener(new Error(event.message || "the worker could not start"))),

@@ -5,9 +5,13 @@
 
 export type WasmVariant = "threads" | "single" | "relaxed";
 
-/** A thread that runs `sdk/engine/wasm/worker.ts`. */
+/** What a worker runs: "queue": `sdk/engine/wasm/worker.ts`; "data": `sdk/data/batch-worker.ts`. */
+export type WorkerKind = "queue" | "data";
+
+/** A thread. */
 export interface WorkerHandle {
-  post(message: unknown): void;
+  /** `transfer`: buffers of the message that the thread gets, and that are gone here. */
+  post(message: unknown, transfer?: ArrayBuffer[]): void;
   onMessage(listener: (message: unknown) => void): void;
   /** A crash: an exception that left the worker, or its sudden end. */
   onError(listener: (error: Error) => void): void;
@@ -41,7 +45,8 @@ export interface Platform {
   /** True where a SharedArrayBuffer can be sent to a worker. */
   readonly sharedMemory: boolean;
   compileWasm(variant: WasmVariant): Promise<WebAssembly.Module>;
-  startWorker(): Promise<WorkerHandle>;
+  /** `kind`: default "queue". */
+  startWorker(kind?: WorkerKind): Promise<WorkerHandle>;
   /** Undefined when there is no such adapter. */
   findAdapter(request: AdapterRequest): Promise<FoundAdapter | undefined>;
   /** What was looked for and not found, line by line: loader library, ICD files, drivers, and what to install. */

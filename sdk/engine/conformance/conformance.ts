@@ -9,6 +9,7 @@ import { WidefieldError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
 import { RandomStream } from "../rng.ts";
 import { broadcastAddRow } from "./broadcast-add.ts";
+import { conv2dGradientRows } from "./conv2d-gradients.ts";
 import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
 import { eigenRows } from "./eigen.ts";
@@ -17,6 +18,7 @@ import { fullDoubleRows, fullSingleRows } from "./full-covariance.ts";
 import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
+import { pool2dRows } from "./pool2d.ts";
 import { randomNormalRow } from "./random-normal.ts";
 import { recursionRows } from "./recursion.ts";
 import { reduceRow } from "./reduce.ts";
@@ -41,6 +43,8 @@ export const rows: readonly Row[] = [
   ...eigenRows,
   simdPeakRow,
   ...recursionRows,
+  ...conv2dGradientRows,
+  ...pool2dRows,
 ];
 
 export interface ConformanceOptions {

@@ -8,7 +8,47 @@
  */
 import { d, defineKernel } from "../schema.ts";
 
-const PER_WORKGROUP = 64;
+/** Pixels of one phase of the input, counted over the whole batch, of one workgroup. */
+const TILE_PIXELS = 64;
+/** Input channels of one workgroup, at most. */
+const TILE_CHANNELS = 64;
+
+/** The wasm kernel's blocks: input channels and, counted over the whole batch, pixels of one phase. */
+const BLOCK_CHANNELS = 128;
+const BLOCK_PIXELS = 256;
+const LEAST_PIXELS = 32;
+/** Blocks shrink until there is one for each of that many threads. */
+const WANTED_ITEMS = 16;
+
+interface Size {
+  readonly batch: number;
+  readonly inChannels: number;
+  readonly inHeight: number;
+  readonly inWidth: number;
+  readonly strideHeight: number;
+  readonly strideWidth: number;
+}
+
+/**
+ * A phase holds the pixels that one set of taps reaches: every strideHeight-th row's every strideWidth-th pixel. How many
+ * there are, and how many pixels of the batch the largest holds.
+ */
+function phasesOf(size: Size): { phases: number; pixels: number } {
+  const { batch, inHeight, inWidth, strideHeight, strideWidth } = size;
+  return {
+    phases: Math.min(strideHeight, inHeight) * Math.min(strideWidth, inWidth),
+    pixels: batch * Math.ceil(inHeight / strideHeight) * Math.ceil(inWidth / strideWidth),
+  };
+}
+
+/** Work items of the wasm kernel. The same rule stands in `assembly/conv2dInput.ts`; the output does not depend on it. */
+function wasmBlocks(size: Size): number {
+  const { phases, pixels } = phasesOf(size);
+  const rows = phases * Math.ceil(size.inChannels / BLOCK_CHANNELS);
+  let width = BLOCK_PIXELS;
+  while (width > LEAST_PIXELS && rows * Math.ceil(pixels / width) < WANTED_ITEMS) width /= 2;
+  return rows * Math.ceil(pixels / width);
+}
 
 export const conv2dInput = defineKernel({
   name: "conv2dInput",
@@ -37,9 +77,16 @@ export const conv2dInput = defineKernel({
     /** [batch, inChannels, inHeight, inWidth] */
     { name: "out", access: "write", element: "f32" },
   ],
-  geometry: ({ batch, inChannels, inHeight, inWidth }) => ({
-    workgroups: [Math.min(Math.ceil((batch * inChannels * inHeight * inWidth) / PER_WORKGROUP), 65535), 1, 1],
-    constants: { PER_WORKGROUP },
-  }),
-  split: ({ batch }) => ({ items: batch, grain: 1 }),
+  geometry: (size) => {
+    const { phases, pixels } = phasesOf(size);
+    const tiles = Math.ceil(pixels / TILE_PIXELS);
+    const channels = size.inChannels > 32 ? TILE_CHANNELS : size.inChannels > 16 ? 32 : 16;
+    const groups = phases * tiles;
+    return {
+      // One dimension holds at most 65,535 workgroups: the shader reads (x, z) as z * 65535 + x = phase * tiles + tile.
+      workgroups: [Math.min(groups, 65535), Math.ceil(size.inChannels / channels), Math.ceil(groups / 65535)],
+      constants: { TILE_CHANNELS: channels, TILE_PIXELS },
+    };
+  },
+  split: (size) => ({ items: wasmBlocks(size), grain: 1 }),
 });

@@ -2,6 +2,8 @@
 import type { KernelSchema } from "../schema.ts";
 import { broadcastAdd } from "./broadcast-add.ts";
 import { conv2d } from "./conv2d.ts";
+import { conv2dInput } from "./conv2d-input.ts";
+import { conv2dWeights } from "./conv2d-weights.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
@@ -11,6 +13,7 @@ import { fullCovariance, fullVariance } from "./full-covariance.ts";
 import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
+import { pool2d, pool2dInput } from "./pool2d.ts";
 import { randomNormal } from "./random-normal.ts";
 import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
@@ -46,6 +49,10 @@ export const kernels: readonly KernelSchema[] = [
   simdPeak,
   recursion,
   recursionF64,
+  conv2dInput,
+  conv2dWeights,
+  pool2d,
+  pool2dInput,
 ] as unknown[] as KernelSchema[];
 
 export {
@@ -53,6 +60,8 @@ export {
   choleskyFactor,
   choleskyUpdate,
   conv2d,
+  conv2dInput,
+  conv2dWeights,
   covariance,
   eigenBack,
   eigenSweeps,
@@ -60,6 +69,8 @@ export {
   fullCovariance,
   fullVariance,
   matmul,
+  pool2d,
+  pool2dInput,
   randomNormal,
   recursion,
   reduce,

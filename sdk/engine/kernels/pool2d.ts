@@ -2,7 +2,8 @@
  * Pooling of image planes in float32, and its gradient. Window (v, u) covers rows v strideHeight - padTop + [0,
  * windowHeight) and columns alike; what lies outside the plane takes no part in a maximum and counts as 0 in a mean, which
  * is always over windowHeight windowWidth pixels. `places` holds, for a maximum, the position row * inWidth + column of
- * the first largest pixel of each window (a NaN is larger than anything); a mean leaves it alone.
+ * the first largest pixel of each window (a NaN is larger than anything); a mean leaves it alone. The maximum of a window
+ * that lies outside altogether is -infinity, its place 0xffffffff, and its gradient goes nowhere.
  *
  *     pool2d        out[p, v, u] = max or mean over the window of a[p, ., .]
  *     pool2dInput   out[p, y, x] = sum over windows (v, u) that picked (y, x) of gradient[p, v, u], or, for a mean, over all

@@ -109,6 +109,7 @@ describe("elementwise", () => {
 describe("what finite networks are made of", () => {
   it("agrees with float64 loops", async () => {
     const kernels = ["conv2d", "elementwise", "broadcastAdd", "randomNormal"];
+    kernels.push("conv2dInput", "conv2dWeights", "pool2d", "pool2dInput");
     const results = await runConformance(backend, { kernels, rateSeconds: 0 });
     expect(results.map(({ kernel }) => kernel).sort()).toEqual(kernels.sort());
     expect(offRows(results)).toEqual([]);

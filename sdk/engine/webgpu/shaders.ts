@@ -8,6 +8,8 @@ import { preprocess } from "./preprocess.ts";
 import arcs from "../../../shaders/arcs.wgsl";
 import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
 import conv2d from "../../../shaders/conv2d.wgsl";
+import conv2dInput from "../../../shaders/conv2dInput.wgsl";
+import conv2dWeights from "../../../shaders/conv2dWeights.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
@@ -23,6 +25,8 @@ import lineWindows from "../../../shaders/line-windows.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
+import pool2d from "../../../shaders/pool2d.wgsl";
+import pool2dInput from "../../../shaders/pool2dInput.wgsl";
 import program from "../../../shaders/program.wgsl";
 import randomNormal from "../../../shaders/randomNormal.wgsl";
 import recursion from "../../../shaders/recursion.wgsl";
@@ -36,6 +40,8 @@ export const shaderSources: ShaderSources = {
   arcs,
   broadcastAdd,
   conv2d,
+  conv2dInput,
+  conv2dWeights,
   covariance,
   "covariance-pixels": covariancePixels,
   elementwise,
@@ -51,6 +57,8 @@ export const shaderSources: ShaderSources = {
   matmul,
   nonlinearities,
   "pixel-maps": pixelMaps,
+  pool2d,
+  pool2dInput,
   program,
   randomNormal,
   recursion,
