@@ -148,10 +148,16 @@ export class NetworkBuilder {
     });
   }
 
-  /** An array that starts out as `values`, of one number for each place. */
-  array(place: Place, part: string, shape: readonly number[], value: number, trained = true): Parameter {
+  /** An array that starts out the same in every draw; `trained`: false for running statistics. */
+  array(
+    place: Place,
+    part: string,
+    shape: readonly number[],
+    values: Float32Array<ArrayBuffer>,
+    trained = true,
+  ): Parameter {
     const parameter = this.graph.parameter(joined(place.name, part), shape, trained);
-    this.fixed.push({ parameter, values: new Float32Array(parameter.floats).fill(value) });
+    this.fixed.push({ parameter, values });
     return parameter;
   }
 
