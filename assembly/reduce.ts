@@ -77,7 +77,8 @@ function leafSum(a: usize): f32 {
   return even + (f32x4.extract_lane(joined, 1) + f32x4.extract_lane(joined, 3));
 }
 
-function largest(a: usize, columns: i32): f32 {
+/** The largest of a row; NaN where it holds one, -infinity where it is empty. */
+export function largest(a: usize, columns: i32): f32 {
   let lanes = f32x4.splat(-Infinity);
   let j = 0;
   for (; j + 4 <= columns; j += 4) lanes = f32x4.max(lanes, v128.load(a + (<usize>j << 2)));

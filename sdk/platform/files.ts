@@ -141,12 +141,15 @@ export async function isAbandoned(files: Files, name: string): Promise<boolean> 
   return (await files.livenessOf(owner)) === "dead";
 }
 
-async function writeTemporary(files: Files, path: string, bytes: Uint8Array): Promise<string> {
+/** Bytes of a file: all of them, or piece by piece. */
+type Content = Uint8Array | Iterable<Uint8Array>;
+
+async function writeTemporary(files: Files, path: string, content: Content): Promise<string> {
   const name = temporaryName(path, files.self);
   const file = await files.create(name);
   try {
     try {
-      await file.write(bytes);
+      for (const piece of content instanceof Uint8Array ? [content] : content) await file.write(piece);
       await file.sync();
     } finally {
       await file.close();
@@ -167,8 +170,8 @@ export async function discard(files: Files, path: string): Promise<void> {
  * Writes a file so that at any moment, a power cut included, its name stands for nothing, or the old bytes, or all of
  * the new ones. The folder's own entry is not synced: to lose it costs one tile's work, never its correctness.
  */
-export async function replaceFile(files: Files, path: string, bytes: Uint8Array): Promise<void> {
-  const name = await writeTemporary(files, path, bytes);
+export async function replaceFile(files: Files, path: string, content: Content): Promise<void> {
+  const name = await writeTemporary(files, path, content);
   try {
     await files.rename(name, path);
   } catch (error) {

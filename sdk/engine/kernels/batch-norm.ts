@@ -4,7 +4,8 @@
  *
  *     batchNormFold      from moments [mean, variance] and the layer's scale and shift: coefficients [s, u] with
  *                        s = scale / sqrt(variance + epsilon), u = shift - mean s. With momentum > 0 also
- *                        running = (1 - momentum) running + momentum [mean, variance count / (count - 1)], as PyTorch does
+ *                        running = (1 - momentum) running + momentum [mean, variance count / (count - 1)], as PyTorch does (with count = 1
+ *                        the variance itself)
  *     batchNormBack      from sums [sum g, sum g (a - mean)], moments and scale, with r = 1 / sqrt(variance + epsilon):
  *                        coefficients [s, t, u] of the input's gradient s g + t a + u,
  *                        s = scale r, t = -scale r^3 sums_2 / count, u = -s sums_1 / count - t mean;

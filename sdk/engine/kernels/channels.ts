@@ -1,6 +1,6 @@
 /**
  * What batch normalisation and biases need of arrays a[batch, channels, pixels], in float32; with pixels = 1 these are
- * matrices, with batch = 1 rows of pixels.
+ * matrices, with batch = 1 rows of pixels. Of nothing, sums and moments are 0.
  *
  *     channelSums      out[c] = sum over n, p of a[n, c, p]; with products = 1 also
  *                      out[channels + c] = sum over n, p of a[n, c, p] (b[n, c, p] - centre[c])
@@ -10,10 +10,16 @@
  *
  * Sums are in an order that depends on the sizes alone, and pairwise enough for an error of a few units in the last place.
  */
-import { d, defineKernel } from "../schema.ts";
+import { d, defineKernel, type WorkgroupLimits } from "../schema.ts";
 
 const PER_WORKGROUP = 256;
-const LANES = 64;
+/**
+ * Shorter planes are summed with vectors and lanes along channels, longer ones along pixels; the same number stands in
+ * `assembly/channels/sums.ts`.
+ */
+const PLANE_FLOATS = 64;
+/** Channels that lanes of one workgroup take side by side where planes are short: a cache line of each image. */
+const ADJACENT_CHANNELS = 16;
 
 const sizes = { batch: d.u32, channels: d.u32, pixels: d.u32 };
 
@@ -23,14 +29,21 @@ interface Sizes {
   readonly pixels: number;
 }
 
-const perChannel = ({ channels }: Sizes) => ({
-  workgroups: [Math.min(channels, 65535), 1, 1] as const,
-  constants: { LANES },
-});
-const channelSplit = ({ batch, channels, pixels }: Sizes) => ({
-  items: channels,
-  grain: Math.max(1, Math.floor(16384 / Math.max(1, batch * pixels))),
-});
+/** A workgroup takes CHANNELS channels at a time, with LANES lanes, a power of two, for each. */
+const perChannel = ({ channels, pixels }: Sizes, { preferred }: WorkgroupLimits) => {
+  const CHANNELS = pixels < PLANE_FLOATS ? ADJACENT_CHANNELS : 1;
+  const LANES = 2 ** Math.floor(Math.log2(Math.max(1, preferred / CHANNELS)));
+  return {
+    workgroups: [Math.min(Math.ceil(channels / CHANNELS), 65535), 1, 1] as const,
+    constants: { CHANNELS, LANES },
+  };
+};
+/** Short planes are taken PLANE_FLOATS columns at a time. */
+const channelSplit = ({ batch, channels, pixels }: Sizes) => {
+  const together = pixels === 0 || pixels >= PLANE_FLOATS ? 1 : Math.floor(PLANE_FLOATS / pixels);
+  const floats = together * Math.max(1, batch * pixels);
+  return { items: Math.ceil(channels / together), grain: Math.max(1, Math.floor(16384 / floats)) };
+};
 
 export const channelSums = defineKernel({
   name: "channelSums",

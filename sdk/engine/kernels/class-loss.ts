@@ -6,10 +6,14 @@
  *     ranks[r]         how many classes come before the label: those of a larger score, and those of the same that stand
  *                      before it; a row whose label's score is NaN has rank `classes`
  *
+ * A row that holds a NaN, or whose label is none of its classes, has loss NaN and gradient NaN: a run that diverges is seen.
+ * Where a hinge has two derivatives, the gradient is 0. Cross-entropy and its gradient are accurate relative to themselves.
+ *
  * Hinges have targets t = +1 for the label and -1 for other classes, m = t times the score, and are summed over classes;
  * `logHinge` takes log-softmax of the scores for the scores. float32.
  */
 import { d, defineKernel } from "../schema.ts";
+import { rowsOfLanes } from "./reduce.ts";
 
 export const ClassLossOperation = {
   /** -log softmax(scores)[label] */
@@ -26,8 +30,6 @@ export const ClassLossOperation = {
 
 export type ClassLossName = keyof typeof ClassLossOperation;
 
-const LANES = 64;
-
 export const classLoss = defineKernel({
   name: "classLoss",
   params: { rows: d.u32, classes: d.u32, operation: d.u32, scale: d.f32 },
@@ -39,7 +41,7 @@ export const classLoss = defineKernel({
     { name: "gradient", access: "write", element: "f32" },
     { name: "ranks", access: "write", element: "f32" },
   ],
-  geometry: ({ rows }) => ({ workgroups: [Math.min(rows, 65535), 1, 1], constants: { LANES } }),
+  geometry: ({ rows, classes }, limits) => rowsOfLanes(rows, classes, limits),
   split: ({ rows, classes }) => ({
     items: rows,
     grain: Math.max(1, Math.floor(4096 / Math.max(1, classes))),

@@ -1,12 +1,11 @@
 /**
- * Rows of a matrix, float32.
+ * Rows of a matrix, float32. A row that holds a NaN comes out as NaN.
  *
  *     softmax           out = e^(a - max) / sum, or, with log = 1, a - max - log sum
  *     softmaxGradient   from y, what softmax gave, and g: y (g - sum of g y), or, with log = 1, g - e^y sum of g
  */
-import { d, defineKernel } from "../schema.ts";
-
-const LANES = 64;
+import { d, defineKernel, type WorkgroupLimits } from "../schema.ts";
+import { rowsOfLanes } from "./reduce.ts";
 
 const params = { rows: d.u32, columns: d.u32, log: d.u32 };
 
@@ -15,10 +14,7 @@ interface Sizes {
   readonly columns: number;
 }
 
-const geometry = ({ rows }: Sizes) => ({
-  workgroups: [Math.min(rows, 65535), 1, 1] as const,
-  constants: { LANES },
-});
+const geometry = ({ rows, columns }: Sizes, limits: WorkgroupLimits) => rowsOfLanes(rows, columns, limits);
 const split = ({ rows, columns }: Sizes) => ({
   items: columns === 0 ? 0 : rows,
   grain: Math.max(1, Math.floor(4096 / Math.max(1, columns))),

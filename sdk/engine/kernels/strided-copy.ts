@@ -8,6 +8,8 @@
 import { d, defineKernel } from "../schema.ts";
 
 const PER_WORKGROUP = 256;
+/** Elements of one work item, which is a share of the whole; the same number stands in `assembly/stridedCopy.ts`. */
+const SHARE = 16384;
 
 export const stridedCopy = defineKernel({
   name: "stridedCopy",
@@ -37,8 +39,5 @@ export const stridedCopy = defineKernel({
     workgroups: [Math.min(Math.ceil((n0 * n1 * n2 * n3) / PER_WORKGROUP), 65535), 1, 1],
     constants: { PER_WORKGROUP },
   }),
-  split: ({ n0, n1, n2, n3 }) => ({
-    items: n2 * n3 === 0 ? 0 : n0 * n1,
-    grain: Math.max(1, Math.floor(16384 / Math.max(1, n2 * n3))),
-  }),
+  split: ({ n0, n1, n2, n3 }) => ({ items: Math.ceil((n0 * n1 * n2 * n3) / SHARE), grain: 1 }),
 });

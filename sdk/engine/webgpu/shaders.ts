@@ -5,16 +5,30 @@
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
+import activate from "../../../shaders/activate.wgsl";
+import activateGradient from "../../../shaders/activateGradient.wgsl";
+import activations from "../../../shaders/activations.wgsl";
+import adamStep from "../../../shaders/adamStep.wgsl";
 import arcs from "../../../shaders/arcs.wgsl";
+import batchNormBack from "../../../shaders/batchNormBack.wgsl";
+import batchNormFold from "../../../shaders/batchNormFold.wgsl";
 import broadcastAdd from "../../../shaders/broadcastAdd.wgsl";
+import channelAffine from "../../../shaders/channelAffine.wgsl";
+import channelLanes from "../../../shaders/channel-lanes.wgsl";
+import channelMoments from "../../../shaders/channelMoments.wgsl";
+import channelSums from "../../../shaders/channelSums.wgsl";
+import classLoss from "../../../shaders/classLoss.wgsl";
 import conv2d from "../../../shaders/conv2d.wgsl";
 import conv2dInput from "../../../shaders/conv2dInput.wgsl";
 import conv2dWeights from "../../../shaders/conv2dWeights.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
+import dropout from "../../../shaders/dropout.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
+import exp from "../../../shaders/exp.wgsl";
 import fullCovariance from "../../../shaders/fullCovariance.wgsl";
+import exponential from "../../../shaders/exponential.wgsl";
 import fullMaps from "../../../shaders/full-maps.wgsl";
 import fullNonlinearities from "../../../shaders/full-nonlinearities.wgsl";
 import fullPools from "../../../shaders/full-pools.wgsl";
@@ -22,8 +36,11 @@ import fullState from "../../../shaders/full-state.wgsl";
 import fullVariance from "../../../shaders/fullVariance.wgsl";
 import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
+import log from "../../../shaders/log.wgsl";
+import logarithm from "../../../shaders/logarithm.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
+import philox from "../../../shaders/philox.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import pool2d from "../../../shaders/pool2d.wgsl";
 import pool2dInput from "../../../shaders/pool2dInput.wgsl";
@@ -31,31 +48,56 @@ import program from "../../../shaders/program.wgsl";
 import randomNormal from "../../../shaders/randomNormal.wgsl";
 import recursion from "../../../shaders/recursion.wgsl";
 import reduce from "../../../shaders/reduce.wgsl";
+import rowLanes from "../../../shaders/row-lanes.wgsl";
+import softmax from "../../../shaders/softmax.wgsl";
+import softmaxGradient from "../../../shaders/softmaxGradient.wgsl";
+import stridedCopy from "../../../shaders/stridedCopy.wgsl";
+import rmspropStep from "../../../shaders/rmspropStep.wgsl";
+import sgdStep from "../../../shaders/sgdStep.wgsl";
+import specialNumbers from "../../../shaders/special-numbers.wgsl";
+import targetGradient from "../../../shaders/targetGradient.wgsl";
 import variance from "../../../shaders/variance.wgsl";
 
 export type ShaderSources = Readonly<Record<string, string>>;
 
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
+  activate,
+  activateGradient,
+  activations,
+  adamStep,
   arcs,
+  batchNormBack,
+  batchNormFold,
   broadcastAdd,
+  "channel-lanes": channelLanes,
+  channelAffine,
+  channelMoments,
+  channelSums,
+  classLoss,
   conv2d,
   conv2dInput,
   conv2dWeights,
   covariance,
   "covariance-pixels": covariancePixels,
+  dropout,
   elementwise,
   erf,
-  fullCovariance,
+  exp,
+  exponential,
   "full-maps": fullMaps,
   "full-nonlinearities": fullNonlinearities,
   "full-pools": fullPools,
   "full-state": fullState,
+  fullCovariance,
   fullVariance,
   "line-places": linePlaces,
   "line-windows": lineWindows,
+  log,
+  logarithm,
   matmul,
   nonlinearities,
+  philox,
   "pixel-maps": pixelMaps,
   pool2d,
   pool2dInput,
@@ -63,6 +105,14 @@ export const shaderSources: ShaderSources = {
   randomNormal,
   recursion,
   reduce,
+  "row-lanes": rowLanes,
+  softmax,
+  softmaxGradient,
+  stridedCopy,
+  rmspropStep,
+  sgdStep,
+  "special-numbers": specialNumbers,
+  targetGradient,
   variance,
 };
 
