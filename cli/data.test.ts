@@ -32,7 +32,16 @@ describe("widefield data list", () => {
 
   it("prints one JSON object with --json", async () => {
     const { datasets } = JSON.parse((await run("list", "--json")).printed) as { datasets: { name: string }[] };
-    expect(datasets.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "cifar100", "svhn", "digits", "npy"]);
+    expect(datasets.map(({ name }) => name)).toEqual([
+      "mnist",
+      "fmnist",
+      "notmnist",
+      "cifar10",
+      "cifar100",
+      "svhn",
+      "digits",
+      "npy",
+    ]);
     expect(datasets[0]).toMatchObject({ trainCount: 60_000, testCount: 10_000, classes: 10, trainOptional: false });
     expect(datasets.find(({ name }) => name === "cifar10")).toMatchObject({ fetch: ["cifar10", "cifar10-python"] });
     expect(datasets.find(({ name }) => name === "npy")).toMatchObject({ shape: null, trainCount: null, fetch: [] });
