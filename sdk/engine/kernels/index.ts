@@ -71,11 +71,6 @@ export const kernels: readonly KernelSchema[] = [
   softmax,
   softmaxGradient,
   classLoss,
-] as unknown[] as KernelSchema[];
-
-export {
-  batchNormBack,
-  batchNormFold,
   activate,
   activateGradient,
   targetGradient,
@@ -89,6 +84,8 @@ export {
   activate,
   activateGradient,
   adamStep,
+  batchNormBack,
+  batchNormFold,
   broadcastAdd,
   channelAffine,
   channelMoments,
