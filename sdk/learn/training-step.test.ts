@@ -54,22 +54,23 @@ describe.each(["wasm", "webgpu"] as const)("a step on %s", (backend) => {
   });
   afterAll(() => engine.close());
 
-  it("allocates nothing after the first epoch, and goes out in one submit", async () => {
+  it("allocates nothing once it has seen every size of batch, and goes out in one submit", async () => {
     const data = clusterData({ count: 90, inputs: 6, classes: 4, batch: 16, seed });
     const model = perceptron(engine, { inputs: 6, hidden: 19, outputs: 4, seed, dropout: 0.2, batchNorm: true });
-    const seen: { readonly allocations: number; readonly submits: number; readonly step: number }[] = [];
+    const [allocations, submits]: [number[], number[]] = [[], []];
     await train({
       ...{ engine, model, data, epochs: 4, optimiser: adam(), evaluateEvery: 9 },
-      onProgress: ({ step }) => {
-        const { allocations, submits } = engine.backend.stats();
-        seen.push({ allocations, submits, step });
+      // Behind batch k + 1, and before batch k + 2.
+      onProgress: () => {
+        allocations.push(engine.backend.stats().allocations);
+        submits.push(engine.backend.stats().submits);
       },
     });
-    const [warm, last] = [seen[6], seen[22]];
-    expect(warm?.step).toBe(7);
-    expect(last?.step).toBe(23);
-    expect((last?.allocations ?? 0) - (warm?.allocations ?? -1)).toBe(0);
-    expect((last?.submits ?? 0) - (warm?.submits ?? 0)).toBe(backend === "webgpu" ? 16 : 0);
+    const between = (of: readonly number[], from: number, to: number): number => (of[to] ?? 0) - (of[from] ?? 0);
+    // The third to the fifth batch are as large as the first two, the sixth is smaller, and so is the last of all.
+    expect(between(allocations, 1, 3)).toBe(0);
+    expect(between(allocations, 12, 22)).toBe(0);
+    expect(between(submits, 12, 16)).toBe(backend === "webgpu" ? 4 : 0);
   });
 
   it("gives back all that it took", async () => {
