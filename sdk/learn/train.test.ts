@@ -234,7 +234,7 @@ describe("the loop", () => {
     );
     expect(stopped.code).toBe("E_ABORTED");
     expect(stopped.message).toMatch(
-      /stopped in epoch 2 after [34] of 4 batches: the checkpoint of epoch 1 is as it was/,
+      /stopped in epoch 2 after [34] of 4 batches; the checkpoint of epoch 1 is as it was/,
     );
     expect(steps).toBeLessThanOrEqual(7);
     const resumed = await train({ ...base(), resume: states[0] });
@@ -243,6 +243,35 @@ describe("the loop", () => {
         ...one,
         ...(({ seconds, examplesPerSecond }) => ({ seconds, examplesPerSecond }))(resumed.history[index] ?? one),
       })),
+    );
+  });
+
+  it("says what there is to go on from wherever it is stopped: while it waits for data, or evaluates", async () => {
+    const checkpoint = { save: keeping([]) };
+    const waiting: TrainingData = {
+      ...data,
+      batchesOf: async function* (epoch) {
+        if (epoch === 2) throw new WidefieldError("E_ABORTED", "stopped while preparing batches");
+        yield* data.batchesOf(epoch);
+        await Promise.resolve();
+      },
+    };
+    expect((await errorOf(train({ ...base(), data: waiting, checkpoint }))).message).toBe(
+      "stopped while preparing batches; the checkpoint of epoch 1 is as it was",
+    );
+    const other = new AbortController();
+    const evaluating: TrainingData = {
+      ...data,
+      evaluation: {
+        validation: async function* () {
+          other.abort();
+          yield* data.batchesOf(1);
+          await Promise.resolve();
+        },
+      },
+    };
+    expect((await errorOf(train({ ...base(), data: evaluating, checkpoint, signal: other.signal }))).message).toBe(
+      "stopped after evaluating 0 examples; nothing had been saved yet",
     );
   });
 

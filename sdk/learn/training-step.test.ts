@@ -10,6 +10,7 @@ import type { Model } from "../tensor/model.ts";
 import { adam, sgd } from "./optimisers.ts";
 import { train } from "./train.ts";
 import type { TrainingBatch, TrainingData } from "./training-data.ts";
+import { LOSS_NAMES } from "./training-loss.ts";
 
 const seed = freshSeed();
 
@@ -132,10 +133,31 @@ describe.each(["wasm", "webgpu"] as const)("a step on %s", (backend) => {
     const parameter = await run(poisoned);
     expect(parameter).toContain("parameter second.weights: 2 of 12 numbers, the first is NaN at 5");
     expect(parameter).toContain("the first layer whose output is not finite is second");
+    // A relu does not hide what is not a number, on a GPU neither.
+    const behind = perceptron(engine, { inputs: 5, hidden: 4, outputs: 3, seed });
+    behind.parameters[0]?.tensor.write(new Float32Array(20).fill(Number.NaN));
+    expect(await run(behind)).toContain("the first layer whose output is not finite is first");
     images[7] = Number.NaN;
     const input = await run(model());
     expect(input).toContain("the batch's inputs: 1 of 30 numbers, the first is NaN at 7");
     expect(input).toContain("the first layer whose output is not finite is first");
+  });
+
+  it.each(LOSS_NAMES)("%s of a score that is NaN is not finite: no step is taken", async (loss) => {
+    const [batch] = batchesOf([6], 5, 3);
+    if (batch === undefined) throw new Error("there is a batch");
+    const data = listed([{ ...batch, targets: new Float32Array(18) }], 5, 3);
+    const model = perceptron(engine, { inputs: 5, hidden: 4, outputs: 3, seed });
+    const bias = model.parameters[3]?.tensor;
+    // The score of one class, for every example.
+    bias?.write(Float32Array.of(0, Number.NaN, 0));
+    const before = await weightsOf(model);
+    const failed: unknown = await train({ engine, model, data, loss, optimiser: adam(), epochs: 1 }).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(failed).toBeInstanceOf(WidefieldError);
+    expect(failed instanceof WidefieldError && failed.code).toBe("E_DIVERGED");
+    expect(await weightsOf(model)).toEqual(before);
   });
 });
 
