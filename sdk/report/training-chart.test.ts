@@ -79,7 +79,12 @@ describe("the chart of several runs", () => {
     const [pale, lines] = partsOf(spec).hconcat[0]?.layer ?? [];
     expect(pale?.data.values).toHaveLength(400);
     const values = (lines?.data.values ?? []).filter(({ line }) => line === "step11");
-    expect(values.map(({ value }) => value)).toEqual(smoothed(stepsOf(200, 1).map(({ loss }) => loss)));
+    expect(values.map(({ value }) => value)).toEqual(
+      smoothed(
+        stepsOf(200, 1).map(({ loss }) => loss),
+        Math.exp(-1 / 25),
+      ),
+    );
     expect(values.at(-1)?.epoch).toBeCloseTo(4);
     const svg = await renderSvgFile(spec);
     for (const text of ["relu &lt;1&gt;", "step11", "Six activations"]) expect(svg).toContain(text);
@@ -112,9 +117,9 @@ describe("the chart of several runs", () => {
 
 describe("smoothing", () => {
   it("keeps constants, leaves out what is no number, and stays between what it has seen", () => {
-    expect(smoothed([3, 3, 3])).toEqual([3, 3, 3].map((value) => expect.closeTo(value, 12) as number));
-    expect(smoothed([1, Number.NaN, 1])).toEqual([1, Number.NaN, expect.closeTo(1, 12)]);
-    for (const value of smoothed([5, 1, 4, 2])) {
+    expect(smoothed([3, 3, 3], 0.8)).toEqual([3, 3, 3].map((value) => expect.closeTo(value, 12) as number));
+    expect(smoothed([1, Number.NaN, 1], 0.8)).toEqual([1, Number.NaN, expect.closeTo(1, 12)]);
+    for (const value of smoothed([5, 1, 4, 2], 0.9)) {
       expect(value).toBeGreaterThan(1);
       expect(value).toBeLessThanOrEqual(5);
     }

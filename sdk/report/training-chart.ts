@@ -55,14 +55,18 @@ export function trainingSpec(epochs: readonly EpochRecord[], { title, subtitle }
 }
 
 /**
- * Several runs in one figure, one line each: training loss, smoothed (`smoothed`; the losses as they were stand behind it,
+ * Several runs in one figure, one line each: training loss, smoothed over half an epoch (`smoothed`; the losses as they were stand behind it,
  * pale), and accuracy on test examples, or on validation examples where no run has the others.
  */
 export function compareSpec(runs: readonly ComparedRun[], { title, subtitle }: TrainingTitles): TopLevelSpec {
   const raw = runs.flatMap(({ name, epochs, steps }) => lossPoints(name, epochs, steps ?? []));
-  const smooth = runs.flatMap(({ name }) => {
+  const smooth = runs.flatMap(({ name, epochs }) => {
     const points = raw.filter(({ line }) => line === name);
-    const values = smoothed(points.map(({ value }) => value));
+    const memory = Math.exp(-epochs.length / (SMOOTH_OVER * points.length));
+    const values = smoothed(
+      points.map(({ value }) => value),
+      memory,
+    );
     return points.map((point, at) => ({ ...point, value: values[at] ?? point.value }));
   });
   const accuracies = (set: "test" | "validation"): Point[] =>
@@ -85,14 +89,14 @@ export function compareSpec(runs: readonly ComparedRun[], { title, subtitle }: T
 /** Epochs up to which each has a mark on the line. */
 const MARKS_UP_TO = 30;
 
-/** Weight of what came before, from one point to the next. */
-const MEMORY = 0.8;
+/** Epochs in which the weight of a loss falls by a factor of e. */
+const SMOOTH_OVER = 0.5;
 
 /**
  * Exponential smoothing: each value is a mean of those up to it whose weights fall by a factor of `memory` a step, and sum
  * to 1 from the first on (as TensorBoard smooths). Values that are not finite are left as they are, and left out.
  */
-export function smoothed(values: readonly number[], memory = MEMORY): number[] {
+export function smoothed(values: readonly number[], memory: number): number[] {
   let [sum, weight] = [0, 0];
   return values.map((value) => {
     if (!Number.isFinite(value)) return value;
@@ -160,7 +164,7 @@ function panel(points: readonly Point[], { name, scale, behind, marks, logarithm
       field: "value",
       type: "quantitative",
       title: name,
-      scale: { ...(logarithmic === true ? { type: "log" as const } : { zero: false }), padding: 6 },
+      scale: { ...(logarithmic === true ? { type: "log" as const } : { zero: false, nice: false }), padding: 6 },
       // Never as 8e+1, nor as 0.30000000000000004.
       axis: { tickCount: 6, format: ".4~r" },
     },
