@@ -13,7 +13,7 @@ import { solveOne } from "./cg.ts";
 import { requireNumber, System, type KrylovOptions, type KrylovStop } from "./krylov.ts";
 import type { LinearOperator } from "./operator.ts";
 import type { Values } from "./source.ts";
-import { axpy, dot } from "./vectors.ts";
+import { axpy, dot, euclidean } from "./vectors.ts";
 
 export interface MultiShiftSolution {
   readonly lambda: number;
@@ -35,6 +35,14 @@ export interface MultiShiftResult {
   readonly iterations: number;
   /** Relative residuals of the smallest lambda, and then of solutions that had to be continued by themselves. */
   readonly history: readonly number[];
+}
+
+export interface MultiShiftOptions extends KrylovOptions {
+  /**
+   * Returns what rounding keeps from the tolerance as it is, not converged, instead of failing with E_NOT_CONVERGED: for
+   * products in float32. Default false.
+   */
+  readonly keepStagnated?: boolean | undefined;
 }
 
 interface Shift {
@@ -59,7 +67,7 @@ export async function multiShiftCg(
   operator: LinearOperator,
   b: Values,
   lambdas: readonly number[],
-  options: KrylovOptions = {},
+  options: MultiShiftOptions = {},
 ): Promise<MultiShiftResult> {
   if (lambdas.length === 0) throw new WidefieldError("E_CONFIG", "there is no lambda to solve for: give at least one");
   lambdas.forEach((lambda, index) => {
@@ -87,8 +95,9 @@ export async function multiShiftCg(
   }));
   const arrived = () => shifts.flatMap((one) => (one.iterations === undefined ? [] : [lambdas[one.index] as number]));
   const smallest = lambdas[scaled.indexOf(base)] as number;
-  await telling(smallest, arrived, () => iterate(system, shifts, base));
-  const norms = await check(system, shifts, (index, work) => telling(lambdas[index] as number, arrived, work));
+  const keep = options.keepStagnated === true;
+  await kept(keep, () => telling(smallest, arrived, () => iterate(system, shifts, base)));
+  const norms = await check(system, shifts, keep, (index, work) => telling(lambdas[index] as number, arrived, work));
   const stop = system.stopOf(norms);
   const unscaled = system.unscaled(norms);
   const target = system.targets()[0] as number;
@@ -121,6 +130,16 @@ async function telling<T>(lambda: number, arrived: () => number[], work: () => P
       `lambda = ${lambda}, of a grid of which ${solved.length} had been solved for: ${thrown.message}`,
       { cause: thrown, details: { ...thrown.details, lambda, arrived: solved } },
     );
+  }
+}
+
+/** Does work; undefined where it stagnates and that is to be put up with. */
+async function kept<T>(keep: boolean, work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (thrown) {
+    if (keep && thrown instanceof WidefieldError && thrown.code === "E_NOT_CONVERGED") return undefined;
+    throw thrown;
   }
 }
 
@@ -164,6 +183,7 @@ async function iterate(system: System, shifts: readonly Shift[], base: number): 
 async function check(
   system: System,
   shifts: readonly Shift[],
+  keep: boolean,
   alone: <T>(index: number, work: () => Promise<T>) => Promise<T>,
 ): Promise<Float64Array> {
   const { n, rhs } = system;
@@ -179,7 +199,8 @@ async function check(
     norms[index] = Math.sqrt(dot(r, r));
     if (!(norms[index] > target) || system.iteration >= system.settings.maxIterations) continue;
     system.forgetBest();
-    norms[index] = (await alone(index, () => solveOne(system, x, lambda, undefined))).residualNorm;
+    const solved = await kept(keep, () => alone(index, () => solveOne(system, x, lambda, undefined)));
+    norms[index] = solved?.residualNorm ?? euclidean(await system.residual(x, lambda));
   }
   return norms;
 }
