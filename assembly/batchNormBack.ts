@@ -12,15 +12,16 @@ export function batchNormBack(params: usize, buffers: usize, begin: i32, end: i3
   const moments = buffer(buffers, 1);
   const coefficients = buffer(buffers, 3);
   const gradients = buffer(buffers, 4);
-  const count = <f64>p.count;
+  // Moments that are constants carry no gradient.
+  const share: f64 = p.count == 0 ? 0 : 1 / <f64>p.count;
   for (let c = <usize>begin << 2; c < <usize>end << 2; c += 4) {
     const sum = <f64>load<f32>(sums + c);
     const product = <f64>load<f32>(sums + row + c);
     const r = 1 / sqrt<f64>(<f64>load<f32>(moments + row + c) + <f64>p.epsilon);
     const scale = <f64>load<f32>(buffer(buffers, 2) + c);
     const s = <f32>(scale * r);
-    const t = <f32>((-scale * r * r * r * product) / count);
-    const u = (-<f64>s * sum) / count - <f64>t * <f64>load<f32>(moments + c);
+    const t = <f32>(-scale * r * r * r * product * share);
+    const u = -<f64>s * sum * share - <f64>t * <f64>load<f32>(moments + c);
     store<f32>(coefficients + c, s);
     store<f32>(coefficients + row + c, t);
     store<f32>(coefficients + 2 * row + c, <f32>u);

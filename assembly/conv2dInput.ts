@@ -9,7 +9,11 @@
  *     v = (first + padTop - i0 dilationHeight) / strideHeight + r - t dilationHeight / g,
  *
  * and within a phase the gradient is a plain convolution of stride 1 with a (negative) dilation: no zero is ever
- * multiplied, and its patches are packed as conv2d's are (`conv2d/patches.ts`). As an implicit matrix product:
+ * multiplied, and its patches are packed as conv2d's are (`conv2d/patches.ts`). Taps that fall beside the gradient for all
+ * of a phase's pixels are left out. Where the output is much smaller than the input (a filter as large as the image has
+ * but one pixel), most taps are beside it for most pixels, and every row, or column, is a phase of its own.
+ *
+ * As an implicit matrix product:
  *
  *     work item    a block of a phase, at most BLOCK_CHANNELS input channels x BLOCK_PIXELS pixels, over the whole depth
  *       depth      DEPTH steps (output channel, tap of the phase) at a time: pack weights and patches into scratch
@@ -40,9 +44,9 @@ const TILE: usize = <usize>(MICRO_ROWS * MICRO_COLUMNS) << 2;
 /** One axis of a phase: its pixels, and the taps that reach them. */
 @unmanaged
 class Axis {
-  /** Pixels first, first + stride, ..., `count` of them. */
+  /** Pixels first, first + apart, ..., `count` of them. */
   first: i32;
-  stride: i32;
+  apart: i32;
   count: i32;
   /** Taps tap, tap + tapStep, ..., `taps` of them. */
   tap: i32;
@@ -52,20 +56,28 @@ class Axis {
   origin: i32;
   dilation: i32;
 
-  set(first: i32, size: i32, kernel: i32, stride: i32, dilation: i32, pad: i32): void {
+  set(first: i32, size: i32, outSize: i32, kernel: i32, stride: i32, dilation: i32, pad: i32): void {
+    const apart = pixelsApart(size, outSize, stride);
+    const count = ceilDiv(size - first, apart);
     this.first = first;
-    this.stride = stride;
-    this.count = ceilDiv(size - first, stride);
+    this.apart = apart;
+    this.count = count;
     const common = greatestCommonDivisor(stride, dilation);
     const period = stride / common;
     const remainder = modulo(first + pad, stride);
     let tap = 0;
     while (tap < min(kernel, period) && (tap * dilation) % stride != remainder) tap++;
-    this.tap = tap;
+    const taps = tap < min(kernel, period) ? ceilDiv(kernel - tap, period) : 0;
+    const origin = (first + pad - tap * dilation) / stride; // exact where there is a tap
+    const back = dilation / common;
+    // Tap t takes [origin, origin + count) - t back: it is of use where that meets [0, outSize).
+    const low = origin < outSize ? 0 : (origin - outSize) / back + 1;
+    const high = origin + count <= 0 ? 0 : min(taps, (origin + count - 1) / back + 1);
+    this.tap = tap + low * period;
     this.tapStep = period;
-    this.taps = tap < min(kernel, period) ? ceilDiv(kernel - tap, period) : 0;
-    this.origin = (first + pad - tap * dilation) / stride; // exact where there is a tap
-    this.dilation = dilation / common;
+    this.taps = max(0, high - low);
+    this.origin = origin - low * back;
+    this.dilation = back;
   }
 }
 
@@ -90,9 +102,11 @@ export function conv2dInput(params: usize, buffers: usize, begin: i32, end: i32,
   const strideHeight = <i32>p.strideHeight;
   const strideWidth = <i32>p.strideWidth;
   const down = ceilDiv(channels, BLOCK_CHANNELS);
-  const phasesAcross = min(strideWidth, width);
-  const phases = min(strideHeight, height) * phasesAcross;
-  const most = <i32>p.batch * ceilDiv(height, strideHeight) * ceilDiv(width, strideWidth);
+  const apartDown = pixelsApart(height, p.outHeight, strideHeight);
+  const apartAcross = pixelsApart(width, p.outWidth, strideWidth);
+  const phasesAcross = min(apartAcross, width);
+  const phases = min(apartDown, height) * phasesAcross;
+  const most = <i32>p.batch * ceilDiv(height, apartDown) * ceilDiv(width, apartAcross);
   let blockPixels = BLOCK_PIXELS;
   while (blockPixels > LEAST_PIXELS && phases * down * ceilDiv(most, blockPixels) < WANTED_ITEMS) blockPixels >>= 1;
   const blocks = ceilDiv(most, blockPixels);
@@ -108,9 +122,10 @@ export function conv2dInput(params: usize, buffers: usize, begin: i32, end: i32,
     const number = item / (down * blocks);
     if (number != current) {
       current = number;
-      const first = number / phasesAcross;
-      phase.down.set(first, height, p.kernelHeight, strideHeight, p.dilationHeight, p.padTop);
-      phase.across.set(number % phasesAcross, width, p.kernelWidth, strideWidth, p.dilationWidth, p.padLeft);
+      const row = number / phasesAcross;
+      const column = number - row * phasesAcross;
+      phase.down.set(row, height, p.outHeight, p.kernelHeight, strideHeight, p.dilationHeight, p.padTop);
+      phase.across.set(column, width, p.outWidth, p.kernelWidth, strideWidth, p.dilationWidth, p.padLeft);
       phase.depth = <i32>p.outChannels * phase.down.taps * phase.across.taps;
       phase.pixels = <i32>p.batch * phase.down.count * phase.across.count;
     }
@@ -171,7 +186,7 @@ function findPlaces(p: Conv2dInputParams, phase: Phase, out: usize, pixel: i32, 
   let number = line / down.count;
   let row = line - number * down.count;
   for (let t = 0; t < pixels; t++) {
-    const at = (down.first + row * down.stride) * width + across.first + column * across.stride;
+    const at = (down.first + row * down.apart) * width + across.first + column * across.apart;
     store<u32>(places + (<usize>t << 2), <u32>(out + <usize>number * image + (<usize>at << 2)));
     if (++column < across.count) continue;
     column = 0;
@@ -201,31 +216,57 @@ function packWeights(
   const kernel = <i32>(p.kernelHeight * p.kernelWidth);
   const taps = phase.down.taps * phase.across.taps;
   const stride = <usize>kernel << 2;
+  if (taps < kernel || kernel < 4) {
+    for (let i = 0; i < channels; i += MICRO_ROWS) {
+      const from = weights + <usize>(channel + i) * stride;
+      gatherWeights(p, phase, from, stride, min(MICRO_ROWS, channels - i), q, steps, into);
+      into += <usize>(steps * MICRO_ROWS) << 2;
+    }
+    return;
+  }
+  // All taps of a filter, which lie side by side: 4 x 4 transposes in registers.
   let o = q / taps;
   let tap = q - o * taps;
   for (let at = 0; at < steps; o++) {
     const run = min(taps - tap, steps - at);
-    const from = weights + ((<usize>o * p.inChannels + channel) * stride);
-    if (taps == kernel) {
-      const to = into + (<usize>(at * MICRO_ROWS) << 2);
-      packPiece(from + (<usize>tap << 2), stride, channels, run, MICRO_ROWS, to, steps);
-    } else {
-      for (let t = 0; t < run; t++) {
-        const to = into + (<usize>((at + t) * MICRO_ROWS) << 2);
-        packPiece(from + tapOffset(p, phase, tap + t), stride, channels, 1, MICRO_ROWS, to, steps);
-      }
-    }
+    const from = weights + (<usize>o * p.inChannels + channel) * stride + (<usize>tap << 2);
+    packPiece(from, stride, channels, run, MICRO_ROWS, into + (<usize>(at * MICRO_ROWS) << 2), steps);
     at += run;
     tap = 0;
   }
 }
 
-/** Bytes from a filter's first tap to a phase's tap. */
-function tapOffset(p: Conv2dInputParams, phase: Phase, tap: i32): usize {
-  const row = tap / phase.across.taps;
-  const i = phase.down.tap + row * phase.down.tapStep;
-  const j = phase.across.tap + (tap - row * phase.across.taps) * phase.across.tapStep;
-  return <usize>(i * <i32>p.kernelWidth + j) << 2;
+/** Packs one panel, of `lines` <= 4 channels, tap by tap. */
+function gatherWeights(
+  p: Conv2dInputParams,
+  phase: Phase,
+  weights: usize,
+  stride: usize,
+  lines: i32,
+  q: i32,
+  steps: i32,
+  into: usize,
+): void {
+  const down = phase.down;
+  const across = phase.across;
+  const taps = down.taps * across.taps;
+  let o = q / taps;
+  let row = (q - o * taps) / across.taps;
+  let column = q - o * taps - row * across.taps;
+  for (let step = 0; step < steps; step++) {
+    const i = down.tap + row * down.tapStep;
+    const j = across.tap + column * across.tapStep;
+    const from = weights + <usize>(o * <i32>p.inChannels) * stride + (<usize>(i * <i32>p.kernelWidth + j) << 2);
+    for (let line = 0; line < MICRO_ROWS; line++) {
+      store<f32>(into + (<usize>line << 2), line < lines ? load<f32>(from + <usize>line * stride) : 0);
+    }
+    into += MICRO_ROWS << 2;
+    if (++column < across.taps) continue;
+    column = 0;
+    if (++row < down.taps) continue;
+    row = 0;
+    o++;
+  }
 }
 
 /** Adds the packed product to the block (`overwrite`: puts it there). */
@@ -270,6 +311,13 @@ function scatter(from: usize, to: usize, plane: usize, height: i32, overwrite: b
     from += MICRO_COLUMNS << 2;
     to += plane;
   }
+}
+
+/** How far apart the pixels of a phase lie: the same rule as in the schema and the shader. */
+// @ts-ignore: decorator
+@inline
+function pixelsApart(size: i32, outSize: i32, stride: i32): i32 {
+  return 2 * outSize * stride <= size ? size : stride;
 }
 
 function greatestCommonDivisor(a: i32, b: i32): i32 {

@@ -5,6 +5,7 @@
  */
 import { Opcode } from "./generated/kernels";
 import { COPY_OPCODE } from "./generated/layout";
+import { activate, activateGradient } from "./activate";
 import { broadcastAdd } from "./broadcastAdd";
 import { conv2d } from "./conv2d";
 import { conv2dInput } from "./conv2dInput";
@@ -14,6 +15,7 @@ import { covarianceF64, varianceF64 } from "./covarianceF64";
 import { fullCovarianceF64 } from "./fullCovarianceF64";
 import { fullVarianceF64 } from "./fullVarianceF64";
 import { variance } from "./variance";
+import { dropout } from "./dropout";
 import { elementwise } from "./elementwise";
 import { fullCovariance } from "./fullCovariance";
 import { fullVariance } from "./fullVariance";
@@ -26,6 +28,7 @@ import { eigenSweeps } from "./linalg/sweeps";
 import { tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./linalg/tridiagonal";
 import { matmul } from "./matmul";
 import { pool2d, pool2dInput } from "./pool2d";
+import { adamStep, rmspropStep, sgdStep } from "./optimisers";
 import { randomNormal } from "./randomNormal";
 import { recursion } from "./recursion";
 import { recursionF64 } from "./recursionF64";
@@ -40,6 +43,7 @@ import { batchNormBack } from "./batchNormBack";
 import { softmax } from "./softmax";
 import { softmaxGradient } from "./softmaxGradient";
 import { classLoss } from "./classLoss";
+import { targetGradient } from "./targetGradient";
 
 export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   switch (opcode) {
@@ -168,6 +172,27 @@ export function execute(opcode: i32, params: usize, buffers: usize, begin: i32, 
       break;
     case Opcode.classLoss:
       classLoss(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.activate:
+      activate(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.activateGradient:
+      activateGradient(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.targetGradient:
+      targetGradient(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.dropout:
+      dropout(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.sgdStep:
+      sgdStep(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.adamStep:
+      adamStep(params, buffers, begin, end, scratch);
+      break;
+    case Opcode.rmspropStep:
+      rmspropStep(params, buffers, begin, end, scratch);
       break;
     case COPY_OPCODE:
       memory.copy(load<u32>(params), load<u32>(params, 4), load<u32>(params, 8));

@@ -5,13 +5,7 @@
  */
 import { buffer } from "./dispatch";
 import { RandomNormalParams } from "./generated/kernels";
-
-const MULTIPLIER_0: u64 = 0xd2511f53;
-const MULTIPLIER_1: u64 = 0xcd9e8d57;
-/** The golden ratio and sqrt(3) - 1, in units of 2^-32. */
-const WEYL_0: u32 = 0x9e3779b9;
-const WEYL_1: u32 = 0xbb67ae85;
-const ROUNDS: i32 = 10;
+import { philox, BLOCKS } from "./philox";
 
 const TWO_32: f64 = 4294967296;
 const LN2: f64 = 0.6931471805599453;
@@ -24,36 +18,23 @@ export function randomNormal(params: usize, buffers: usize, begin: i32, end: i32
   const count = <i32>p.count;
   const scale = f32x4.splat(p.scale);
   for (let block = begin; block < end; block++) {
+    const place = <u32>(block - begin) % BLOCKS;
+    if (place == 0) philox(block, p.indexLow, p.indexHigh, p.stream, p.seedLow, p.seedHigh, scratch);
     const to = out + (<usize>block << 4);
-    const numbers = f32x4.mul(normals(p, block), scale);
+    const words = scratch + (<usize>place << 4);
+    const numbers = f32x4.mul(normals(v128.load(words)), scale);
     if (block * 4 + 4 <= count) v128.store(to, numbers);
     else {
-      v128.store(scratch, numbers);
-      memory.copy(to, scratch, <usize>(count - block * 4) << 2);
+      v128.store(words, numbers);
+      memory.copy(to, words, <usize>(count - block * 4) << 2);
     }
   }
 }
 
-/** The four numbers of a block, in float32. */
-function normals(p: RandomNormalParams, block: u32): v128 {
-  let c0 = block;
-  let c1 = p.indexLow;
-  let c2 = p.indexHigh;
-  let c3 = p.stream;
-  let k0 = p.seedLow;
-  let k1 = p.seedHigh;
-  for (let round = 0; round < ROUNDS; round++) {
-    const product0 = MULTIPLIER_0 * <u64>c0;
-    const product1 = MULTIPLIER_1 * <u64>c2;
-    c0 = <u32>(product1 >> 32) ^ c1 ^ k0;
-    c1 = <u32>product1;
-    c2 = <u32>(product0 >> 32) ^ c3 ^ k1;
-    c3 = <u32>product0;
-    k0 += WEYL_0;
-    k1 += WEYL_1;
-  }
-  const first = f64x2.convert_low_i32x4_u(i32x4(c0, c2, 0, 0));
-  const second = f64x2.convert_low_i32x4_u(i32x4(c1, c3, 0, 0));
+/** The four numbers of a block's words, in float32. */
+function normals(words: v128): v128 {
+  const first = f64x2.convert_low_i32x4_u(v128.shuffle<i32>(words, words, 0, 2, 0, 2));
+  const second = f64x2.convert_low_i32x4_u(v128.shuffle<i32>(words, words, 1, 3, 1, 3));
   const u = f64x2.div(f64x2.add(first, f64x2.splat(1)), f64x2.splat(TWO_32));
   const radius = f64x2.sqrt(f64x2.mul(f64x2.splat(-2), logarithm(u)));
   return boxMuller(radius, f64x2.div(second, f64x2.splat(TWO_32)));

@@ -21,7 +21,7 @@ describe("widefield data list", () => {
   it("prints names, shapes, index ranges and files", async () => {
     const { printed, thrown } = await run("list");
     expect(thrown).toBeUndefined();
-    for (const name of ["mnist", "fmnist", "notmnist", "cifar10", "digits", "npy"])
+    for (const name of ["mnist", "fmnist", "notmnist", "cifar10", "cifar100", "svhn", "digits", "npy"])
       expect(printed).toMatch(new RegExp(`^${name} `, "m"));
     expect(printed).toMatch(/28 x 28, 10 classes, train 0:60000, test 60000:70000/);
     expect(printed).toMatch(/train-images-idx3-ubyte, .*\.gz/);
@@ -32,7 +32,7 @@ describe("widefield data list", () => {
 
   it("prints one JSON object with --json", async () => {
     const { datasets } = JSON.parse((await run("list", "--json")).printed) as { datasets: { name: string }[] };
-    expect(datasets.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "digits", "npy"]);
+    expect(datasets.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "cifar100", "svhn", "digits", "npy"]);
     expect(datasets[0]).toMatchObject({ trainCount: 60_000, testCount: 10_000, classes: 10, trainOptional: false });
     expect(datasets.find(({ name }) => name === "cifar10")).toMatchObject({ fetch: ["cifar10", "cifar10-python"] });
     expect(datasets.find(({ name }) => name === "npy")).toMatchObject({ shape: null, trainCount: null, fetch: [] });

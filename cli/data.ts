@@ -10,6 +10,7 @@ import type { ReadFile } from "../sdk/data/idx.ts";
 import { DATASETS, type NamedDataset } from "../sdk/data/registry.ts";
 import { type FileReport, type PartReport, verifyDataset, type VerifyReport } from "../sdk/data/verify.ts";
 import { WidefieldError } from "../sdk/errors.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { dataFetchCommand } from "./data-fetch.ts";
 import { previewCommand } from "./data-preview.ts";
 
@@ -48,6 +49,8 @@ export function dataCommand(context: DataCommandContext = {}): Command {
       const { dataDir, seed } = options;
       const report = await verifyDataset(name, {
         readFile,
+        // A caller's own way of reading is the only one.
+        ...(context.readFile === undefined ? { files: await nodeFiles() } : {}),
         ...(dataDir === undefined ? {} : { dataDir }),
         ...(seed === undefined ? {} : { seed }),
       });
@@ -89,8 +92,10 @@ function listed(dataset: NamedDataset) {
     trainCount: trainCount ?? null,
     testCount: testCount ?? null,
     files: fileNames(files),
+    python: files?.format === "cifar" ? [...files.python.train, files.python.test] : [],
     trainOptional: files?.format === "idx" && files.trainOptional,
     testOptional: files?.format === "npy",
+    extraOptional: files?.format === "svhn",
     fetch: SOURCES.filter((source) => source.dataset === name).map((source) => source.name),
   };
 }
@@ -98,23 +103,39 @@ function listed(dataset: NamedDataset) {
 function fileNames(files: NamedDataset["files"]): readonly string[] {
   if (files === undefined) return [];
   if (files.format === "cifar") return [...files.binary.train, files.binary.test];
+  if (files.format === "svhn") return [files.train, files.extra, files.test];
   return [files.train, files.test].flatMap(({ images, labels }) => [images, labels]);
 }
 
 function listText({ name, title, shape, files, fetch, ...entry }: ReturnType<typeof listed>): string {
-  const may = entry.trainOptional ? "train" : entry.testOptional ? "test" : undefined;
-  const optional = may === undefined ? "" : `; the ${may} files may be absent`;
+  const may = entry.trainOptional
+    ? "the train files"
+    : entry.testOptional
+      ? "the test files"
+      : entry.extraOptional
+        ? "the extra file"
+        : undefined;
+  const optional = may === undefined ? "" : `; ${may} may be absent`;
   const [train, all] = [entry.trainCount ?? 0, (entry.trainCount ?? 0) + (entry.testCount ?? 0)];
   const lines = [
     title,
     ...(shape === null
       ? []
       : [`${shapeText(shape)}, ${entry.classes} classes, train 0:${train}, test ${train}:${all}`]),
-    files.length === 0 ? "needs no files" : `needs ${files.join(", ")} (each plain or .gz)${optional}`,
-    ...(name === "cifar10" ? ["   or the Python version's data_batch_1 .. data_batch_5, test_batch"] : []),
+    files.length === 0
+      ? "needs no files"
+      : `needs ${files.join(", ")}${entry.extraOptional ? "" : " (each plain or .gz)"}${optional}`,
+    ...(entry.python.length === 0 ? [] : [`   or the Python version's ${shortList(entry.python)}`]),
     ...fetch.map((source) => `widefield data fetch ${source}`),
   ];
   return `${name.padEnd(10)}${lines.join(`\n${" ".repeat(10)}`)}\n`;
+}
+
+/** "data_batch_1 .. data_batch_5, test_batch". */
+function shortList(names: readonly string[]): string {
+  const [first = "", ...others] = names;
+  const [beforeLast, last] = others.slice(-2);
+  return others.length > 2 ? `${first} .. ${beforeLast ?? ""}, ${last ?? ""}` : names.join(", ");
 }
 
 function verifyText(report: VerifyReport): string {

@@ -11,6 +11,7 @@ export type ErrorCode =
   | "E_RANGE" // an index range that is empty or out of bounds
   | "E_NOT_POSITIVE_DEFINITE"
   | "E_NOT_CONVERGED" // an iteration that came to a halt above its tolerance
+  | "E_DIVERGED" // a training run whose loss is no longer finite
   | "E_NO_ADAPTER" // no usable GPU
   | "E_DEVICE" // a GPU or a worker that failed while working
   | "E_MEMORY" // a budget or an address space that is too small

@@ -29,7 +29,7 @@ struct RowState {
   /** log(1 + others) */
   logarithm: f32,
   /** logHinge: classes but the label whose log-softmax is above -1. */
-  active: u32,
+  violating: u32,
 }
 
 /** How far a class is from its margin: 1 - m. */
@@ -68,9 +68,9 @@ fn slopeOf(k: u32, x: f32, state: RowState) -> f32 {
     let slope = hingeSlope(distanceOf(k, x, state));
     return select(slope, -slope, own);
   }
-  // The derivatives with respect to log-softmax add up to `sum`: -1 of the label, and 1 of active others.
-  let sum = f32(state.active) - 1.0;
-  if (own && state.active == 0u) { return labelMinusOne(state); }
+  // The derivatives with respect to log-softmax add up to `sum`: -1 of the label, and 1 of violating others.
+  let sum = f32(state.violating) - 1.0;
+  if (own && state.violating == 0u) { return labelMinusOne(state); }
   var direct = select(0.0, -1.0, own);
   if (params.operation == LOG_HINGE && !own && distanceOf(k, x, state) > 0.0) { direct = 1.0; }
   return direct - exponential(x - state.most.value) / (1.0 + state.others) * sum;
@@ -117,14 +117,14 @@ fn main(
     state.logarithm = logOfOnePlus(state.others);
 
     var hinges: Sum;
-    var active = 0u;
+    var violating = 0u;
     for (var k = lane; k < params.classes; k += LANES) {
       let distance = distanceOf(k, scores[base + k], state);
       add(&hinges, hingeTerm(distance));
-      if (params.operation == LOG_HINGE && k != state.label && distance > 0.0) { active++; }
+      if (params.operation == LOG_HINGE && k != state.label && distance > 0.0) { violating++; }
     }
     let hinge = meetSum(whole(&hinges), local);
-    state.active = meetCount(active, local);
+    state.violating = meetCount(violating, local);
 
     var invalid = meetCount(bad, local) > 0u || !known;
     let unlabelled = !known || isNan(state.score);

@@ -3,7 +3,9 @@
 // The pixels of the input fall into strideHeight x strideWidth phases, by which taps of the filter can reach them: output
 // row v reaches row y by tap i where y + padTop = v strideHeight + i dilationHeight. The rows of a phase are strideHeight
 // apart, y = first + strideHeight r, and its taps are i = tap + t strideHeight / g, g = gcd(stride, dilation), so that
-// v = origin + r - t dilationHeight / g: a convolution of stride 1 of the gradient with the phase's taps.
+// v = origin + r - t dilationHeight / g: a convolution of stride 1 of the gradient with the phase's taps. Taps that fall
+// beside the gradient for all of a phase's pixels are left out; where the output is so small that most do, every row, or
+// column, is a phase of its own.
 //
 //             TILE_PIXELS pixels of a phase    A workgroup of 16 x 16 lanes owns TILE_CHANNELS x TILE_PIXELS gradients and
 //            +-----------------+               walks along the depth (output channel, tap of the phase) in steps of DEPTH:
@@ -31,7 +33,8 @@ var<workgroup> right: array<f32, DEPTH * TILE_PIXELS>;
 
 /** A phase along one axis. */
 struct Axis {
-  first: u32, // pixels first, first + stride, ...
+  first: u32, // pixels first, first + apart, ...
+  apart: u32,
   count: u32, // pixels
   tap: u32, // taps tap, tap + tapStep, ...
   tapStep: u32,
@@ -40,7 +43,14 @@ struct Axis {
   step: u32, // how much further back each tap takes it
 }
 
-fn axisOf(first: u32, size: u32, kernel: u32, stride: u32, dilation: u32, pad: i32) -> Axis {
+/** How far apart the pixels of a phase lie: the same rule as in the schema. */
+fn pixelsApart(size: u32, outSize: u32, stride: u32) -> u32 {
+  return select(stride, size, 2u * outSize * stride <= size);
+}
+
+fn axisOf(first: u32, size: u32, outSize: u32, kernel: u32, stride: u32, dilation: u32, pad: i32) -> Axis {
+  let apart = pixelsApart(size, outSize, stride);
+  let count = (size - first + apart - 1u) / apart;
   var divisor = stride;
   var rest = dilation;
   while (rest != 0u) {
@@ -56,7 +66,13 @@ fn axisOf(first: u32, size: u32, kernel: u32, stride: u32, dilation: u32, pad: i
   while (tap < limit && tap * dilation % stride != remainder) { tap++; }
   let taps = select(0u, (kernel - min(tap, kernel) + period - 1u) / period, tap < limit);
   let origin = (place - i32(tap * dilation)) / i32(stride); // exact where there is a tap
-  return Axis(first, (size - first + stride - 1u) / stride, tap, period, taps, origin, dilation / divisor);
+  let back = i32(dilation / divisor);
+  // Tap t takes [origin, origin + count) - t back: it is of use where that meets [0, outSize).
+  let low = select(0, (origin - i32(outSize)) / back + 1, origin >= i32(outSize));
+  let end = origin + i32(count);
+  let high = select(0, min(i32(taps), (end - 1) / back + 1), end > 0);
+  let used = u32(max(0, high - low));
+  return Axis(first, apart, count, tap + u32(low) * period, period, used, origin - low * back, u32(back));
 }
 
 /** A pixel of the phase. */
@@ -114,18 +130,26 @@ fn main(
   @builtin(local_invocation_id) lane: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let stride = vec2u(params.strideHeight, params.strideWidth);
-  let most = (vec2u(params.inHeight, params.inWidth) + stride - 1u) / stride;
+  let apart = vec2u(
+    pixelsApart(params.inHeight, params.outHeight, params.strideHeight),
+    pixelsApart(params.inWidth, params.outWidth, params.strideWidth),
+  );
+  let most = (vec2u(params.inHeight, params.inWidth) + apart - 1u) / apart;
   let tiles = (params.batch * most.x * most.y + TILE_PIXELS - 1u) / TILE_PIXELS;
   let number = group.z * 65535u + group.x;
   let phase = number / tiles;
-  let phasesAcross = min(stride.y, params.inWidth);
+  let phasesAcross = min(apart.y, params.inWidth);
   // The last row of workgroups may reach beyond the last phase: its tiles repeat the last one, and store nothing.
   let firstRow = min(phase / phasesAcross, params.inHeight - 1u);
-  let valid = phase / phasesAcross < min(stride.x, params.inHeight);
-  let down = axisOf(firstRow, params.inHeight, params.kernelHeight, stride.x, params.dilationHeight, params.padTop);
-  let across =
-    axisOf(phase % phasesAcross, params.inWidth, params.kernelWidth, stride.y, params.dilationWidth, params.padLeft);
+  let valid = phase / phasesAcross < min(apart.x, params.inHeight);
+  let down = axisOf(
+    firstRow, params.inHeight, params.outHeight, params.kernelHeight,
+    params.strideHeight, params.dilationHeight, params.padTop,
+  );
+  let across = axisOf(
+    phase % phasesAcross, params.inWidth, params.outWidth, params.kernelWidth,
+    params.strideWidth, params.dilationWidth, params.padLeft,
+  );
   let pixels = select(0u, params.batch * down.count * across.count, valid);
   let depth = params.outChannels * down.taps * across.taps;
   let pixel0 = number % tiles * TILE_PIXELS;
@@ -155,9 +179,9 @@ fn main(
     let index = pixel0 + lane.x + j * SIDE;
     if (index >= pixels) { return; }
     let place = pixelOf(index, down, across);
-    let row = down.first + place.row * stride.x;
+    let row = down.first + place.row * apart.x;
     let at = ((place.image * params.inChannels) * params.inHeight + row) * params.inWidth
-      + across.first + place.column * stride.y;
+      + across.first + place.column * apart.y;
     //# for i in 0 .. TILE_CHANNELS / 16
     store(channel0 + lane.y + $(i)u * SIDE, at, c$i[j]);
     //# end

@@ -3,9 +3,7 @@
 // Adjacent lanes take adjacent elements; the grid strides over what exceeds 65,535 workgroups. Eight bytes read, four
 // written and a few instructions an element: bound by memory bandwidth whatever is done here.
 //
-// NaN comes out as NaN, so that an overflow further up is seen and not taken for a 0. WGSL's max(), its comparisons and
-// sign() do not promise that, and a compiler may assume that no NaN occurs: relu, step and erf ask for the bits instead.
-// Without its sign, a NaN's are above infinity's.
+// NaN comes out as NaN, so that an overflow further up is seen and not taken for a 0: relu, step and erf ask for the bits.
 
 const FILL = 0u;
 const AFFINE = 1u;
@@ -16,19 +14,8 @@ const STEP = 5u;
 const LEAKY_RELU = 6u;
 const ABS = 7u;
 
-const SIGN = 0x80000000u;
-const INFINITY = 0x7f800000u;
-
 //# include erf
-
-fn isNan(x: f32) -> bool {
-  return (bitcast<u32>(x) & ~SIGN) > INFINITY;
-}
-
-// -0 to -infinity, whose bits are SIGN to SIGN + INFINITY.
-fn isNegative(x: f32) -> bool {
-  return bitcast<u32>(x) - SIGN <= INFINITY;
-}
+//# include special-numbers
 
 @compute @workgroup_size(PER_WORKGROUP)
 fn main(

@@ -6,37 +6,7 @@
 // WGSL's log, sin and cos err by 2^-11 and more, so all three are series here, and what cancels is done in integers: 1 - u
 // and the distance of t to the nearest quarter turn. Errors stay within 1e-6 of each number.
 
-const MULTIPLIER_0 = 0xd2511f53u;
-const MULTIPLIER_1 = 0xcd9e8d57u;
-const WEYL_0 = 0x9e3779b9u; // the golden ratio, in units of 2^-32
-const WEYL_1 = 0xbb67ae85u; // sqrt(3) - 1
-const ROUNDS = 10u;
-
-/** High 32 bits of the 64-bit product, by 16-bit halves. */
-fn multiplyHigh(a: u32, b: u32) -> u32 {
-  let aLow = a & 0xffffu;
-  let aHigh = a >> 16u;
-  let bLow = b & 0xffffu;
-  let bHigh = b >> 16u;
-  let middle = aHigh * bLow + ((aLow * bLow) >> 16u);
-  let carry = aLow * bHigh + (middle & 0xffffu);
-  return aHigh * bHigh + (middle >> 16u) + (carry >> 16u);
-}
-
-fn philox(block: u32) -> vec4u {
-  var c = vec4u(block, params.indexLow, params.indexHigh, params.stream);
-  var k = vec2u(params.seedLow, params.seedHigh);
-  for (var round = 0u; round < ROUNDS; round++) {
-    c = vec4u(
-      multiplyHigh(MULTIPLIER_1, c.z) ^ c.y ^ k.x,
-      MULTIPLIER_1 * c.z,
-      multiplyHigh(MULTIPLIER_0, c.x) ^ c.w ^ k.y,
-      MULTIPLIER_0 * c.x,
-    );
-    k += vec2u(WEYL_0, WEYL_1);
-  }
-  return c;
-}
+//# include philox
 
 /** 2 artanh(s) for |s| <= 1/3; the next term of the series is below 2^-26. */
 fn artanhTwice(s: f32) -> f32 {

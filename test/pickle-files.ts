@@ -10,6 +10,8 @@ export interface Batch {
   readonly labels: readonly number[];
   /** count x 3072. */
   readonly pixels: Uint8Array;
+  /** CIFAR-100's: `labels` are the fine ones. Default: a batch of CIFAR-10. */
+  readonly coarse?: readonly number[];
   /** Keys and names are text, as Python 3 writes them from its own strings; default: bytes. */
   readonly text?: boolean;
   /** Default: numpy.core, before NumPy 2. */
@@ -124,12 +126,17 @@ class Writer {
     ];
   }
 
-  batch({ labels, pixels, text = false, core = "numpy.core", shape = [labels.length, 3072] }: Batch): Piece {
+  labels(name: Piece, labels: readonly number[]): Piece {
+    return [name, "]", this.put(), "(", labels.map((label) => this.int(label)), "e"];
+  }
+
+  batch({ labels, coarse, pixels, text = false, core = "numpy.core", shape = [labels.length, 3072] }: Batch): Piece {
     const name = (words: string) => (text ? this.text(words) : this.bytes(bytesOf(words)));
     return [
       ["}", this.put(), "("],
       [name("batch_label"), name("training batch 1 of 5")],
-      [name("labels"), "]", this.put(), "(", labels.map((label) => this.int(label)), "e"],
+      this.labels(name(coarse === undefined ? "labels" : "fine_labels"), labels),
+      coarse === undefined ? [] : this.labels(name("coarse_labels"), coarse),
       [name("data"), this.array(core, shape, pixels)],
       [name("filenames"), "]", this.put(), "(", labels.map((_, i) => name(`image_${i}.png`)), "e"],
       "u.",

@@ -87,6 +87,12 @@ export class PatchPacker {
     const imageBytes = <usize>(this.channels * this.height * this.width) << 2;
     this.pixels = pixels;
     this.seek(0);
+    if (this.outHeight * this.outWidth == 1) {
+      const run = this.run(0);
+      run.image = images + <usize>pixel * imageBytes;
+      run.row = -this.padTop;
+      return;
+    }
     let runs = 0;
     let line = pixel / this.outWidth;
     let begin = pixel - line * this.outWidth;
@@ -154,6 +160,11 @@ export class PatchPacker {
     const stride = this.strideWidth;
     const channel = <usize>(this.c * height * width) << 2;
     const down = this.i * this.dilationHeight;
+    if (this.outHeight * this.outWidth == 1) {
+      this.writeImages(line, channel, this.run(0).row + down, this.j * this.dilationWidth - this.padLeft);
+      this.advance();
+      return;
+    }
     // Column x of the pixels reads column x stride + shift: inside for x in [first, last).
     const shift = this.j * this.dilationWidth - this.padLeft;
     const first = shift >= 0 ? 0 : (stride - 1 - shift) / stride;
@@ -178,6 +189,14 @@ export class PatchPacker {
       line += <usize>(end - begin) << 2;
     }
     this.advance();
+  }
+
+  /** A line of images that have one pixel each: one place of all of them. */
+  private writeImages(line: usize, channel: usize, row: i32, column: i32): void {
+    if (<u32>row < <u32>this.height && <u32>column < <u32>this.width) {
+      const from = this.run(0).image + channel + (<usize>(row * this.width + column) << 2);
+      copyStrided(line, from, this.pixels, this.channels * this.height * this.width);
+    } else zero(line, this.pixels);
   }
 
   private advance(): void {

@@ -7,8 +7,9 @@
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import * as ops from "../tensor/ops.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const absSchema = z.strictObject({ type: z.literal("abs") });
 
@@ -25,8 +26,8 @@ export class Abs implements Layer {
     return program.rectifier(map, 1, -1);
   }
 
-  network(builder: NetworkBuilder, x: Activation): Activation {
-    return builder.activate(x, "abs");
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return builder.map(this, place, x, ops.abs);
   }
 
   toJSON(): LayerJson {

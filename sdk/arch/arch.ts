@@ -9,23 +9,35 @@ import type { Program } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
 import { Abs } from "./abs.ts";
 import { AvgPool, avgPoolSchema, type AvgPoolOptions } from "./avg-pool.ts";
+import { BatchNorm, batchNormSchema, type BatchNormLayerOptions } from "./batch-norm.ts";
+import { Cabs } from "./cabs.ts";
+import { ClippedRelu, clippedReluSchema, type ClippedReluOptions } from "./clipped-relu.ts";
 import { Conv, convSchema, type ConvOptions } from "./conv.ts";
 import { Dense, denseSchema, type DenseOptions } from "./dense.ts";
+import { Dropout, dropoutSchema, type DropoutOptions } from "./dropout.ts";
+import { Elu, eluSchema, type EluOptions } from "./elu.ts";
 import { Erf } from "./erf.ts";
 import { Flatten } from "./flatten.ts";
 import { GlobalAvgPool } from "./global-avg-pool.ts";
+import { HardTanh } from "./hard-tanh.ts";
 import { Identity } from "./identity.ts";
 import { formatShape, isImage, type Layer, type LayerJson, type Shape } from "./layer.ts";
-import { requireModest } from "./limits.ts";
 import { LeakyRelu, leakyReluSchema, type LeakyReluOptions } from "./leaky-relu.ts";
+import { requireModest } from "./limits.ts";
+import { MaxPool, maxPoolSchema, type MaxPoolOptions } from "./max-pool.ts";
 import { Mixture, mixtureSchema } from "./mixture.ts";
 import { Relu, reluSchema, type ReluOptions } from "./relu.ts";
 import { Repeat, repeatSchema } from "./repeat.ts";
 import { makeResnet, makeResnetBlock, type ResnetBlockOptions, type ResnetOptions } from "./resnet.ts";
 import { branchesSchema, parse } from "./schema.ts";
 import { Serial } from "./serial.ts";
+import { Sigmoid } from "./sigmoid.ts";
+import { Softplus } from "./softplus.ts";
+import { Staircase, staircaseSchema, type StaircaseOptions } from "./staircase.ts";
 import { Step, stepSchema, type StepOptions } from "./step.ts";
 import { Sum } from "./sum.ts";
+import { Tanh } from "./tanh.ts";
+import { Threshold, thresholdSchema, type ThresholdOptions } from "./threshold.ts";
 
 /** A layer, which may be a whole network: architectures compose. */
 export type Arch = Layer;
@@ -100,6 +112,65 @@ export function step(options: StepOptions = {}): Step {
 
 export function erf(): Erf {
   return new Erf();
+}
+
+/** Each channel with mean 0 and variance 1 over the batch, then a learnt scale and shift. For networks that are trained. */
+export function batchNorm(options: BatchNormLayerOptions = {}): BatchNorm {
+  return new BatchNorm(parse(batchNormSchema, { type: "batchNorm", ...options }, "batchNorm"));
+}
+
+/** The maximum over windows. For networks that are trained, as are the layers that follow. */
+export function maxPool(options: MaxPoolOptions): MaxPool {
+  return new MaxPool(parse(maxPoolSchema, { type: "maxPool", ...options }, "maxPool"));
+}
+
+/** Each number, or each channel, dropped at random in training. */
+export function dropout(options: DropoutOptions = {}): Dropout {
+  return new Dropout(parse(dropoutSchema, { type: "dropout", ...options }, "dropout"));
+}
+
+/** x where x > 0, else alpha (e^x - 1). */
+export function elu(options: EluOptions = {}): Elu {
+  return new Elu(parse(eluSchema, { type: "elu", ...options }, "elu"));
+}
+
+/** 1 / (1 + e^-x) */
+export function sigmoid(): Sigmoid {
+  return new Sigmoid();
+}
+
+/** log(1 + e^x) */
+export function softplus(): Softplus {
+  return new Softplus();
+}
+
+export function tanh(): Tanh {
+  return new Tanh();
+}
+
+/** min(max(x, -1), 1) */
+export function hardTanh(): HardTanh {
+  return new HardTanh();
+}
+
+/** min(max(x, 0), max) */
+export function clippedRelu(options: ClippedReluOptions = {}): ClippedRelu {
+  return new ClippedRelu(parse(clippedReluSchema, { type: "clippedRelu", ...options }, "clippedRelu"));
+}
+
+/** min(|x|, 1) */
+export function cabs(): Cabs {
+  return new Cabs();
+}
+
+/** 0 or 1, or -1 or 1 by the sign of x, trained by target propagation: see `threshold.ts`. */
+export function threshold(options: ThresholdOptions = {}): Threshold {
+  return new Threshold(parse(thresholdSchema, { type: "threshold", ...options }, "threshold"));
+}
+
+/** n steps between 0 and 1, trained by target propagation: see `staircase.ts`. */
+export function staircase(options: StaircaseOptions = {}): Staircase {
+  return new Staircase(parse(staircaseSchema, { type: "staircase", ...options }, "staircase"));
 }
 
 /** A pre-activation residual block: see `resnet.ts`. */

@@ -10,6 +10,7 @@ import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { PoolGeometry } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
+import * as ops from "../tensor/ops.ts";
 import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 import { pairSchema } from "./schema.ts";
@@ -51,8 +52,8 @@ export class AvgPool implements Layer {
     return program.pool(map, this.geometry(input, this.type));
   }
 
-  network(builder: NetworkBuilder, x: Activation, { path }: Place): Activation {
-    return builder.pool(x, this.geometry(x.shape, path));
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return builder.layer(this, place, x, this.shape(x.shape, place.path), (z) => ops.avgPool(z, this.settings));
   }
 
   toJSON(): LayerJson {

@@ -1,7 +1,7 @@
 /** What `sum` and `mixture` share: several layers read one input, and their outputs have one shape. */
 import { WidefieldError } from "../errors.ts";
 import { formatShape, isImage, type Layer, type Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import { placeInside, type Activation, type NetworkBuilder, type Place } from "./network-builder.ts";
 
 /**
  * The shape that all branches have. Channels may differ: kernels do not know of them, and a finite network broadcasts
@@ -38,12 +38,14 @@ function sameMap(a: Shape, b: Shape): boolean {
 export function addBranches(
   builder: NetworkBuilder,
   x: Activation,
-  path: string,
+  layer: Layer,
+  place: Place,
   branches: readonly Layer[],
   factors: readonly number[] = [],
 ): Activation {
-  const terms = branches.map((layer, index) => {
-    const made = layer.network(builder, x, { path: `${path}.layers[${index}]`, readout: false });
+  const { path } = place;
+  const terms = branches.map((branch, index) => {
+    const made = branch.network(builder, x, placeInside(place, index, false));
     return { x: made, weight: factors[index] ?? 1 };
   });
   const widest = terms.reduce((most, term) => Math.max(most, term.x.shape[0]), 0);
@@ -61,7 +63,10 @@ export function addBranches(
       { details: { path, shapes: terms.map((term) => term.x.shape) } },
     );
   }
-  return terms
-    .filter((term) => repeats(term.x))
-    .reduce((total, term) => builder.addToChannels(total, term.x, term.weight), builder.add(full));
+  return builder.add(
+    layer,
+    place,
+    full,
+    terms.filter((term) => repeats(term.x)),
+  );
 }

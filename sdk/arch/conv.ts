@@ -11,7 +11,7 @@ import type { BoxGeometry } from "../covariance/program.ts";
 import { WidefieldError } from "../errors.ts";
 import { formatShape, imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
-import { LONGEST, pairSchema, varianceSchema, widthSchema } from "./schema.ts";
+import { biasSchema, hasBias, LONGEST, pairSchema, plainBias, varianceSchema, widthSchema } from "./schema.ts";
 
 /**
  * "same": zeros as for stride 1, k_eff - 1 in all, floor((k_eff - 1) / 2) of them in front, whatever the stride.
@@ -20,27 +20,30 @@ import { LONGEST, pairSchema, varianceSchema, widthSchema } from "./schema.ts";
  */
 export type Padding = "same" | "same-tf" | "valid" | number;
 
-export const convSchema = z.strictObject({
-  type: z.literal("conv"),
-  /** Height and width of the filter, or one number for both; so are stride and dilation. */
-  filter: pairSchema("filter"),
-  stride: pairSchema("stride").default([1, 1]),
-  dilation: pairSchema("dilation").default([1, 1]),
-  padding: z
-    .union(
-      [
-        z.enum(["same", "same-tf", "valid"]),
-        z.int().min(0, "padding must not be negative").max(LONGEST, `padding must be at most ${LONGEST}`),
-      ],
-      'padding is "same", "same-tf", "valid" or a number of pixels',
-    )
-    .default("same"),
-  weightVariance: varianceSchema("weightVariance").default(1),
-  biasVariance: varianceSchema("biasVariance").default(0),
-  channels: widthSchema("channels").optional(),
-  /** Without `channels`: how many times as wide as the network's other layers, in a finite network. Default 1. */
-  widthFactor: widthSchema("widthFactor").optional(),
-});
+export const convSchema = z
+  .strictObject({
+    type: z.literal("conv"),
+    /** Height and width of the filter, or one number for both; so are stride and dilation. */
+    filter: pairSchema("filter"),
+    stride: pairSchema("stride").default([1, 1]),
+    dilation: pairSchema("dilation").default([1, 1]),
+    padding: z
+      .union(
+        [
+          z.enum(["same", "same-tf", "valid"]),
+          z.int().min(0, "padding must not be negative").max(LONGEST, `padding must be at most ${LONGEST}`),
+        ],
+        'padding is "same", "same-tf", "valid" or a number of pixels',
+      )
+      .default("same"),
+    weightVariance: varianceSchema("weightVariance").default(1),
+    biasVariance: varianceSchema("biasVariance").default(0),
+    channels: widthSchema("channels").optional(),
+    /** Without `channels`: how many times as wide as the network's other layers, in a finite network. Default 1. */
+    widthFactor: widthSchema("widthFactor").optional(),
+    bias: biasSchema,
+  })
+  .transform(plainBias);
 
 export type ConvOptions = Omit<z.input<typeof convSchema>, "type">;
 type Settings = z.output<typeof convSchema>;
@@ -86,8 +89,9 @@ export class Conv implements Layer {
     const { filter, weightVariance, biasVariance, channels, widthFactor } = this.settings;
     const input = imageInput(this, x.shape, place.path);
     const width = builder.width(place, { own: channels, factor: widthFactor });
-    const prior = { weightVariance: weightVariance / (input[0] * filter[0] * filter[1]), biasVariance };
-    return builder.conv(x, this.geometry(input, place.path), width, prior, place);
+    const fanIn = input[0] * filter[0] * filter[1];
+    const prior = { weightVariance: weightVariance / fanIn, biasVariance, bias: hasBias(this.settings) };
+    return builder.conv(this, place, x, this.geometry(input, place.path), width, prior);
   }
 
   toJSON(): LayerJson {

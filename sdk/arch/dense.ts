@@ -9,14 +9,17 @@ import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import { vectorInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
-import { varianceSchema, widthSchema } from "./schema.ts";
+import { biasSchema, hasBias, plainBias, varianceSchema, widthSchema } from "./schema.ts";
 
-export const denseSchema = z.strictObject({
-  type: z.literal("dense"),
-  weightVariance: varianceSchema("weightVariance").default(1),
-  biasVariance: varianceSchema("biasVariance").default(0),
-  units: widthSchema("units").optional(),
-});
+export const denseSchema = z
+  .strictObject({
+    type: z.literal("dense"),
+    weightVariance: varianceSchema("weightVariance").default(1),
+    biasVariance: varianceSchema("biasVariance").default(0),
+    units: widthSchema("units").optional(),
+    bias: biasSchema,
+  })
+  .transform(plainBias);
 
 export type DenseOptions = Omit<z.input<typeof denseSchema>, "type">;
 
@@ -45,7 +48,8 @@ export class Dense implements Layer {
     const { weightVariance, biasVariance, units } = this.settings;
     const features = vectorInput(this, x.shape, place.path);
     const width = builder.width(place, { own: units });
-    return builder.dense(x, width, { weightVariance: weightVariance / features, biasVariance }, place);
+    const prior = { weightVariance: weightVariance / features, biasVariance, bias: hasBias(this.settings) };
+    return builder.dense(this, place, x, width, prior);
   }
 
   toJSON(): LayerJson {

@@ -9,8 +9,9 @@
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import * as ops from "../tensor/ops.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const erfSchema = z.strictObject({ type: z.literal("erf") });
 
@@ -27,8 +28,8 @@ export class Erf implements Layer {
     return program.erf(map);
   }
 
-  network(builder: NetworkBuilder, x: Activation): Activation {
-    return builder.activate(x, "erf");
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return builder.map(this, place, x, (z) => ops.apply(z, "erf"));
   }
 
   toJSON(): LayerJson {

@@ -1,8 +1,9 @@
 /** flatten: an image becomes the vector of its channels and pixels; covariances become their mean over pixels. */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import * as ops from "../tensor/ops.ts";
 import { imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const flattenSchema = z.strictObject({ type: z.literal("flatten") });
 
@@ -20,8 +21,8 @@ export class Flatten implements Layer {
     return program.mean(map);
   }
 
-  network(builder: NetworkBuilder, x: Activation): Activation {
-    return builder.flatten(x);
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return builder.layer(this, place, x, this.shape(x.shape, place.path), ops.flatten);
   }
 
   toJSON(): LayerJson {

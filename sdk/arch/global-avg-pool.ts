@@ -5,8 +5,9 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { PoolGeometry } from "../covariance/program.ts";
+import * as ops from "../tensor/ops.ts";
 import { imageInput, type Layer, type LayerJson, type Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const globalAvgPoolSchema = z.strictObject({ type: z.literal("globalAvgPool") });
 
@@ -24,8 +25,9 @@ export class GlobalAvgPool implements Layer {
     return program.pool(map, this.window(input));
   }
 
-  network(builder: NetworkBuilder, x: Activation): Activation {
-    return builder.flatten(builder.pool(x, this.window(x.shape)));
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    const [channels, height, width] = imageInput(this, x.shape, place.path);
+    return builder.layer(this, place, x, [channels], (z) => ops.flatten(ops.avgPool(z, { window: [height, width] })));
   }
 
   toJSON(): LayerJson {

@@ -39,6 +39,21 @@ function formatWidth(width: number): string {
   return Number.isFinite(width) ? String(width) : "any";
 }
 
+/** What has a kernel, for messages. */
+const KERNELS =
+  "conv, dense, flatten, avgPool, globalAvgPool, identity, relu, leakyRelu, abs, step, erf and resnet have kernels, and " +
+  "serial, sum, mixture and repeat of them";
+
+/** For layers that only finite networks have. Throws E_CONFIG. */
+export function noKernel({ type, title }: Layer): never {
+  const name = title.startsWith(type) ? title : `${type} (${title})`;
+  throw new WidefieldError(
+    "E_CONFIG",
+    `${name} has no kernel: it is a layer of networks that are trained. ${KERNELS}`,
+    { details: { layer: type } },
+  );
+}
+
 /** The image that a layer asks for, or E_SHAPE with what it got. */
 export function imageInput(layer: Layer, input: Shape, path: string): readonly [number, number, number] {
   if (isImage(input)) return input;

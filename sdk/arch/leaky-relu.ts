@@ -7,8 +7,9 @@
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import * as ops from "../tensor/ops.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const leakyReluSchema = z.strictObject({
   type: z.literal("leakyRelu"),
@@ -43,8 +44,8 @@ export class LeakyRelu implements Layer {
     return program.rectifier(map, 1, this.settings.slope);
   }
 
-  network(builder: NetworkBuilder, x: Activation): Activation {
-    return builder.activate(x, "leakyRelu", 1, this.settings.slope);
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return builder.map(this, place, x, (z) => ops.leakyRelu(z, this.settings.slope));
   }
 
   toJSON(): LayerJson {

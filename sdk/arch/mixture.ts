@@ -64,8 +64,8 @@ export class Mixture implements Layer {
     return program.sum(terms);
   }
 
-  network(builder: NetworkBuilder, x: Activation, { path }: Place): Activation {
-    return addBranches(builder, x, path, this.layers, this.proportions.map(Math.sqrt));
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return addBranches(builder, x, this, place, this.layers, this.proportions.map(Math.sqrt));
   }
 
   toJSON(): LayerJson {

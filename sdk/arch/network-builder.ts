@@ -1,11 +1,15 @@
 /**
  * Builds a finite network step by step, as the layers of an architecture ask for it: the twin of the covariance program's
- * builder. A layer says what it does in the terms of this file; which kernels that takes is decided here.
+ * builder. A layer gives a function of tensors and says which arrays it needs; what is common to several stands here.
  */
-import type { BoxGeometry, PoolGeometry } from "../covariance/program.ts";
-import { broadcastAdd, conv2d, elementwise, matmul } from "../engine/kernels/index.ts";
-import { ElementwiseOperation } from "../engine/kernels/elementwise.ts";
-import { Graph, type Parameter, type Value } from "../tensor/graph.ts";
+import type { BoxGeometry } from "../covariance/program.ts";
+import { WidefieldError } from "../errors.ts";
+import { Graph, type Parameter, type Read, type Value } from "../tensor/graph.ts";
+import type { Pass } from "../tensor/model.ts";
+import { addToChannels } from "../tensor/ops/channel-maps.ts";
+import * as ops from "../tensor/ops.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Fans } from "./initialisers.ts";
 import { isImage, type Shape } from "./layer.ts";
 
 /** A value in the network. Its shape is finite. */
@@ -18,8 +22,20 @@ export interface Activation {
 export interface Place {
   /** For messages: "architecture.layers[3]". */
   readonly path: string;
+  /** What its parameters' names begin with: "layers.3"; "" of the whole architecture. */
+  readonly name: string;
   /** True where no layer behind this one has weights: its last layer that has some gives the network's outputs. */
   readonly readout: boolean;
+}
+
+/** The place of layer `index` of a list. */
+export function placeInside({ path, name }: Place, index: number, readout: boolean): Place {
+  return { path: `${path}.layers[${index}]`, name: joined(name, `layers.${index}`), readout };
+}
+
+/** "layers.3" and "weights": "layers.3.weights". */
+export function joined(name: string, part: string): string {
+  return name === "" ? part : `${name}.${part}`;
 }
 
 /** What a layer's width depends on. */
@@ -30,41 +46,46 @@ export interface Widths {
   readonly factor?: number | undefined;
 }
 
-/** A linear layer's prior: its weights and biases are independent, N(0, variance); a variance of 0 means no bias. */
+/** A linear layer's prior: its weights and biases are independent, N(0, variance). */
 export interface Prior {
   readonly weightVariance: number;
   readonly biasVariance: number;
+  /** Whether there are biases: those of variance 0 are learnt. */
+  readonly bias: boolean;
 }
 
-/** A parameter and the standard deviation of its prior. */
-export interface RandomParameter {
+/** A parameter that an initialiser draws. */
+export interface RandomParameter extends Fans {
   readonly parameter: Parameter;
+  /** Standard deviation of its prior. */
   readonly deviation: number;
 }
 
-/** A parameter that is the same in every draw. */
+/** An array that starts out the same in every draw: a scale, a running statistic. */
 export interface FixedParameter {
   readonly parameter: Parameter;
   readonly values: Float32Array<ArrayBuffer>;
 }
 
-/** The nonlinearities that kernels exist for. */
-export type Activate = "relu" | "step" | "leakyRelu" | "abs" | "erf";
+/** A layer as passes name it. */
+interface Titled {
+  readonly title: string;
+}
 
 export class NetworkBuilder {
   readonly graph: Graph;
   readonly input: Activation;
-  readonly parameters: RandomParameter[] = [];
+  readonly random: RandomParameter[] = [];
   readonly fixed: FixedParameter[] = [];
-  private readonly channels: number;
+  private readonly channels: number | undefined;
   private readonly outputs: number;
   private readout = false;
 
   /** `channels`: the width of layers that have none of their own; `outputs`: that of the read-out. */
-  constructor(input: Shape, channels: number, outputs: number) {
+  constructor(input: Shape, channels: number | undefined, outputs: number) {
     this.channels = channels;
     this.outputs = outputs;
-    this.graph = new Graph(floatsOf(input));
+    this.graph = new Graph(input);
     this.input = { value: this.graph.input, shape: input };
   }
 
@@ -73,129 +94,116 @@ export class NetworkBuilder {
     return this.readout;
   }
 
-  /** Channels or units of a linear layer. */
-  width({ readout }: Place, { own, factor = 1 }: Widths): number {
+  /** Channels or units of a linear layer. Throws E_CONFIG where nothing says how many. */
+  width({ path, readout }: Place, { own, factor = 1 }: Widths): number {
     if (readout) this.readout = true;
-    return own ?? (readout ? this.outputs : factor * this.channels);
+    if (own !== undefined) return own;
+    if (readout) return this.outputs;
+    if (this.channels !== undefined) return factor * this.channels;
+    throw new WidefieldError("E_CONFIG", `${path} has no width of its own: give the network's \`channels\``, {
+      details: { path },
+    });
+  }
+
+  /** A layer that makes an array of `shape` of one input. */
+  layer(
+    { title }: Titled,
+    { name }: Place,
+    x: Activation,
+    shape: Shape,
+    apply: (x: Tensor, pass: Pass, read: Read) => Tensor,
+  ): Activation {
+    const operation = {
+      ...{ layer: name, title, inputs: [x.value] },
+      apply: (pass: Pass, read: Read) => apply(read(x.value), pass, read),
+    };
+    return { value: this.graph.append(operation, shape), shape };
+  }
+
+  /** A layer that changes numbers one by one. */
+  map(layer: Titled, place: Place, x: Activation, apply: (x: Tensor) => Tensor): Activation {
+    return this.layer(layer, place, x, x.shape, apply);
   }
 
   /** A convolution of an image; variances are those of single weights. */
-  conv(x: Activation, geometry: BoxGeometry, channels: number, prior: Prior, { path }: Place): Activation {
-    const inChannels = x.shape[0];
-    const count = channels * inChannels * geometry.filterHeight * geometry.filterWidth;
-    const weights = this.parameter(count, prior.weightVariance, `${path} weights`);
-    const bias = prior.biasVariance === 0 ? undefined : this.parameter(channels, prior.biasVariance, `${path} bias`);
-    const params = {
-      inChannels,
-      inHeight: geometry.inHeight,
-      inWidth: geometry.inWidth,
-      outChannels: channels,
-      outHeight: geometry.outHeight,
-      outWidth: geometry.outWidth,
-      kernelHeight: geometry.filterHeight,
-      kernelWidth: geometry.filterWidth,
-      strideHeight: geometry.strideHeight,
-      strideWidth: geometry.strideWidth,
-      dilationHeight: geometry.dilationHeight,
-      dilationWidth: geometry.dilationWidth,
-      padTop: geometry.padTop,
-      padLeft: geometry.padLeft,
-      useBias: bias === undefined ? 0 : 1,
-    };
-    const shape = [channels, geometry.outHeight, geometry.outWidth] as const;
-    const inputs = [x.value, weights, bias ?? weights];
-    return { value: this.graph.apply(conv2d, (batch) => ({ batch, ...params }), inputs, floatsOf(shape)), shape };
+  conv(layer: Titled, place: Place, x: Activation, geometry: BoxGeometry, channels: number, prior: Prior): Activation {
+    const { filterHeight, filterWidth, outHeight, outWidth } = geometry;
+    const taps = filterHeight * filterWidth;
+    const sides = [channels, x.shape[0], filterHeight, filterWidth];
+    const fans = { layer: "conv", fanIn: x.shape[0] * taps, fanOut: channels * taps } as const;
+    const { weights, bias } = this.linear(place, sides, fans, prior);
+    return this.layer(layer, place, x, [channels, outHeight, outWidth], (input, _, read) =>
+      ops.convolve(input, read(weights), bias && read(bias), geometry),
+    );
   }
 
   /** A fully connected layer on a vector; variances are those of single weights. */
-  dense(x: Activation, units: number, prior: Prior, { path }: Place): Activation {
-    const features = x.shape[0];
-    const weights = this.parameter(units * features, prior.weightVariance, `${path} weights`);
-    const product = (batch: number) => {
-      return { m: batch, n: units, k: features, transposeA: 0, transposeB: 1, alpha: 1, beta: 0 };
-    };
-    const linear = this.graph.apply(matmul, product, [x.value, weights], units);
-    if (prior.biasVariance === 0) return { value: linear, shape: [units] };
-    const bias = this.parameter(units, prior.biasVariance, `${path} bias`);
-    const add = (batch: number) => {
-      const strides = { strideBatch: 0, strideChannel: 0, stridePixel: 1 };
-      return { batch, channels: 1, pixels: units, ...strides, alpha: 1, beta: 1 };
-    };
-    return { value: this.graph.apply(broadcastAdd, add, [linear, bias], units), shape: [units] };
+  dense(layer: Titled, place: Place, x: Activation, units: number, prior: Prior): Activation {
+    const [features] = x.shape;
+    const fans = { layer: "dense", fanIn: features, fanOut: units } as const;
+    const { weights, bias } = this.linear(place, [units, features], fans, prior);
+    return this.layer(layer, place, x, [units], (input, _, read) => {
+      const product = ops.matmul(input, read(weights), { transposeB: true });
+      return bias === undefined ? product : ops.bias(product, read(bias));
+    });
   }
 
-  /** The mean over windows: a convolution with one filter of equal weights, each channel an image of its own. */
-  pool(x: Activation, geometry: PoolGeometry): Activation {
-    const { inHeight, inWidth, outHeight, outWidth, windowHeight, windowWidth, strideHeight, strideWidth } = geometry;
-    const taps = windowHeight * windowWidth;
-    const weights = this.graph.parameter(taps, `mean over ${windowHeight} x ${windowWidth}`);
-    this.fixed.push({ parameter: weights, values: new Float32Array(taps).fill(1 / taps) });
-    const [channels] = x.shape;
-    const params = {
-      ...{ inChannels: 1, inHeight, inWidth, outChannels: 1, outHeight, outWidth },
-      ...{ kernelHeight: windowHeight, kernelWidth: windowWidth, strideHeight, strideWidth },
-      ...{ dilationHeight: 1, dilationWidth: 1, padTop: 0, padLeft: 0, useBias: 0 },
-    };
-    const shape = [channels, outHeight, outWidth] as const;
-    const inputs = [x.value, weights, weights];
-    const value = this.graph.apply(
-      conv2d,
-      (batch) => ({ batch: batch * channels, ...params }),
-      inputs,
-      floatsOf(shape),
-    );
-    return { value, shape };
-  }
-
-  /** scale f(x), element by element; `slope`: of leakyRelu, at negative x. */
-  activate(x: Activation, name: Activate, scale = 1, slope = 0): Activation {
-    return this.map(x, x, ElementwiseOperation[name], scale, slope);
-  }
-
-  /** The same numbers as a vector. */
-  flatten(x: Activation): Activation {
-    return { value: x.value, shape: [floatsOf(x.shape)] };
-  }
-
-  scale(x: Activation, factor: number): Activation {
-    return factor === 1 ? x : this.map(x, x, ElementwiseOperation.affine, factor, 0);
-  }
-
-  /** The sum of activations of one shape, each times its weight. */
-  add(terms: readonly { readonly x: Activation; readonly weight: number }[]): Activation {
-    const [first, ...others] = terms;
-    if (first === undefined) throw new Error("a sum has terms");
-    let { x, weight } = first;
-    for (const other of others) {
-      x = this.map(x, other.x, ElementwiseOperation.add, weight, other.weight);
-      weight = 1;
-    }
-    return this.scale(x, weight);
-  }
-
-  /** x plus `factor` times a map of one channel, for every channel of x. */
-  addToChannels(x: Activation, map: Activation, factor: number): Activation {
-    const [channels] = x.shape;
-    const pixels = map.value.floats;
-    const params = (batch: number) => {
-      const strides = { strideBatch: pixels, strideChannel: 0, stridePixel: 1 };
-      return { batch, channels, pixels, ...strides, alpha: 1, beta: factor };
-    };
-    const value = this.graph.apply(broadcastAdd, params, [x.value, map.value], x.value.floats);
-    return { value, shape: x.shape };
-  }
-
-  private map(a: Activation, b: Activation, operation: number, alpha: number, beta: number): Activation {
-    const { floats } = a.value;
-    const params = (batch: number) => ({ count: batch * floats, operation, alpha, beta });
-    return { value: this.graph.apply(elementwise, params, [a.value, b.value], floats), shape: a.shape };
-  }
-
-  private parameter(count: number, variance: number, label: string): Parameter {
-    const parameter = this.graph.parameter(count, label);
-    this.parameters.push({ parameter, deviation: Math.fround(Math.sqrt(variance)) });
+  /** An array that starts out the same in every draw; `trained`: false for running statistics. */
+  array(
+    place: Place,
+    part: string,
+    shape: readonly number[],
+    values: Float32Array<ArrayBuffer>,
+    trained = true,
+  ): Parameter {
+    const parameter = this.graph.parameter(joined(place.name, part), shape, trained);
+    this.fixed.push({ parameter, values });
     return parameter;
   }
+
+  /**
+   * The sum of activations, each times its weight. Those of `repeated` have one channel, and are added to all channels of
+   * the others.
+   */
+  add({ title }: Titled, { name }: Place, terms: readonly Term[], repeated: readonly Term[]): Activation {
+    const [first, ...others] = terms;
+    if (first === undefined) throw new Error("a sum has terms");
+    const operation = {
+      ...{ layer: name, title, inputs: [...terms, ...repeated].map(({ x }) => x.value) },
+      apply: (_: Pass, read: Read): Tensor => {
+        let total = read(first.x.value);
+        let { weight } = first;
+        for (const other of others) {
+          total = ops.add(total, read(other.x.value), weight, other.weight);
+          weight = 1;
+        }
+        if (weight !== 1) total = ops.affine(total, weight);
+        return repeated.reduce((sum, map) => addToChannels(sum, read(map.x.value), map.weight), total);
+      },
+    };
+    const { shape } = first.x;
+    return { value: this.graph.append(operation, shape), shape };
+  }
+
+  private linear(
+    { name }: Place,
+    sides: readonly number[],
+    fans: Omit<Fans, "role">,
+    { weightVariance, biasVariance, bias: biased }: Prior,
+  ): { readonly weights: Parameter; readonly bias: Parameter | undefined } {
+    const drawn = (role: Fans["role"], shape: readonly number[], variance: number): Parameter => {
+      const parameter = this.graph.parameter(joined(name, role), shape);
+      this.random.push({ parameter, role, ...fans, deviation: Math.fround(Math.sqrt(variance)) });
+      return parameter;
+    };
+    const weights = drawn("weights", sides, weightVariance);
+    return { weights, bias: biased ? drawn("bias", sides.slice(0, 1), biasVariance) : undefined };
+  }
+}
+
+interface Term {
+  readonly x: Activation;
+  readonly weight: number;
 }
 
 /** Numbers in one example of a shape. */

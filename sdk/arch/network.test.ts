@@ -49,7 +49,7 @@ async function forwardError(
   engine: Engine,
   arch: ReturnType<typeof archToJson>,
   count: number,
-  { input, channels, outputs = 1, seed = 0 }: NetworkOptions & { readonly input: Shape },
+  { input, channels, outputs = 1, seed = 0 }: NetworkOptions & { readonly input: Shape; readonly channels: number },
 ): Promise<number> {
   const images = imagesOf(count, input);
   using net = network(engine, archFromJson(arch), { input, channels, outputs, seed });

@@ -7,8 +7,9 @@
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import * as ops from "../tensor/ops.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const reluSchema = z.strictObject({
   type: z.literal("relu"),
@@ -39,8 +40,9 @@ export class Relu implements Layer {
     return program.rectifier(map, this.settings.sqrt2 ? Math.SQRT2 : 1, 0);
   }
 
-  network(builder: NetworkBuilder, x: Activation): Activation {
-    return builder.activate(x, "relu", this.settings.sqrt2 ? Math.SQRT2 : 1);
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    const { sqrt2 } = this.settings;
+    return builder.map(this, place, x, (z) => (sqrt2 ? ops.affine(ops.relu(z), Math.SQRT2) : ops.relu(z)));
   }
 
   toJSON(): LayerJson {

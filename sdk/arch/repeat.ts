@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
+import { joined, type Activation, type NetworkBuilder, type Place } from "./network-builder.ts";
 
 export const repeatSchema = z.strictObject({
   type: z.literal("repeat"),
@@ -44,10 +44,11 @@ export class Repeat implements Layer {
     return state;
   }
 
-  network(builder: NetworkBuilder, x: Activation, { path, readout }: Place): Activation {
+  network(builder: NetworkBuilder, x: Activation, { path, name, readout }: Place): Activation {
     let state = x;
     for (let time = 0; time < this.times; time++) {
-      const place = { path: this.inside(path, time), readout: readout && time === this.times - 1 };
+      const last = time === this.times - 1;
+      const place = { path: this.inside(path, time), name: joined(name, `times.${time}`), readout: readout && last };
       state = this.layer.network(builder, state, place);
     }
     return state;

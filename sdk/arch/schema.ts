@@ -28,6 +28,32 @@ export function widthSchema(name: string): z.ZodInt {
   return z.int(`${name} is a whole number`).min(1, `${name} must be at least 1`);
 }
 
+/** Whether a finite layer has biases; default: where their variance is not 0. Those of variance 0 are 0 in the prior, and learnt. */
+export const biasSchema = z.boolean("bias is true or false").optional();
+
+interface Biased {
+  readonly biasVariance: number;
+  readonly bias?: boolean | undefined;
+}
+
+export function hasBias({ biasVariance, bias = biasVariance > 0 }: Biased): boolean {
+  return bias;
+}
+
+/** Settings in their one JSON form, which has `bias` only where it says something; none with a variance is a contradiction. */
+export function plainBias<T extends Biased>(
+  { bias, ...rest }: T,
+  context: z.RefinementCtx,
+): Omit<T, "bias"> & { bias?: true } {
+  if (bias === false && rest.biasVariance > 0)
+    context.addIssue({
+      code: "custom",
+      message: `bias is false, and biasVariance is ${rest.biasVariance}`,
+      path: ["bias"],
+    });
+  return bias === true && rest.biasVariance === 0 ? { ...rest, bias } : rest;
+}
+
 /** Pixels: more than any image has, and few enough for 32 bits. */
 export const LONGEST = 65_535;
 

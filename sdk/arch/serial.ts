@@ -1,7 +1,7 @@
 /** serial: one layer after the other. */
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
+import { placeInside, type Activation, type NetworkBuilder, type Place } from "./network-builder.ts";
 
 export class Serial implements Layer {
   readonly type = "serial";
@@ -33,11 +33,11 @@ export class Serial implements Layer {
     return state;
   }
 
-  network(builder: NetworkBuilder, x: Activation, { path, readout }: Place): Activation {
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
     const last = this.layers.findLastIndex(({ weighted }) => weighted);
     return this.layers.reduce(
       (state, layer, index) =>
-        layer.network(builder, state, { path: `${path}.layers[${index}]`, readout: readout && index === last }),
+        layer.network(builder, state, placeInside(place, index, place.readout && index === last)),
       x,
     );
   }

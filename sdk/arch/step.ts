@@ -9,8 +9,9 @@
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";
+import * as ops from "../tensor/ops.ts";
 import type { Layer, LayerJson, Shape } from "./layer.ts";
-import type { Activation, NetworkBuilder } from "./network-builder.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
 
 export const stepSchema = z.strictObject({
   type: z.literal("step"),
@@ -41,8 +42,9 @@ export class Step implements Layer {
     return program.step(map, this.settings.sqrt2 ? 2 : 1);
   }
 
-  network(builder: NetworkBuilder, x: Activation): Activation {
-    return builder.activate(x, "step", this.settings.sqrt2 ? Math.SQRT2 : 1);
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    const height = this.settings.sqrt2 ? Math.SQRT2 : 1;
+    return builder.map(this, place, x, (z) => ops.apply(z, "threshold", 0, height));
   }
 
   toJSON(): LayerJson {

@@ -32,8 +32,8 @@ export class Sum implements Layer {
     return program.sum(this.layers.map((layer) => ({ map: layer.covariance(program, map, input), weight: 1 })));
   }
 
-  network(builder: NetworkBuilder, x: Activation, { path }: Place): Activation {
-    return addBranches(builder, x, path, this.layers);
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return addBranches(builder, x, this, place, this.layers);
   }
 
   toJSON(): LayerJson {

@@ -144,3 +144,46 @@ describe("a folder of CIFAR's Python version", () => {
     );
   });
 });
+
+describe("a folder of CIFAR-100", () => {
+  /** Records of a coarse label, a fine one and random pixels. */
+  const records = (fine: readonly number[]) =>
+    Uint8Array.from(
+      fine.flatMap((label) => [label % 20, label, ...Array.from({ length: 3072 }, () => 256 * random())]),
+    );
+  const pickled = (binary: Uint8Array) => {
+    const rows = Array.from({ length: binary.length / 3074 }, (_, i) => binary.subarray(i * 3074, (i + 1) * 3074));
+    const labels = rows.map((row) => row[1] ?? NaN);
+    const pixels = Uint8Array.from(rows.flatMap((row) => [...row.subarray(2)]));
+    return pickledBatch("python2", { labels, coarse: rows.map((row) => row[0] ?? NaN), pixels });
+  };
+  const [train, test] = [records([99, 0, 57]), records([20, 98])];
+
+  it("has the fine labels, from the binary version and from Python's, to the digest", async () => {
+    const binary = await loadDataset("cifar100", folder({ "train.bin": train, "test.bin": test }));
+    expect(binary).toMatchObject({ classes: 100, trainCount: 3, testCount: 2 });
+    expect([...binary.labels]).toEqual([99, 0, 57, 20, 98]);
+    expect(binary.select("3:4").images).toEqual(Float32Array.from(test.subarray(2, 3074), (byte) => byte / 255));
+    const python = await loadDataset("cifar100", folder({ train: pickled(train), "test.gz": gzipSync(pickled(test)) }));
+    expect(await python.sha256()).toBe(await binary.sha256());
+    const report = await verifyDataset("cifar100", folder({ "train.bin": train, "test.bin": test }));
+    expect(report.files.map(({ name, records: found }) => [name, found?.count, found?.published])).toEqual([
+      ["train.bin", 3, 50_000],
+      ["test.bin", 2, 10_000],
+    ]);
+  });
+
+  it("with a label of no class, or with CIFAR-10's batches in its place, is refused", async () => {
+    await expect(loadDataset("cifar100", folder({ "train.bin": records([3, 100]), "test.bin": test }))).rejects.toThrow(
+      "train.bin: record 1 has label 100; labels are 0 to 99",
+    );
+    await expect(loadDataset("cifar100", folder({ "train.bin": batch(5), "test.bin": test }))).rejects.toThrow(
+      "no whole number of CIFAR records of 3074 bytes",
+    );
+    const ten = pickledBatch("python2", { labels: [1], pixels: new Uint8Array(3072) });
+    await expect(loadDataset("cifar100", folder({ train: ten, test: ten }))).rejects.toThrow("is it of CIFAR-10?");
+    await expect(loadDataset("cifar10", folder({ data_batch_1: pickled(train), test_batch: ten }))).rejects.toThrow(
+      "is it of CIFAR-100?",
+    );
+  });
+});

@@ -1,11 +1,11 @@
 /**
- * A folder of CIFAR-10 (A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009) in either of its
- * versions, packed or not: the binary one (data_batch_1.bin to data_batch_5.bin and test_batch.bin: records of a label
- * and 3 x 32 x 32 bytes), or the Python one (the same names without .bin, `cifar-python.ts`). Of the five training
- * batches a folder may hold the first few only.
+ * A folder of CIFAR-10 or CIFAR-100 (A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009) in
+ * either of its versions, packed or not: the binary one (data_batch_1.bin to data_batch_5.bin and test_batch.bin, or
+ * train.bin and test.bin: records of a label, or a coarse and a fine one, and 3 x 32 x 32 bytes), or the Python one (the
+ * same names without .bin, `cifar-python.ts`). Of CIFAR-10's five training batches a folder may hold the first few only.
  */
 import { WidefieldError } from "../errors.ts";
-import { CIFAR_SHAPE, IMAGE_BYTES, type Records, requireLabel } from "./cifar-records.ts";
+import { CIFAR_SHAPE, type CifarFormat, IMAGE_BYTES, type Records, requireLabel } from "./cifar-records.ts";
 import { parsePythonBatch } from "./cifar-python.ts";
 import { type Dataset, fromPixels } from "./dataset.ts";
 import {
@@ -19,16 +19,11 @@ import {
 } from "./folder.ts";
 import type { CifarBatches, PublishedDataset } from "./registry.ts";
 
-/** Of a label and its image, in the binary version. */
-const RECORD_BYTES = 1 + IMAGE_BYTES;
-/** Of a published batch. */
-export const BATCH_RECORDS = 10_000;
-
 /**
  * Reads the batches of a folder. Where it holds both versions, the binary one is taken, and `log` told so.
  *
  * @throws WidefieldError E_CONFIG without a folder or a way to read it; E_DATA for missing batches, for files that are no
- *   whole number of records, for pickles of anything but a batch, and for labels beyond 9
+ *   whole number of records, for pickles of anything but a batch, and for labels beyond the classes
  */
 export async function readCifarFolder(
   entry: PublishedDataset,
@@ -55,14 +50,15 @@ export async function readCifarFolder(
     isPython || !isEmpty(binary) ? undefined : files.python,
   );
   const parse = isPython ? parsePythonBatch : parseBinaryBatch;
-  const read = async (file: Found): Promise<{ file: DataFile; records: Records }> => {
+  const { kind } = files;
+  const read = async (file: Found, published: number): Promise<{ file: DataFile; records: Records }> => {
     const unpacked = await unpackFound(file);
-    const records = parse(unpacked.content, unpacked.path);
-    return { file: { ...unpacked, records: records.labels.length }, records };
+    const records = parse(unpacked.content, unpacked.path, kind);
+    return { file: { ...unpacked, records: { count: records.labels.length, published } }, records };
   };
   const trainBatches = [];
-  for (const file of train) trainBatches.push(await read(file));
-  const testBatch = await read(test);
+  for (const file of train) trainBatches.push(await read(file, kind.records.train));
+  const testBatch = await read(test, kind.records.test);
   const trainRecords = joined(trainBatches.map(({ records }) => records));
   const labels = Int32Array.from([...trainRecords.labels, ...testBatch.records.labels]);
   const trainCount = trainRecords.labels.length;
@@ -120,24 +116,25 @@ function complete(
   return { train, test };
 }
 
-function parseBinaryBatch(content: Uint8Array, path: string): Records {
-  const count = content.length / RECORD_BYTES;
+function parseBinaryBatch(content: Uint8Array, path: string, { classes, labelBytes, records }: CifarFormat): Records {
+  const recordBytes = labelBytes + IMAGE_BYTES;
+  const count = content.length / recordBytes;
   if (!Number.isInteger(count) || count === 0) {
     const below = Math.floor(count);
     throw new WidefieldError(
       "E_DATA",
-      `${path}: ${content.length} bytes are no whole number of CIFAR records of ${RECORD_BYTES} bytes (${below} take ` +
-        `${below * RECORD_BYTES}, ${below + 1} take ${(below + 1) * RECORD_BYTES}; a published batch has ${BATCH_RECORDS}, ` +
-        `which take ${BATCH_RECORDS * RECORD_BYTES}): the file is cut short, or not of the binary version`,
-      { details: { path, bytes: content.length, recordBytes: RECORD_BYTES } },
+      `${path}: ${content.length} bytes are no whole number of CIFAR records of ${recordBytes} bytes (${below} take ` +
+        `${below * recordBytes}, ${below + 1} take ${(below + 1) * recordBytes}; a published batch has ${records.test}, ` +
+        `which take ${records.test * recordBytes}): the file is cut short, or not of the binary version`,
+      { details: { path, bytes: content.length, recordBytes } },
     );
   }
   const labels = new Uint8Array(count);
   const pixels = new Uint8Array(count * IMAGE_BYTES);
   for (let record = 0; record < count; record++) {
-    const at = record * RECORD_BYTES;
-    labels[record] = requireLabel(content[at], record, path);
-    pixels.set(content.subarray(at + 1, at + RECORD_BYTES), record * IMAGE_BYTES);
+    const image = record * recordBytes + labelBytes;
+    labels[record] = requireLabel(content[image - 1], record, path, classes);
+    pixels.set(content.subarray(image, image + IMAGE_BYTES), record * IMAGE_BYTES);
   }
   return { labels, pixels };
 }

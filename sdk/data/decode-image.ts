@@ -34,7 +34,13 @@ function jpeg(bytes: Uint8Array): Raster {
   return interleaved(data, width, height, 3);
 }
 
-function png(bytes: Uint8Array): Raster {
+/** Where a PNG's header says how many bits a sample has, and whether its rows are interlaced. */
+const [DEPTH_AT, INTERLACE_AT] = [24, 28];
+
+function png(bytes: Uint8Array): Raster | string {
+  // The decoder takes the rows of such a file for whole bytes, and says nothing.
+  if ((bytes[DEPTH_AT] ?? 8) < 8 && bytes[INTERLACE_AT] === 1)
+    return "it is an interlaced PNG of fewer than 8 bits a sample, which is not supported; save it without interlacing";
   const image = decodePng(bytes, { checkCrc: true });
   const { width, height, depth, palette } = image;
   if (palette !== undefined) {

@@ -45,13 +45,16 @@ export async function unpackArchive(
       }
       const { name, bytes } = member;
       const { type, size } = entry.header;
-      if (type !== "file" || size !== bytes || pending.some((other) => other.name === name)) {
+      if (type !== "file" || (bytes ?? size) !== size || pending.some((other) => other.name === name)) {
         const found = type === "file" ? `${size} bytes` : `a ${type}`;
-        throw damaged(archivePath, `${name} is there as ${found}, not once as a file of ${bytes} bytes`);
+        throw damaged(
+          archivePath,
+          `${name} is there as ${found}, not once as a file${bytes === undefined ? "" : ` of ${bytes} bytes`}`,
+        );
       }
       const path = `${folder}/${name}`;
       const temporary = temporaryName(path, files.self);
-      pending.push({ name, path, temporary, bytes, sha256: await written(files, temporary, entry, archivePath) });
+      pending.push({ name, path, temporary, bytes: size, sha256: await written(files, temporary, entry, archivePath) });
     }
     for (const { name } of archive.members)
       if (!pending.some((file) => file.name === name)) throw damaged(archivePath, `it lacks ${name}`);

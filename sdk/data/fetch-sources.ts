@@ -1,7 +1,8 @@
 /**
  * Where the published datasets are downloaded from, and what must arrive: every download has its size and SHA-256 here.
  * They were compared with TensorFlow Datasets' (tensorflow_datasets/url_checksums: mnist.txt, fashion_mnist.txt,
- * cifar10.txt) and, for CIFAR-10's Python version, Keras' (keras/datasets/cifar10.py).
+ * cifar10.txt, cifar100.txt), Keras' for CIFAR's Python versions (keras/datasets/cifar10.py, cifar100.py), and
+ * torchvision's for SVHN (torchvision/prototype/datasets/_builtin/svhn.py).
  */
 
 export interface Download {
@@ -15,7 +16,13 @@ export interface Download {
 /** A .tar.gz, of which only these files are taken; they lie in one folder of it. */
 export interface Archive extends Download {
   readonly folder: string;
-  readonly members: readonly { readonly name: string; readonly bytes: number }[];
+  readonly members: readonly ArchiveMember[];
+}
+
+export interface ArchiveMember {
+  readonly name: string;
+  /** Where published. */
+  readonly bytes?: number;
 }
 
 export interface DatasetSource {
@@ -93,5 +100,56 @@ export const SOURCES: readonly DatasetSource[] = [
         bytes,
       })),
     },
+  },
+  {
+    name: "cifar100",
+    dataset: "cifar100",
+    bases: [TORONTO],
+    downloads: [],
+    archive: {
+      file: "cifar-100-binary.tar.gz",
+      bytes: 168_513_733,
+      sha256: "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+      folder: "cifar-100-binary",
+      members: [
+        { name: "train.bin", bytes: 153_700_000 },
+        { name: "test.bin", bytes: 30_740_000 },
+      ],
+    },
+  },
+  {
+    name: "cifar100-python",
+    dataset: "cifar100",
+    bases: [TORONTO],
+    downloads: [],
+    archive: {
+      file: "cifar-100-python.tar.gz",
+      bytes: 169_001_437,
+      sha256: "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+      folder: "cifar-100-python",
+      members: [{ name: "train" }, { name: "test" }],
+    },
+  },
+  {
+    name: "svhn",
+    dataset: "svhn",
+    bases: ["http://ufldl.stanford.edu/housenumbers/"],
+    downloads: [
+      {
+        file: "train_32x32.mat",
+        bytes: 182_040_794,
+        sha256: "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+      },
+      {
+        file: "extra_32x32.mat",
+        bytes: 1_329_278_602,
+        sha256: "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3",
+      },
+      {
+        file: "test_32x32.mat",
+        bytes: 64_275_384,
+        sha256: "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+      },
+    ],
   },
 ];

@@ -1,5 +1,6 @@
 /** The files of a dataset's folder, packed or not: finding them, and saying which are missing. */
 import { WidefieldError } from "../errors.ts";
+import { sha256 } from "../platform/digest.ts";
 import { SOURCES } from "./fetch-sources.ts";
 import { gunzip, isGzip } from "./gzip.ts";
 import type { ReadFile } from "./idx.ts";
@@ -10,11 +11,18 @@ export interface DataFile {
   /** Where it was found. */
   readonly path: string;
   /** Unpacked. */
-  readonly content: Uint8Array;
+  readonly bytes: number;
+  /** Of the unpacked content. */
+  readonly sha256: () => Promise<string>;
   /** SHA-256 of the file as it was found, where that was packed. */
   readonly packedSha256?: string;
-  /** Of CIFAR's batches: how many images the file holds. */
-  readonly records?: number;
+  /** Of CIFAR's batches and SVHN's files: how many images the file holds, and the published one. */
+  readonly records?: { readonly count: number; readonly published: number };
+}
+
+/** A file that is in memory. */
+export interface UnpackedFile extends DataFile {
+  readonly content: Uint8Array;
 }
 
 /** A file as it was found. */
@@ -49,7 +57,7 @@ export function requireFolder(
 }
 
 /** Where a file is looked for. */
-function candidates(dataDir: string, name: string): readonly string[] {
+export function candidates(dataDir: string, name: string): readonly string[] {
   const folder = dataDir.replace(/(?<=.)\/+$/, "");
   const path = folder === "/" ? `/${name}` : `${folder}/${name}`;
   return [path, `${path}.gz`];
@@ -65,8 +73,13 @@ export async function findFile(dataDir: string, name: string, readFile: ReadFile
 }
 
 /** The file's content, whatever its name says about its packing. Throws GzipError (E_DATA). */
-export async function unpackFound({ name, path, bytes }: Found): Promise<DataFile> {
-  return { name, path, content: isGzip(bytes) ? await gunzip(bytes, path) : bytes };
+export async function unpackFound({ name, path, bytes }: Found): Promise<UnpackedFile> {
+  return unpackedFile(name, path, isGzip(bytes) ? await gunzip(bytes, path) : bytes);
+}
+
+/** A file of this content. */
+export function unpackedFile(name: string, path: string, content: Uint8Array): UnpackedFile {
+  return { name, path, content, bytes: content.length, sha256: async () => sha256(content) };
 }
 
 /** Throws E_DATA where files are missing, with where they were looked for; `instead`: others that would do. */

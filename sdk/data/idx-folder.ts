@@ -12,6 +12,8 @@ import {
   type Found,
   requireFolder,
   requireNoneMissing,
+  type UnpackedFile,
+  unpackedFile,
 } from "./folder.ts";
 import { type IdxImages, parseIdxImages, parseIdxLabels, unpackIdx } from "./idx.ts";
 import type { IdxPart, PublishedDataset } from "./registry.ts";
@@ -70,9 +72,10 @@ function missingNames(part: IdxPart, [images, labels]: readonly (Found | undefin
   return [...(images === undefined ? [part.images] : []), ...(labels === undefined ? [part.labels] : [])];
 }
 
-async function unpack({ name, path, bytes }: Found): Promise<DataFile> {
+async function unpack({ name, path, bytes }: Found): Promise<UnpackedFile> {
   const content = await unpackIdx(bytes, path);
-  return content === bytes ? { name, path, content } : { name, path, content, packedSha256: await sha256(bytes) };
+  const file = unpackedFile(name, path, content);
+  return content === bytes ? file : { ...file, packedSha256: await sha256(bytes) };
 }
 
 async function parsePart(found: readonly (Found | undefined)[], classes: number): Promise<IdxPartContent> {

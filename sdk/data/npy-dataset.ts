@@ -15,7 +15,7 @@ import {
   shapeText,
 } from "./dataset.ts";
 import {
-  type DataFile,
+  type UnpackedFile,
   findFile,
   type FolderOptions,
   type Found,
@@ -57,7 +57,7 @@ export async function npyDataset(arrays: NpyArrays): Promise<Dataset> {
   const { name = "npy", trainImages, trainLabels, testImages, testLabels, readFile, shape, classes } = arrays;
   if ((testImages === undefined) !== (testLabels === undefined))
     throw new WidefieldError("E_CONFIG", `${name}: give both testImages and testLabels, or neither`);
-  const open = async (source: NpySource, what: string): Promise<DataFile> => {
+  const open = async (source: NpySource, what: string): Promise<UnpackedFile> => {
     if (typeof source !== "string") return unpackFound({ name: what, path: what, bytes: source });
     if (readFile === undefined)
       throw new WidefieldError("E_CONFIG", `${name}: ${source} is a path: give readFile, which reads one`);
@@ -77,7 +77,7 @@ export async function npyDataset(arrays: NpyArrays): Promise<Dataset> {
 export async function readNpyFolder(
   { name, files }: ArraysDataset,
   options: FolderOptions,
-): Promise<{ readonly dataset: Dataset; readonly files: readonly DataFile[] }> {
+): Promise<{ readonly dataset: Dataset; readonly files: readonly UnpackedFile[] }> {
   const { dataDir, readFile } = requireFolder(name, options);
   const find = async (file: string): Promise<Found | undefined> => findFile(dataDir, file, readFile);
   const [trainImages, trainLabels] = [await find(files.train.images), await find(files.train.labels)];
@@ -109,7 +109,7 @@ interface Part {
   readonly labels: Int32Array;
 }
 
-async function parsePart(images: DataFile, labels: DataFile, wanted?: ImageShape): Promise<Part> {
+async function parsePart(images: UnpackedFile, labels: UnpackedFile, wanted?: ImageShape): Promise<Part> {
   const { path, content } = images;
   const header = await headerOf(images);
   const shape = shapeOf(path, header.shape, wanted);
@@ -128,7 +128,7 @@ async function parsePart(images: DataFile, labels: DataFile, wanted?: ImageShape
   return { path, shape, pixels, labels: numbers };
 }
 
-async function headerOf({ path, content }: DataFile): Promise<NpyArrayHeader> {
+async function headerOf({ path, content }: UnpackedFile): Promise<NpyArrayHeader> {
   return readArrayHeader(path, {
     bytes: content.length,
     read: async (into, position) => into.set(content.subarray(position, position + into.length)),
@@ -182,7 +182,7 @@ function numbersOf(path: string, header: NpyArrayHeader, content: Uint8Array): P
 /** More classes than any list of labels names: such a number is no label. */
 const MAX_CLASSES = 2 ** 20;
 
-async function labelsOf(file: DataFile): Promise<Int32Array> {
+async function labelsOf(file: UnpackedFile): Promise<Int32Array> {
   const { path, content } = file;
   const header = await headerOf(file);
   const { descr, shape } = header;

@@ -27,8 +27,17 @@ function changed(changes: Readonly<Record<string, Uint8Array | undefined>>): Map
 }
 
 describe("datasets by name", () => {
-  it("are mnist, fmnist, notmnist, cifar10, digits and npy, whatever the case", () => {
-    expect(DATASETS.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "digits", "npy"]);
+  it("are mnist, fmnist, notmnist, cifar10, cifar100, svhn, digits and npy, whatever the case", () => {
+    expect(DATASETS.map(({ name }) => name)).toEqual([
+      "mnist",
+      "fmnist",
+      "notmnist",
+      "cifar10",
+      "cifar100",
+      "svhn",
+      "digits",
+      "npy",
+    ]);
     expect(findDataset("MNIST").name).toBe("mnist");
   });
 
@@ -42,7 +51,9 @@ describe("datasets by name", () => {
     expect(() => findDataset(name)).toThrow(
       failsWith(
         "E_CONFIG",
-        new RegExp(`"${name}" \\(there are mnist, fmnist, notmnist, cifar10, digits, npy\\); .*"${nearest}"`),
+        new RegExp(
+          `"${name}" \\(there are mnist, fmnist, notmnist, cifar10, cifar100, svhn, digits, npy\\); .*"${nearest}"`,
+        ),
       ),
     );
   });

@@ -6,11 +6,13 @@ import { closest, distance } from "fastest-levenshtein";
 import { WidefieldError } from "../errors.ts";
 import type { Dataset, ImageShape } from "./dataset.ts";
 import { readCifarFolder } from "./cifar.ts";
+import { CIFAR_10, CIFAR_100, type CifarFormat } from "./cifar-records.ts";
 import { digits } from "./digits.ts";
 import type { DataFile } from "./folder.ts";
 import type { ReadFile } from "./idx.ts";
 import { datasetOfFolder, readIdxFolder } from "./idx-folder.ts";
 import { readNpyFolder } from "./npy-dataset.ts";
+import { type LargeFiles, readSvhnFolder } from "./svhn.ts";
 
 /** One half of a dataset: the names of its two files, without `.gz`. */
 export interface IdxPart {
@@ -28,7 +30,7 @@ export interface PublishedDataset {
   readonly trainCount: number;
   readonly testCount: number;
   /** Undefined: generated, needs no files. */
-  readonly files?: IdxFiles | CifarFiles;
+  readonly files?: IdxFiles | CifarFiles | SvhnFiles;
 }
 
 /** Arrays of one's own: what they are is known when they are read. */
@@ -66,6 +68,7 @@ interface IdxFiles extends Published {
 
 interface CifarFiles extends Published {
   readonly format: "cifar";
+  readonly kind: CifarFormat;
   readonly binary: CifarBatches;
   readonly python: CifarBatches;
 }
@@ -75,6 +78,16 @@ export interface CifarBatches {
   /** In their order; a folder may hold the first few only. */
   readonly train: readonly string[];
   readonly test: string;
+}
+
+interface SvhnFiles extends Published {
+  readonly format: "svhn";
+  readonly train: string;
+  /** More training images, behind those of `train`; may be absent. */
+  readonly extra: string;
+  readonly test: string;
+  /** Images of the published files. */
+  readonly records: { readonly train: number; readonly extra: number; readonly test: number };
 }
 
 const TRAIN: IdxPart = { images: "train-images-idx3-ubyte", labels: "train-labels-idx1-ubyte" };
@@ -122,6 +135,7 @@ export const DATASETS: readonly NamedDataset[] = [
     testCount: 10_000,
     files: {
       format: "cifar",
+      kind: CIFAR_10,
       binary: { train: BATCHES.map((batch) => `${batch}.bin`), test: "test_batch.bin" },
       python: { train: BATCHES, test: "test_batch" },
       sha256: {
@@ -131,6 +145,44 @@ export const DATASETS: readonly NamedDataset[] = [
         "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
         "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
         "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+      },
+    },
+  },
+  {
+    name: "cifar100",
+    title: "CIFAR-100: photographs of a hundred things, binary or Python version",
+    shape: { channels: 3, height: 32, width: 32 },
+    classes: 100,
+    trainCount: 50_000,
+    testCount: 10_000,
+    files: {
+      format: "cifar",
+      kind: CIFAR_100,
+      binary: { train: ["train.bin"], test: "test.bin" },
+      python: { train: ["train"], test: "test" },
+      sha256: {
+        "train.bin": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+        "test.bin": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+      },
+    },
+  },
+  {
+    name: "svhn",
+    title: "SVHN: house numbers, cropped to their digits; train and extra are its training images",
+    shape: { channels: 3, height: 32, width: 32 },
+    classes: 10,
+    trainCount: 604_388,
+    testCount: 26_032,
+    files: {
+      format: "svhn",
+      train: "train_32x32.mat",
+      extra: "extra_32x32.mat",
+      test: "test_32x32.mat",
+      records: { train: 73_257, extra: 531_131, test: 26_032 },
+      sha256: {
+        "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+        "extra_32x32.mat": "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3",
+        "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
       },
     },
   },
@@ -151,6 +203,8 @@ export interface LoadOptions {
   readonly dataDir?: string;
   /** Required for datasets of files: `readFileFromDisk`, or one that fetches. */
   readonly readFile?: ReadFile;
+  /** `nodeFiles()` in Node and Deno: SVHN's files, which are large, are then read in pieces, never one as a whole. */
+  readonly files?: LargeFiles;
   /** Takes a line about what was found in the folder: both versions of CIFAR-10, say. */
   readonly log?: (line: string) => void;
   /** For generated datasets; default 0. */
@@ -204,6 +258,7 @@ export async function readFolder(
   // One's own arrays have no shape until they are read.
   if (entry.shape === undefined) return readNpyFolder(entry, options);
   if (entry.files?.format === "cifar") return readCifarFolder(entry, options);
+  if (entry.files?.format === "svhn") return readSvhnFolder(entry, options);
   const folder = await readIdxFolder(entry, options);
   return { dataset: datasetOfFolder(entry, folder), files: [...(folder.train?.files ?? []), ...folder.test.files] };
 }

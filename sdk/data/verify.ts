@@ -1,7 +1,5 @@
 /** Reading a dataset from end to end, and saying what is in it and whether it is what was published. */
-import { BATCH_RECORDS } from "./cifar.ts";
 import type { Dataset, ImageShape } from "./dataset.ts";
-import { sha256 } from "../platform/digest.ts";
 import { SOURCES } from "./fetch-sources.ts";
 import type { DataFile } from "./folder.ts";
 import { findDataset, loadDataset, type LoadOptions, type NamedDataset, readFolder } from "./registry.ts";
@@ -26,7 +24,7 @@ export interface FileReport {
   readonly published: "same" | "different" | "unknown";
   /** Of the published file as it is downloaded, packed, where only that is known and nothing here is compared with it. */
   readonly packedSha256?: string;
-  /** Of CIFAR's batches: how many records there are, and in the published file. */
+  /** Of CIFAR's batches and SVHN's files: how many images there are, and in the published file. */
   readonly records?: { readonly count: number; readonly published: number };
 }
 
@@ -92,16 +90,15 @@ function describePart(dataset: Dataset, [range]: Ranges): PartReport {
 }
 
 async function describeFile(entry: NamedDataset, file: DataFile): Promise<FileReport> {
-  const { name, path, content } = file;
-  const digest = await sha256(content);
-  const records = file.records === undefined ? undefined : { count: file.records, published: BATCH_RECORDS };
+  const { name, path, bytes, records } = file;
+  const digest = await file.sha256();
   const published = publishedAs(entry, file, digest);
   const packed = published === "unknown" ? packedDigest(entry, name) : undefined;
   const complete = records === undefined || records.count === records.published;
   return {
     name,
     path,
-    bytes: content.length,
+    bytes,
     sha256: digest,
     published: complete ? published : "different",
     ...(packed !== undefined && { packedSha256: packed }),

@@ -5,23 +5,24 @@
 import type { Backend, Slot } from "../engine/backend.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Fields, KernelSchema, ParamsOf } from "../engine/schema.ts";
-import { BufferPool } from "./pool.ts";
+import { BufferPool, type Buffers } from "./pool.ts";
 import type { Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
 export class Device {
   readonly engine: Engine;
   readonly backend: Backend;
-  readonly pool: BufferPool;
+  readonly pool: Buffers;
   /** Tensors of the open scopes, the innermost last. */
   readonly scopes: Set<Tensor>[] = [];
   /** What records; undefined: nothing does. */
   tape: Tape | undefined;
 
-  constructor(engine: Engine) {
+  /** Without more than an engine, what `deviceOf` gives; a computation may have a device of its own, with its memory. */
+  constructor(engine: Engine, pool: Buffers = new BufferPool(engine.backend), backend: Backend = engine.backend) {
     this.engine = engine;
-    this.backend = engine.backend;
-    this.pool = new BufferPool(engine.backend);
+    this.backend = backend;
+    this.pool = pool;
   }
 
   dispatch<F extends Fields>(kernel: KernelSchema<F>, params: ParamsOf<F>, buffers: readonly Slot[]): void {

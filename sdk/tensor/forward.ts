@@ -1,21 +1,30 @@
 /**
- * Runs a graph on a backend. Parameters are allocated at once, activations at the first forward pass, and both are kept:
- * a later pass of no more examples allocates nothing. A batch too large for the memory is cut: one part computes while
- * the next is written, and the one after that waits, because a queue holds a copy of what it has not come to yet.
+ * Runs a computation for inference: nothing is recorded, and its memory is bounded. Activations are allocated at the first
+ * pass and kept: a later pass of no more examples allocates nothing. A batch too large for the memory is cut: one part
+ * computes while the next is written, and the one after that waits, because a queue holds a copy of what it has not come
+ * to yet.
  */
-import type { Backend, Slot } from "../engine/backend.ts";
+import type { Backend } from "../engine/backend.ts";
+import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
-import { planBuffers, type BufferPlan, type Graph, type Parameter, type Value } from "./graph.ts";
+import { Device } from "./device.ts";
+import type { Computation } from "./graph.ts";
+import type { Pass } from "./model.ts";
+import { idleDevice, MemoryPlans, PlannedPool, TracingPool } from "./planned-pool.ts";
+import { scope, Tensor } from "./tensor.ts";
 import { Turns } from "./turns.ts";
 
 /** Activations larger than this make no pass faster. */
 const MOST_ACTIVATION_BYTES = 2 ** 29;
 
-/** Part of a wasm memory that one graph may take. */
+/** Part of a wasm memory that one computation may take. */
 const WASM_SHARE = 0.75;
 
 /** Parts of a batch, and so copies of their inputs and outputs, that are in the queue at once. */
 const PARTS_UNDER_WAY = 2;
+
+/** Statistics are those that training has gathered, and no number is dropped. */
+export const INFERENCE: Pass = { training: false, seed: 0, step: 0 };
 
 export interface Examples {
   readonly count: number;
@@ -25,13 +34,13 @@ export interface Examples {
 
 export class Forward {
   private readonly backend: Backend;
-  private readonly graph: Graph;
-  private readonly output: Value;
-  private readonly plan: BufferPlan;
+  private readonly computation: Computation;
+  private readonly plans: MemoryPlans;
+  private readonly pool: PlannedPool;
+  /** Of this computation alone: activations come from its own pool, and no tape records. */
+  private readonly device: Device;
   /** Most examples at once. */
   private readonly mostExamples: number;
-  private readonly parameters: readonly Slot[];
-  private activations: readonly Slot[] = [];
   /** Examples that the activations have room for. */
   private capacity = 0;
   private readonly turns = new Turns();
@@ -40,36 +49,22 @@ export class Forward {
   private disposed = false;
 
   /** `memoryBytes`: for parameters, activations, and what waits to be copied. Throws E_MEMORY where one example does not fit. */
-  constructor(backend: Backend, graph: Graph, output: Value, memoryBytes: number) {
-    this.backend = backend;
-    this.graph = graph;
-    this.output = output;
-    this.plan = planBuffers(graph, output);
-    this.mostExamples = mostExamples(backend, graph, output, this.plan, memoryBytes);
-    const slots: Slot[] = [];
-    try {
-      for (const { floats, label } of graph.parameters) slots.push(backend.allocate(4 * floats, label));
-    } catch (thrown) {
-      for (const slot of slots) backend.free(slot);
-      throw thrown;
-    }
-    this.parameters = slots;
-  }
-
-  /** The buffer of a parameter, for whoever fills it. */
-  slot({ id }: Parameter): Slot {
-    const slot = this.parameters[id];
-    if (slot === undefined) throw new Error("the parameter belongs to another graph");
-    return slot;
+  constructor(engine: Engine, computation: Computation, memoryBytes: number) {
+    this.backend = engine.backend;
+    this.computation = computation;
+    this.plans = memoryPlans(engine, computation);
+    this.mostExamples = mostExamples(engine.backend, computation, this.plans, memoryBytes);
+    this.pool = new PlannedPool(engine.backend);
+    this.device = new Device(engine, this.pool);
   }
 
   /** The output for every example, [count, output floats]; passes and changes of parameters keep their order. */
-  async run(examples: Examples): Promise<Float32Array<ArrayBuffer>> {
+  async run(examples: Examples, parameters: readonly Tensor[]): Promise<Float32Array<ArrayBuffer>> {
     this.assertLive();
-    const result = new Float32Array(examples.count * this.output.floats);
+    const result = new Float32Array(examples.count * this.computation.output.floats);
     const reads: Promise<void>[] = [];
     try {
-      await this.turns.take(() => this.send(examples, result, reads));
+      await this.turns.take(() => this.send(examples, parameters, result, reads));
     } finally {
       await Promise.allSettled(reads); // none is left to fail unheard
     }
@@ -83,12 +78,13 @@ export class Forward {
     this.turns.order(change);
   }
 
-  /** Frees everything, after what was asked for before. Idempotent. */
-  dispose(): void {
+  /** Frees everything, after what was asked for before, and then calls `then`. Idempotent. */
+  dispose(then: () => void): void {
     if (this.disposed) return;
     this.disposed = true;
     this.turns.order(() => {
-      for (const slot of [...this.parameters, ...this.activations]) this.backend.free(slot);
+      this.pool.trim();
+      then();
     });
   }
 
@@ -97,9 +93,14 @@ export class Forward {
   }
 
   /** Queues all parts, and for each a read into `result`. Returns with the last ones still under way. */
-  private async send(examples: Examples, result: Float32Array, reads: Promise<void>[]): Promise<void> {
+  private async send(
+    examples: Examples,
+    parameters: readonly Tensor[],
+    result: Float32Array,
+    reads: Promise<void>[],
+  ): Promise<void> {
     const { count } = examples;
-    const width = this.output.floats;
+    const width = this.computation.output.floats;
     const part = Math.min(count, this.mostExamples);
     if (part > this.capacity) await this.reserve(part);
     for (let begin = 0; begin < count; begin += this.capacity) {
@@ -107,78 +108,103 @@ export class Forward {
       const [oldest] = this.reads;
       // A failure of an earlier pass is that pass's; a backend that is lost throws below.
       if (this.reads.size >= PARTS_UNDER_WAY) await Promise.allSettled([oldest]);
-      this.backend.write(this.slotOf(this.graph.input), 0, float32(examples.slice(begin, end)));
-      this.dispatch(end - begin);
-      const read = this.backend
-        .read(this.slotOf(this.output), 0, 4 * width * (end - begin))
-        .then((bytes) => result.set(new Float32Array(bytes), begin * width))
+      const read = this.pass(float32(examples.slice(begin, end)), end - begin, parameters)
+        .then((numbers) => result.set(numbers, begin * width))
         .finally(() => this.reads.delete(read));
       this.reads.add(read);
       reads.push(read);
     }
   }
 
-  private dispatch(batch: number): void {
-    for (const { kernel, params, inputs, output } of this.graph.operations) {
-      const buffers = [...inputs, output].map((operand) => this.slotOf(operand));
-      this.backend.dispatch(kernel, params(batch), buffers);
-    }
-  }
-
-  private slotOf(operand: Value | Parameter): Slot {
-    if (operand.kind === "parameter") return this.slot(operand);
-    const slot = this.activations[this.plan.bufferOf[operand.id] ?? -1];
-    if (slot === undefined) throw new Error("the value belongs to another graph");
-    return slot;
+  /** Dispatches one part; what it gives is read behind it, whatever comes next. */
+  private pass(data: Float32Array, batch: number, parameters: readonly Tensor[]): Promise<Float32Array> {
+    this.pool.rewind();
+    return scope(this.device, () => part(this.device, this.computation, batch, parameters, data).read());
   }
 
   /** Makes room for so many examples. The old activations go first: there may be no memory for both. */
   private async reserve(examples: number): Promise<void> {
-    if (this.activations.length > 0) await this.backend.finish();
-    for (const slot of this.activations) this.backend.free(slot);
-    const slots: Slot[] = [];
-    this.activations = slots;
+    if (this.capacity > 0) await this.backend.finish();
     this.capacity = 0;
-    for (const floats of this.plan.buffers) slots.push(this.backend.allocate(4 * floats * examples, "activations"));
+    this.pool.reserve(this.plans.plan(examples));
     this.capacity = examples;
   }
+}
+
+/** One part of a batch; without data, inputs of anything. */
+function part(
+  device: Device,
+  computation: Computation,
+  batch: number,
+  parameters: readonly Tensor[],
+  data?: Float32Array,
+): Tensor {
+  const x = Tensor.empty(device, [batch, ...computation.graph.input.shape]);
+  if (data !== undefined) x.write(data);
+  return computation.run(x, parameters, INFERENCE);
+}
+
+function memoryPlans(engine: Engine, computation: Computation): MemoryPlans {
+  const elsewhere = idleDevice(engine, new TracingPool());
+  const parameters = computation.graph.parameters.map(({ shape }) => Tensor.empty(elsewhere, shape));
+  return new MemoryPlans(engine, (device, batch) => {
+    scope(device, () => part(device, computation, batch, parameters));
+  });
 }
 
 function float32(data: Float32Array | Float64Array): Float32Array {
   return data instanceof Float32Array ? data : Float32Array.from(data);
 }
 
-/** How many examples go through the graph at once. */
+/** How many examples go through the computation at once. */
 function mostExamples(
   backend: Backend,
-  graph: Graph,
-  output: Value,
-  { buffers }: BufferPlan,
+  { graph, output }: Computation,
+  plans: MemoryPlans,
   memoryBytes: number,
 ): number {
-  const floats = buffers.reduce((sum, each) => sum + each, 0);
   // On wasm all buffers, queued copies and other people's work share one memory, which ends at 4 GiB.
   const { backend: name, maxBufferBytes } = backend.info;
   const budget = name === "wasm" ? Math.min(memoryBytes, WASM_SHARE * maxBufferBytes) : memoryBytes;
   const parameterBytes = 4 * graph.parameters.reduce((sum, each) => sum + each.floats, 0);
-  const exampleBytes = 4 * (floats + PARTS_UNDER_WAY * (graph.input.floats + output.floats));
   const available = Math.min(budget - parameterBytes, MOST_ACTIVATION_BYTES);
-  const largest = Math.max(...buffers);
-  const examples = Math.floor(Math.min(available / exampleBytes, maxBufferBytes / (4 * largest)));
-  if (examples >= 1) return examples;
-  if (4 * largest > maxBufferBytes || exampleBytes > MOST_ACTIVATION_BYTES) {
+  const needs = (examples: number): { readonly bytes: number; readonly largest: number } => {
+    const { buffers } = plans.plan(examples);
+    const copies = 4 * PARTS_UNDER_WAY * (graph.input.floats + output.floats) * examples;
+    return { bytes: buffers.reduce((sum, each) => sum + each, copies), largest: Math.max(...buffers) };
+  };
+  const fits = (examples: number): boolean => {
+    const { bytes, largest } = needs(examples);
+    return bytes <= available && largest <= maxBufferBytes;
+  };
+  if (fits(1)) return largestThat(fits);
+  const { bytes, largest } = needs(1);
+  if (largest > maxBufferBytes || bytes > MOST_ACTIVATION_BYTES) {
     throw new WidefieldError(
       "E_MEMORY",
-      `one input takes ${exampleBytes} bytes of activations, ${4 * largest} in one buffer, more than this engine handles: ` +
+      `one input takes ${bytes} bytes of activations, ${largest} in one buffer, more than this engine handles: ` +
         `use fewer channels`,
-      { details: { neededBytes: exampleBytes } },
+      { details: { neededBytes: bytes } },
     );
   }
-  const needed = parameterBytes + exampleBytes;
+  const needed = parameterBytes + bytes;
   throw new WidefieldError(
     "E_MEMORY",
     `the parameters and one input's activations need ${needed} bytes, and ${Math.max(0, Math.floor(budget))} are left: ` +
       `give the engine more memory, or use fewer channels`,
     { details: { neededBytes: needed, availableBytes: budget } },
   );
+}
+
+/** The largest number for which something holds that holds for 1, and for no number above one for which it does not. */
+function largestThat(holds: (value: number) => boolean): number {
+  let low = 1;
+  while (holds(2 * low)) low *= 2;
+  let high = 2 * low;
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (holds(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
 }

@@ -10,7 +10,19 @@ import { WidefieldError } from "../errors.ts";
 const LEAST_USE = 0.5;
 const WORD = 4;
 
-export class BufferPool {
+/** What tensors take their memory from. */
+export interface Buffers {
+  /** A buffer of at least so many bytes, its contents anything. Throws E_MEMORY. */
+  take(bytes: number, label: string): Slot;
+  /** Takes a buffer back. Commands appended so far may still use it. */
+  give(slot: Slot): void;
+  /** Frees the buffers that nobody uses. */
+  trim(): void;
+  /** Bytes of all buffers, in use and free. */
+  readonly bytes: number;
+}
+
+export class BufferPool implements Buffers {
   private readonly backend: Backend;
   /** Free buffers by their size in bytes. */
   private readonly free = new Map<number, Slot[]>();
@@ -20,14 +32,12 @@ export class BufferPool {
     this.backend = backend;
   }
 
-  /** Bytes of all buffers, in use and free. */
   get bytes(): number {
     let total = 0;
     for (const bytes of this.bytesOf.values()) total += bytes;
     return total;
   }
 
-  /** A buffer of at least so many bytes, its contents anything. Throws E_MEMORY. */
   take(bytes: number, label: string): Slot {
     const wanted = Math.max(WORD, bytes);
     const size = this.free.has(wanted) ? wanted : this.nearest(wanted);
@@ -37,7 +47,6 @@ export class BufferPool {
     return slot ?? this.allocate(wanted, label);
   }
 
-  /** Takes a buffer back. Commands appended so far may still use it. */
   give(slot: Slot): void {
     const bytes = this.bytesOf.get(slot);
     if (bytes === undefined) throw new Error("the buffer is not of this pool");
@@ -46,7 +55,6 @@ export class BufferPool {
     else slots.push(slot);
   }
 
-  /** Frees the buffers that nobody uses. */
   trim(): void {
     for (const slots of this.free.values()) {
       for (const slot of slots) {

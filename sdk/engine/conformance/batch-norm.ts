@@ -66,8 +66,9 @@ function backCase(random: RandomStream, channels: number, count: number): Case {
         const [sum, product] = [sums[c] ?? NaN, sums[channels + c] ?? NaN];
         const r = 1 / Math.sqrt((moments[channels + c] ?? NaN) + EPSILON);
         const s = (scale[c] ?? NaN) * r;
-        const t = (-s * r * r * product) / count;
-        const [first, second] = [(-s * sum) / count, -t * (moments[c] ?? NaN)];
+        const share = count === 0 ? 0 : 1 / count;
+        const t = -s * r * r * product * share;
+        const [first, second] = [-s * sum * share, -t * (moments[c] ?? NaN)];
         const errors = [
           errorOf(coefficients[c], s, Math.abs(s)),
           errorOf(coefficients[channels + c], t, Math.abs(t)),
@@ -113,6 +114,7 @@ export const batchNormRows: readonly Row[] = [
     unit: "Gchannels/s",
     *cases(random) {
       for (const channels of CHANNELS) yield backCase(random, channels, 1 + random.below(2 ** 20));
+      yield backCase(random, 7, 0);
     },
     large(level, random) {
       const channels = 4096 * 16 ** level;

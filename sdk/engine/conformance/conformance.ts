@@ -2,19 +2,21 @@
  * The conformance suite: every kernel against a plain float64 loop, on whatever backend it is given. It runs in the
  * tests of every runtime and in `widefield selftest`, so nothing here or below may belong to one runtime.
  *
- * Alone in `engine/`, the suite looks upwards, to `arch` and `covariance`, for programs to run; nothing else in
- * `engine/` may import it.
+ * Alone in `engine/`, the suite looks upwards, to `arch` and `covariance` for programs to run and to `learn` for the rules
+ * of target propagation; nothing else in `engine/` may import it.
  */
 import { WidefieldError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
 import { RandomStream } from "../rng.ts";
 import { batchNormRows } from "./batch-norm.ts";
+import { activateRows } from "./activate.ts";
 import { broadcastAddRow } from "./broadcast-add.ts";
 import { conv2dGradientRows } from "./conv2d-gradients.ts";
 import { channelRows } from "./channels.ts";
 import { classLossRow } from "./class-loss.ts";
 import { conv2dRow } from "./conv2d.ts";
 import { covarianceRows } from "./covariance.ts";
+import { dropoutRow } from "./dropout.ts";
 import { eigenRows } from "./eigen.ts";
 import { elementwiseRow } from "./elementwise.ts";
 import { fullDoubleRows, fullSingleRows } from "./full-covariance.ts";
@@ -22,6 +24,7 @@ import { krylovRows } from "./krylov.ts";
 import { linalgRows } from "./linalg.ts";
 import { matmulRow } from "./matmul.ts";
 import { pool2dRows } from "./pool2d.ts";
+import { optimiserRows } from "./optimisers.ts";
 import { randomNormalRow } from "./random-normal.ts";
 import { recursionRows } from "./recursion.ts";
 import { reduceRow } from "./reduce.ts";
@@ -29,6 +32,7 @@ import { FNV_START, runCase, type Row } from "./row.ts";
 import { simdPeakRow } from "./simd-peak.ts";
 import { softmaxRows } from "./softmax.ts";
 import { stridedCopyRow } from "./strided-copy.ts";
+import { targetGradientRow } from "./target-gradient.ts";
 
 export { hasRelaxedSimd } from "../wasm/variants.ts";
 
@@ -55,6 +59,10 @@ export const rows: readonly Row[] = [
   ...batchNormRows,
   ...softmaxRows,
   classLossRow,
+  ...activateRows,
+  targetGradientRow,
+  dropoutRow,
+  ...optimiserRows,
 ];
 
 export interface ConformanceOptions {

@@ -34,6 +34,9 @@ const CASES: readonly Gradient[] = [
   { batch: 2, input: [3, 19, 29], output: [5, 7, 13], filter: [3, 5], dilation: [4, 3], stride: [2, 2], pad: [2, 5] },
   { batch: 2, input: [2, 15, 16], output: [3, 4, 3], filter: [2, 3], dilation: [3, 2], stride: [4, 5] },
   { batch: 3, input: [2, 21, 25], output: [3, 5, 4], filter: [4, 4], dilation: [6, 4], stride: [4, 6], pad: [7, 3] },
+  // Outputs so small that every pixel is a phase of its own, along one axis or both.
+  { batch: 9, input: [5, 9, 8], output: [7, 2, 2], filter: [8, 7], pad: [0, 0] },
+  { batch: 9, input: [5, 13, 8], output: [7, 3, 7], filter: [5, 2], stride: [2, 1], dilation: [2, 1], pad: [1, 0] },
   // A negative padding crops: the border's gradient is zero.
   { batch: 2, input: [3, 12, 14], output: [4, 5, 6], filter: [3, 3], pad: [-2, -3] },
   { batch: 2, input: [3, 13, 14], output: [4, 3, 3], filter: [3, 3], stride: [2, 3], pad: [-3, -2] },

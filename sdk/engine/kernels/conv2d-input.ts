@@ -25,19 +25,30 @@ interface Size {
   readonly inChannels: number;
   readonly inHeight: number;
   readonly inWidth: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
   readonly strideHeight: number;
   readonly strideWidth: number;
 }
 
 /**
- * A phase holds the pixels that one set of taps reaches: every strideHeight-th row's every strideWidth-th pixel. How many
- * there are, and how many pixels of the batch the largest holds.
+ * How far apart along one axis the pixels of a phase lie. A phase holds the pixels that one set of taps can reach: every
+ * strideHeight-th row's every strideWidth-th. But where the output is so small that most taps fall beside it, every pixel
+ * is its own phase, with the taps that it needs. The same rule stands in `assembly/conv2dInput.ts` and in the shader.
  */
+function pixelsApart(size: number, outSize: number, stride: number): number {
+  return 2 * outSize * stride <= size ? size : stride;
+}
+
+/** How many phases there are, and how many pixels of the batch the largest holds. */
 function phasesOf(size: Size): { phases: number; pixels: number } {
-  const { batch, inHeight, inWidth, strideHeight, strideWidth } = size;
+  const { batch, inHeight, inWidth } = size;
+  if (inHeight * inWidth === 0) return { phases: 0, pixels: 0 };
+  const down = pixelsApart(inHeight, size.outHeight, size.strideHeight);
+  const across = pixelsApart(inWidth, size.outWidth, size.strideWidth);
   return {
-    phases: Math.min(strideHeight, inHeight) * Math.min(strideWidth, inWidth),
-    pixels: batch * Math.ceil(inHeight / strideHeight) * Math.ceil(inWidth / strideWidth),
+    phases: Math.min(down, inHeight) * Math.min(across, inWidth),
+    pixels: batch * Math.ceil(inHeight / down) * Math.ceil(inWidth / across),
   };
 }
 

@@ -6,6 +6,8 @@
 import { d, defineKernel } from "../schema.ts";
 
 const PER_WORKGROUP = 256;
+/** Numbers of one Philox block. */
+const BLOCK = 4;
 
 export const dropout = defineKernel({
   name: "dropout",
@@ -23,9 +25,11 @@ export const dropout = defineKernel({
     { name: "a", access: "read", element: "f32" },
     { name: "out", access: "write", element: "f32" },
   ],
+  // One dimension holds at most 65,535 workgroups; the shader strides over what is left.
   geometry: ({ count }) => ({
-    workgroups: [Math.min(Math.ceil(count / PER_WORKGROUP), 65535), 1, 1],
+    workgroups: [Math.min(Math.ceil(count / (BLOCK * PER_WORKGROUP)), 65535), 1, 1],
     constants: { PER_WORKGROUP },
   }),
+  // A multiple of the numbers that `assembly/dropout.ts` makes at a time.
   split: ({ count }) => ({ items: count, grain: 4096 }),
 });

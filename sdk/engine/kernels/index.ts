@@ -1,6 +1,7 @@
 /** Every kernel there is. The order fixes the wasm opcodes (`assembly/generated/kernels.ts`). */
 import type { KernelSchema } from "../schema.ts";
 import { batchNormBack, batchNormFold } from "./batch-norm.ts";
+import { activate, activateGradient } from "./activate.ts";
 import { broadcastAdd } from "./broadcast-add.ts";
 import { channelAffine, channelMoments, channelSums } from "./channels.ts";
 import { classLoss } from "./class-loss.ts";
@@ -9,6 +10,7 @@ import { conv2dInput } from "./conv2d-input.ts";
 import { conv2dWeights } from "./conv2d-weights.ts";
 import { covariance, variance } from "./covariance.ts";
 import { covarianceF64, varianceF64 } from "./covariance-f64.ts";
+import { dropout } from "./dropout.ts";
 import { eigenBack, eigenSweeps, tridiagonalColumn, tridiagonalProduct, tridiagonalUpdate } from "./eigen.ts";
 import { elementwise } from "./elementwise.ts";
 import { fullCovarianceF64, fullVarianceF64 } from "./full-covariance-f64.ts";
@@ -17,12 +19,14 @@ import { tileFold, tileProduct } from "./krylov.ts";
 import { choleskyFactor, choleskyUpdate, tileDiagonal, tileLoad, triangularSolve } from "./linalg.ts";
 import { matmul } from "./matmul.ts";
 import { pool2d, pool2dInput } from "./pool2d.ts";
+import { adamStep, rmspropStep, sgdStep } from "./optimisers.ts";
 import { randomNormal } from "./random-normal.ts";
 import { recursion, recursionF64 } from "./recursion.ts";
 import { reduce } from "./reduce.ts";
 import { simdPeak } from "./simd-peak.ts";
 import { softmax, softmaxGradient } from "./softmax.ts";
 import { stridedCopy } from "./strided-copy.ts";
+import { targetGradient } from "./target-gradient.ts";
 
 export const kernels: readonly KernelSchema[] = [
   matmul,
@@ -67,9 +71,19 @@ export const kernels: readonly KernelSchema[] = [
   softmax,
   softmaxGradient,
   classLoss,
+  activate,
+  activateGradient,
+  targetGradient,
+  dropout,
+  sgdStep,
+  adamStep,
+  rmspropStep,
 ] as unknown[] as KernelSchema[];
 
 export {
+  activate,
+  activateGradient,
+  adamStep,
   batchNormBack,
   batchNormFold,
   broadcastAdd,
@@ -83,6 +97,7 @@ export {
   conv2dInput,
   conv2dWeights,
   covariance,
+  dropout,
   eigenBack,
   eigenSweeps,
   elementwise,
@@ -94,10 +109,13 @@ export {
   randomNormal,
   recursion,
   reduce,
+  rmspropStep,
+  sgdStep,
   simdPeak,
   softmax,
   softmaxGradient,
   stridedCopy,
+  targetGradient,
   tileDiagonal,
   tileFold,
   tileLoad,

@@ -5,6 +5,10 @@
 import type { Geometry, KernelSchema } from "../schema.ts";
 import { paramsWgsl } from "../schema.ts";
 import { preprocess } from "./preprocess.ts";
+import activate from "../../../shaders/activate.wgsl";
+import activateGradient from "../../../shaders/activateGradient.wgsl";
+import activations from "../../../shaders/activations.wgsl";
+import adamStep from "../../../shaders/adamStep.wgsl";
 import arcs from "../../../shaders/arcs.wgsl";
 import batchNormBack from "../../../shaders/batchNormBack.wgsl";
 import batchNormFold from "../../../shaders/batchNormFold.wgsl";
@@ -19,10 +23,12 @@ import conv2dInput from "../../../shaders/conv2dInput.wgsl";
 import conv2dWeights from "../../../shaders/conv2dWeights.wgsl";
 import covariance from "../../../shaders/covariance.wgsl";
 import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
+import dropout from "../../../shaders/dropout.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
 import exp from "../../../shaders/exp.wgsl";
 import fullCovariance from "../../../shaders/fullCovariance.wgsl";
+import exponential from "../../../shaders/exponential.wgsl";
 import fullMaps from "../../../shaders/full-maps.wgsl";
 import fullNonlinearities from "../../../shaders/full-nonlinearities.wgsl";
 import fullPools from "../../../shaders/full-pools.wgsl";
@@ -31,8 +37,10 @@ import fullVariance from "../../../shaders/fullVariance.wgsl";
 import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
 import log from "../../../shaders/log.wgsl";
+import logarithm from "../../../shaders/logarithm.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
+import philox from "../../../shaders/philox.wgsl";
 import pixelMaps from "../../../shaders/pixel-maps.wgsl";
 import pool2d from "../../../shaders/pool2d.wgsl";
 import pool2dInput from "../../../shaders/pool2dInput.wgsl";
@@ -44,12 +52,20 @@ import rowLanes from "../../../shaders/row-lanes.wgsl";
 import softmax from "../../../shaders/softmax.wgsl";
 import softmaxGradient from "../../../shaders/softmaxGradient.wgsl";
 import stridedCopy from "../../../shaders/stridedCopy.wgsl";
+import rmspropStep from "../../../shaders/rmspropStep.wgsl";
+import sgdStep from "../../../shaders/sgdStep.wgsl";
+import specialNumbers from "../../../shaders/special-numbers.wgsl";
+import targetGradient from "../../../shaders/targetGradient.wgsl";
 import variance from "../../../shaders/variance.wgsl";
 
 export type ShaderSources = Readonly<Record<string, string>>;
 
 /** Every file in shaders/, by name. */
 export const shaderSources: ShaderSources = {
+  activate,
+  activateGradient,
+  activations,
+  adamStep,
   arcs,
   batchNormBack,
   batchNormFold,
@@ -64,9 +80,11 @@ export const shaderSources: ShaderSources = {
   conv2dWeights,
   covariance,
   "covariance-pixels": covariancePixels,
+  dropout,
   elementwise,
   erf,
   exp,
+  exponential,
   "full-maps": fullMaps,
   "full-nonlinearities": fullNonlinearities,
   "full-pools": fullPools,
@@ -76,8 +94,10 @@ export const shaderSources: ShaderSources = {
   "line-places": linePlaces,
   "line-windows": lineWindows,
   log,
+  logarithm,
   matmul,
   nonlinearities,
+  philox,
   "pixel-maps": pixelMaps,
   pool2d,
   pool2dInput,
@@ -89,6 +109,10 @@ export const shaderSources: ShaderSources = {
   softmax,
   softmaxGradient,
   stridedCopy,
+  rmspropStep,
+  sgdStep,
+  "special-numbers": specialNumbers,
+  targetGradient,
   variance,
 };
 

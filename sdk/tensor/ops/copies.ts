@@ -117,6 +117,11 @@ export function copyRun(x: Tensor, begin: number, count: number): Tensor {
   return out;
 }
 
+/** Writes the numbers of a tensor into another, from its number `begin` on; no operation of its own on a tape. */
+export function copyInto(x: Tensor, to: Tensor, begin: number): void {
+  move(x, to, { sides: [x.size], inStrides: [1], outStrides: [1], outOffset: begin });
+}
+
 /** x [outer, inner] repeated between: [outer, times, inner]; no operation of its own on a tape. */
 export function repeatBetween(
   x: Tensor,

@@ -1,0 +1,31 @@
+/**
+ * sigmoid: 1 / (1 + e^-x).
+ */
+import * as z from "zod";
+import * as ops from "../tensor/ops.ts";
+import { noKernel, type Layer, type LayerJson, type Shape } from "./layer.ts";
+import type { Activation, NetworkBuilder, Place } from "./network-builder.ts";
+
+export const sigmoidSchema = z.strictObject({ type: z.literal("sigmoid") });
+
+export class Sigmoid implements Layer {
+  readonly type = "sigmoid";
+  readonly title = "sigmoid";
+  readonly weighted = false;
+
+  shape(input: Shape): Shape {
+    return input;
+  }
+
+  covariance(): never {
+    return noKernel(this);
+  }
+
+  network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
+    return builder.map(this, place, x, ops.sigmoid);
+  }
+
+  toJSON(): LayerJson {
+    return { type: this.type };
+  }
+}
