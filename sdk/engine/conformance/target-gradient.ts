@@ -1,5 +1,5 @@
 /** Rules of target propagation, each on every activation that it goes with, against the table's derivatives in float64. */
-import { targetFunction, targetRule, targetRulesOf, type TargetActivation } from "../../learn/target-rules.ts";
+import { targetFunction, targetRule, targetRulesOf, type TargetActivation } from "../../tensor/target-rules.ts";
 import { targetGradient } from "../kernels/target-gradient.ts";
 import type { RandomStream } from "../rng.ts";
 import type { KernelSchema } from "../schema.ts";

@@ -5,7 +5,7 @@
  *
  *     out = d loss(z, t) / dz  times  |g|, or times `scale` where `scale` is not 0  (carried rules: out = g w(z))
  *
- * The losses stand, with their names, in `sdk/learn/target-rules.ts`; here is only the derivative with respect to m = z t:
+ * The losses stand, with their names, in `sdk/tensor/target-rules.ts`; here is only the derivative with respect to m = z t:
  * d loss / dz = t loss'(m) = -sign(g) loss'(m). With g = 0 there is no target, and out is 0. float32.
  */
 import { d, defineKernel } from "../schema.ts";
