@@ -27,7 +27,7 @@ export function wideCells({ levels, model, lambdas }: Pick<WideSweep, "levels" |
   const json = wideJson(model);
   const stem = wideLine(model).replaceAll(" ", "-");
   const short = lambdas.map((lambda) => Number(lambda.toPrecision(4)));
-  const text = (at: number) => short.filter((other) => other === short[at]).length === 1 ? short[at] : lambdas[at];
+  const text = (at: number) => (short.filter((other) => other === short[at]).length === 1 ? short[at] : lambdas[at]);
   return levels.flatMap((level): GridCell[] =>
     model.fit.solver === "cg"
       ? [{ name: cellName(level, stem), level, model: json, lambdas }]

@@ -126,7 +126,9 @@ function lessAPart(scores: Float64Array, classes: number): Float64Array {
 }
 
 function reasonOf({ converged, iterations, relativeResidual }: WideRidgeFit): string | null {
-  return converged ? null : `stopped after ${iterations} iterations at a relative residual of ${relativeResidual.toExponential(1)}`;
+  return converged
+    ? null
+    : `stopped after ${iterations} iterations at a relative residual of ${relativeResidual.toExponential(1)}`;
 }
 
 function setOf(problem: Problem, ranges: Ranges): Set {

@@ -61,7 +61,10 @@ export function requireWideModel({ name, width, hidden = 1, dropout = 0, fit }: 
     throw new WidefieldError("E_CONFIG", `${name}: a dropout's rate is in [0, 1), not ${dropout}`);
   if (fit.solver === "cg") {
     if (name !== "rf" && name !== "nt")
-      throw new WidefieldError("E_CONFIG", `${name} is no least squares problem: conjugate gradients are for rf and nt`);
+      throw new WidefieldError(
+        "E_CONFIG",
+        `${name} is no least squares problem: conjugate gradients are for rf and nt`,
+      );
     requireSizes(name, { "the number of iterations": fit.maxIterations });
     if (!(fit.tolerance > 0 && fit.tolerance < 1))
       throw new WidefieldError("E_CONFIG", `tolerance must be a number above 0 and below 1, not ${fit.tolerance}`);
@@ -73,9 +76,15 @@ export function requireWideModel({ name, width, hidden = 1, dropout = 0, fit }: 
 }
 
 /** Throws E_CONFIG where the model cannot learn the problem, E_SHAPE for images that it does not take. */
-export function requireProblem({ name, fit }: WideModel, { decision, name: problem, dataset: { shape } }: Problem): void {
+export function requireProblem(
+  { name, fit }: WideModel,
+  { decision, name: problem, dataset: { shape } }: Problem,
+): void {
   if (fit.solver === "steps" && fit.loss === "crossEntropy" && decision !== "argmax")
-    throw new WidefieldError("E_CONFIG", `cross-entropy is of classes, and ${problem} is learned as numbers: choose square`);
+    throw new WidefieldError(
+      "E_CONFIG",
+      `cross-entropy is of classes, and ${problem} is learned as numbers: choose square`,
+    );
   if (name === "myrtle" && Math.min(shape.height, shape.width) < 32)
     throw new WidefieldError(
       "E_SHAPE",
