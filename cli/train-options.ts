@@ -27,8 +27,8 @@ export interface RunOptions extends Omit<CommonOptions, "seed"> {
   readonly skipBad?: true;
   readonly nworkers: string;
   readonly gpus?: string[];
-  readonly save?: string;
   /** False with --no-save. */
+  readonly save?: string | false;
   readonly logInfo?: string;
   readonly resume?: string;
   readonly testModel?: string;

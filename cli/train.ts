@@ -112,7 +112,7 @@ async function testAndReport(
 
 /** Where a run goes: as asked for, else a folder that its settings name. Throws E_CONFIG for two answers. */
 async function folderOf(files: Files, settings: TrainSettings, options: RunOptions): Promise<string | undefined> {
-  const { save, resume, logInfo } = options as RunOptions & { readonly save?: string | false };
+  const { save, resume, logInfo } = options;
   if (resume !== undefined) {
     if (save !== undefined && save !== resume)
       throw new WidefieldError("E_CONFIG", "--resume goes on in its own folder: leave --save and --no-save out");
