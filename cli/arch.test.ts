@@ -29,7 +29,7 @@ describe("arch show", () => {
   it("gives the layers and parameters of a network that is trained, and says that it has no kernel", async () => {
     const { code, stdout } = await widefield("arch", "show", "convnet4");
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^convnet4 on inputs of 3 x 32 x 32\n\nserial of 11 layers/);
+    expect(stdout).toMatch(/^convnet4 on inputs of 3 x 32 x 32\n\nserial of 10 layers/);
     expect(stdout).toMatch(/\n4,259,274 parameters\n\nmaxPool 2x2 has no kernel: /);
   });
 
