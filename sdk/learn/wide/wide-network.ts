@@ -1,0 +1,69 @@
+/**
+ * What the trained models of Ghorbani et al. 2020 have in common: parameters and constants in a backend's memory, drawn on
+ * the host from streams that their names name, so that they are the same bits on every backend.
+ */
+import type { Engine } from "../../engine/engine.ts";
+import { RandomStream } from "../../engine/rng.ts";
+import { deviceOf, type Device } from "../../tensor/device.ts";
+import type { Model, ModelParameter, ModelState, Pass } from "../../tensor/model.ts";
+import { sizeOf, Tensor } from "../../tensor/tensor.ts";
+
+export abstract class WideNetwork implements Model {
+  abstract readonly inputShape: readonly number[];
+  abstract readonly outputs: number;
+  readonly parameters: ModelParameter[] = [];
+  readonly states: readonly ModelState[] = [];
+  protected readonly device: Device;
+  private readonly seed: number;
+  private readonly constants: Tensor[] = [];
+
+  protected constructor(engine: Engine, seed: number) {
+    this.device = deviceOf(engine);
+    this.seed = seed;
+  }
+
+  abstract apply(x: Tensor, pass: Pass): Tensor;
+
+  /** Frees parameters and constants. Idempotent. */
+  dispose(): void {
+    for (const { tensor } of this.parameters) tensor.dispose();
+    for (const tensor of this.constants) tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** A parameter: normal with the standard deviation given, or the same number everywhere. */
+  protected parameter(
+    name: string,
+    shape: readonly number[],
+    initial: { readonly deviation: number } | { readonly value: number },
+    factors: Pick<ModelParameter, "rate" | "decay">,
+  ): Tensor {
+    const values = new Float32Array(sizeOf(shape));
+    if ("value" in initial) values.fill(initial.value);
+    else {
+      new RandomStream(this.seed, `wide ${name}`).fillNormal(values);
+      for (let i = 0; i < values.length; i++) values[i] = initial.deviation * (values[i] as number);
+    }
+    const tensor = this.made(shape);
+    tensor.write(values);
+    this.parameters.push({ name, tensor, ...factors });
+    return tensor;
+  }
+
+  /** What stays as it is; its numbers are the caller's to write. */
+  protected constant(shape: readonly number[]): Tensor {
+    const tensor = this.made(shape);
+    this.constants.push(tensor);
+    return tensor;
+  }
+
+  /** A tensor that no scope disposes of. */
+  private made(shape: readonly number[]): Tensor {
+    const tensor = Tensor.empty(this.device, shape);
+    this.device.scopes.at(-1)?.delete(tensor);
+    return tensor;
+  }
+}
