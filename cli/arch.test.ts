@@ -1,7 +1,7 @@
 /** `widefield arch` in a process of its own. */
 import { writeFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { presetNames } from "../sdk/arch/presets.ts";
+import { presetNames, trainablePresetNames } from "../sdk/arch/presets.ts";
 import { widefield, workspace } from "../test/cli/run.ts";
 
 const folder = workspace();
@@ -24,6 +24,13 @@ describe("arch show", () => {
       expect(stdout).toMatch(/live maps\s+[12] of \d+ pixels at most, \d+\.\d+ KiB a pair/);
       expect(stdout).toMatch(/operations\s+[\d,]+ a pair, with [\d,]+ nonlinearities/);
     }
+  });
+
+  it("gives the layers and parameters of a network that is trained, and says that it has no kernel", async () => {
+    const { code, stdout } = await widefield("arch", "show", "convnet4");
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^convnet4 on inputs of 3 x 32 x 32\n\nserial of 10 layers/);
+    expect(stdout).toMatch(/\n4,259,274 parameters\n\nmaxPool 2x2 has no kernel: /);
   });
 
   it("as JSON is one object, whose architecture can be given back as a file", async () => {
@@ -79,5 +86,5 @@ describe("arch show", () => {
 
 it("arch list names every preset", async () => {
   const { stdout } = await widefield("arch", "list");
-  for (const name of presetNames) expect(stdout).toContain(name);
+  for (const name of [...presetNames, ...trainablePresetNames]) expect(stdout).toContain(name);
 });

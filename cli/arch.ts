@@ -1,12 +1,14 @@
 /** `widefield arch`: architectures, as they are compiled. */
 import { Command } from "commander";
-import { describeArch, type ArchDescription, type LayerRow } from "../sdk/arch/describe.ts";
+import { describeArch, type ArchDescription, type KernelDescription, type LayerRow } from "../sdk/arch/describe.ts";
 import { formatShape, type Shape } from "../sdk/arch/layer.ts";
-import { presetEntry, presetNames } from "../sdk/arch/presets.ts";
+import { presetEntry, presetNames, trainablePresetNames } from "../sdk/arch/presets.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { formatBytes, table } from "./format.ts";
 import { openArch } from "./inputs.ts";
 import { addOutputOptions, withSession } from "./session.ts";
+
+const names = [...presetNames, ...trainablePresetNames];
 
 interface ShowOptions {
   readonly input?: string;
@@ -19,7 +21,7 @@ export function archCommand(): Command {
   const list = addOutputOptions(new Command("list").description("the presets")).action(
     (options: { json?: true; quiet?: true }) =>
       withSession(options, (session) => {
-        const presets = presetNames.map((name) => ({ name, ...describePreset(name) }));
+        const presets = names.map((name) => ({ name, ...describePreset(name) }));
         session.print(
           session.json
             ? JSON.stringify({ presets })
@@ -31,7 +33,7 @@ export function archCommand(): Command {
   const show = addOutputOptions(
     new Command("show")
       .description("layers, shapes, and what a pair of images costs")
-      .argument("<name|file>", `${presetNames.join(", ")}, or a JSON file`)
+      .argument("<name|file>", `${names.join(", ")}, or a JSON file`)
       .option("--input <shape>", "shape of the inputs, such as 3x32x32, or 784 (default: the preset's, else 1x28x28)")
       .option("--steps", "the steps of the covariance program too"),
   ).action((name: string, options: ShowOptions) =>
@@ -39,7 +41,7 @@ export function archCommand(): Command {
       const arch = await openArch(name);
       const input =
         options.input === undefined
-          ? presetNames.includes(name)
+          ? names.includes(name)
             ? presetEntry(name).input
             : ([1, 28, 28] as const)
           : parseShape(options.input);
@@ -69,10 +71,11 @@ function parseShape(text: string): Shape {
 
 function printDescription(
   name: string,
-  { input, layers, steps, liveMaps, mapPixels, cost }: ArchDescription,
+  description: ArchDescription,
   withSteps: boolean,
   print: (line: string) => void,
 ): void {
+  const { input, layers, parameters } = description;
   print(`${name} on inputs of ${formatShape(input)}\n`);
   const rowOf = ({ depth, title, shape, settings }: LayerRow) => [
     "  ".repeat(depth) + title,
@@ -80,12 +83,21 @@ function printDescription(
     settings,
   ];
   print(table(layers.map(rowOf)));
-  if (withSteps) {
-    print("");
-    const rows = steps.map(({ title, route, size, operations }) => [title, route, size.join(" x "), operations]);
-    print(table([["step", "maps", "size", "operations"], ...rows]));
-  }
+  if (parameters !== undefined) print(`\n${parameters.toLocaleString("en")} parameters`);
   print("");
+  if ("noKernel" in description) print(description.noKernel);
+  else printKernel(description, withSteps, print);
+}
+
+function printKernel(
+  { steps, liveMaps, mapPixels, cost }: KernelDescription,
+  withSteps: boolean,
+  print: (line: string) => void,
+): void {
+  if (withSteps) {
+    const rows = steps.map(({ title, route, size, operations }) => [title, route, size.join(" x "), operations]);
+    print(`${table([["step", "maps", "size", "operations"], ...rows])}\n`);
+  }
   print(
     table([
       ["live maps", `${liveMaps} of ${mapPixels} pixels at most, ${formatBytes(cost.mapBytes)} a pair`],

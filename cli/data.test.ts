@@ -1,4 +1,8 @@
 import { Command } from "commander";
+import { encode as encodePng } from "fast-png";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { inMemory, tinyFolder } from "../test/idx-files.ts";
 import { dataCommand } from "./data.ts";
@@ -23,6 +27,10 @@ describe("widefield data list", () => {
     expect(thrown).toBeUndefined();
     for (const name of ["mnist", "fmnist", "notmnist", "cifar10", "cifar100", "svhn", "digits", "npy"])
       expect(printed).toMatch(new RegExp(`^${name} `, "m"));
+    expect(printed).toMatch(/^imagenet +folders of JPEG and PNG images/m);
+    expect(printed).toMatch(/needs train_32x32\.mat, extra_32x32\.mat, test_32x32\.mat; the extra file may be absent/);
+    expect(printed).toMatch(/or the Python version's data_batch_1 \.\. data_batch_5, test_batch$/m);
+    expect(printed).toMatch(/or the Python version's train, test$/m);
     expect(printed).toMatch(/28 x 28, 10 classes, train 0:60000, test 60000:70000/);
     expect(printed).toMatch(/train-images-idx3-ubyte, .*\.gz/);
     expect(printed).toMatch(/^digits .*\n.*\n {10}needs no files$/m);
@@ -32,7 +40,16 @@ describe("widefield data list", () => {
 
   it("prints one JSON object with --json", async () => {
     const { datasets } = JSON.parse((await run("list", "--json")).printed) as { datasets: { name: string }[] };
-    expect(datasets.map(({ name }) => name)).toEqual(["mnist", "fmnist", "notmnist", "cifar10", "cifar100", "svhn", "digits", "npy"]);
+    expect(datasets.map(({ name }) => name)).toEqual([
+      "mnist",
+      "fmnist",
+      "notmnist",
+      "cifar10",
+      "cifar100",
+      "svhn",
+      "digits",
+      "npy",
+    ]);
     expect(datasets[0]).toMatchObject({ trainCount: 60_000, testCount: 10_000, classes: 10, trainOptional: false });
     expect(datasets.find(({ name }) => name === "cifar10")).toMatchObject({ fetch: ["cifar10", "cifar10-python"] });
     expect(datasets.find(({ name }) => name === "npy")).toMatchObject({ shape: null, trainCount: null, fetch: [] });
@@ -92,5 +109,36 @@ describe("widefield data verify", () => {
     expect(printed).toBe("");
     expect(thrown).toMatchObject({ name: "WidefieldError", code });
     expect(thrown).toHaveProperty("message", expect.stringMatching(message));
+  });
+});
+
+describe("widefield data verify imagenet", () => {
+  it("decodes every image of a folder, and names those that cannot be used", async () => {
+    const root = await mkdtemp(join(tmpdir(), "verify-"));
+    try {
+      const image = encodePng({ width: 224, height: 230, channels: 1, depth: 8, data: new Uint8Array(224 * 230) });
+      for (const [path, content] of [
+        ["train/a/1.png", image],
+        ["train/b/2.png", image.subarray(0, 40)],
+        ["val/a/3.png", image],
+      ] as const) {
+        await mkdir(join(root, path, ".."), { recursive: true });
+        await writeFile(join(root, path), content);
+      }
+      const { printed, thrown } = await run("verify", "imagenet", "--data-dir", root);
+      expect(printed).toMatch(/^imagenet: 2 classes\ntrain {3}1 images, and 1 that cannot be used\ntest {4}1 images\n/);
+      expect(printed).toContain(`bad     ${root}/train/b/2.png: `);
+      expect(thrown).toMatchObject({ code: "E_DATA" });
+      await rm(join(root, "train/b/2.png"));
+      const { printed: json, thrown: none } = await run("verify", "imagenet", "--data-dir", root, "--json");
+      expect(none).toBeUndefined();
+      expect(JSON.parse(json)).toMatchObject({ train: { good: 1, bad: 0 }, test: { good: 1, bad: 0 }, bad: [] });
+    } finally {
+      await rm(root, { recursive: true });
+    }
+  });
+
+  it("asks for the folder where none is given", async () => {
+    expect((await run("verify", "imagenet")).thrown).toMatchObject({ code: "E_CONFIG" });
   });
 });

@@ -12,6 +12,7 @@ import { type FileReport, type PartReport, verifyDataset, type VerifyReport } fr
 import { WidefieldError } from "../sdk/errors.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { dataFetchCommand } from "./data-fetch.ts";
+import { folderText, IMAGE_FOLDER, refuseBad, verifyFolder } from "./data-folder.ts";
 import { previewCommand } from "./data-preview.ts";
 
 export interface DataCommandContext {
@@ -33,8 +34,8 @@ export function dataCommand(context: DataCommandContext = {}): Command {
     .option("--quiet", "no notes on stderr (there are none: taken for uniformity)")
     .action((options: { json?: true }) => {
       const datasets = DATASETS.map(listed);
-      if (options.json) write(`${JSON.stringify({ datasets })}\n`);
-      else write(datasets.map(listText).join(""));
+      if (options.json) write(`${JSON.stringify({ datasets, folders: [IMAGE_FOLDER] })}\n`);
+      else write([...datasets.map(listText), folderListText()].join(""));
     });
 
   command
@@ -47,6 +48,12 @@ export function dataCommand(context: DataCommandContext = {}): Command {
     .option("--quiet", "no notes on stderr (there are none: taken for uniformity)")
     .action(async (name: string, options: { dataDir?: string; seed?: number; json?: true }) => {
       const { dataDir, seed } = options;
+      if (name.toLowerCase() === IMAGE_FOLDER.name) {
+        const report = await verifyFolder(dataDir);
+        write(options.json ? `${JSON.stringify(report)}\n` : folderText(report));
+        refuseBad(report);
+        return;
+      }
       const report = await verifyDataset(name, {
         readFile,
         // A caller's own way of reading is the only one.
@@ -129,6 +136,11 @@ function listText({ name, title, shape, files, fetch, ...entry }: ReturnType<typ
     ...fetch.map((source) => `widefield data fetch ${source}`),
   ];
   return `${name.padEnd(10)}${lines.join(`\n${" ".repeat(10)}`)}\n`;
+}
+
+function folderListText(): string {
+  const { name, title, files } = IMAGE_FOLDER;
+  return `${name.padEnd(10)}${title}\n${" ".repeat(10)}needs ${files.join(", ")} (.jpg and .png too), for training only\n`;
 }
 
 /** "data_batch_1 .. data_batch_5, test_batch". */

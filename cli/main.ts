@@ -12,9 +12,11 @@ import { infoCommand } from "./info.ts";
 import { kernelCommand } from "./kernel.ts";
 import { krrCommand } from "./krr.ts";
 import { enableRelaxedSimd } from "./relaxed-simd.ts";
+import { recipeCommand } from "./recipe.ts";
 import { searchCommand } from "./search.ts";
 import { selftestCommand } from "./selftest.ts";
 import { sweepCommand } from "./sweep.ts";
+import { trainCommand } from "./train.ts";
 
 /** 1: bad input; 2: usage; 130: Ctrl-C. */
 function exitCodeOf(thrown: unknown): number {
@@ -33,6 +35,8 @@ const program = new Command("widefield")
   .addCommand(krrCommand())
   .addCommand(searchCommand())
   .addCommand(sweepCommand())
+  .addCommand(trainCommand())
+  .addCommand(recipeCommand())
   .addCommand(archCommand())
   .addCommand(convergeCommand())
   .addCommand(dataCommand())

@@ -1,9 +1,11 @@
 /** What an architecture is, for people to read: its layers with their shapes, and what its kernel costs. */
 import { programCost, type ProgramCost } from "../covariance/cost.ts";
 import { stepSize, type Step } from "../covariance/program.ts";
+import { WidefieldError } from "../errors.ts";
 import { archToJson, compile, type Arch } from "./arch.ts";
-import type { Layer, LayerJson, Shape } from "./layer.ts";
+import { isNoKernel, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { Mixture } from "./mixture.ts";
+import { NetworkBuilder } from "./network-builder.ts";
 import { Repeat } from "./repeat.ts";
 import { Serial } from "./serial.ts";
 import { Sum } from "./sum.ts";
@@ -27,32 +29,65 @@ export interface StepRow {
   readonly operations: number;
 }
 
-export interface ArchDescription {
-  readonly input: Shape;
-  readonly layers: readonly LayerRow[];
-  /** Steps of the covariance program. */
+/** The covariance program of an architecture, and what it costs. */
+export interface KernelDescription {
   readonly steps: readonly StepRow[];
   /** Maps of a pair that are live at once. */
   readonly liveMaps: number;
   /** Pixels of the largest map. */
   readonly mapPixels: number;
   readonly cost: ProgramCost;
-  readonly arch: LayerJson;
 }
+
+export type ArchDescription = {
+  readonly input: Shape;
+  readonly layers: readonly LayerRow[];
+  readonly arch: LayerJson;
+  /** Weights, biases, scales and shifts of its finite network, where all widths are given. */
+  readonly parameters?: number;
+} & (KernelDescription | { /** Why there is none. */ readonly noKernel: string });
 
 /** Throws E_SHAPE where the architecture does not fit inputs of this shape. */
 export function describeArch(arch: Arch, input: Shape): ArchDescription {
-  const program = compile(arch, input);
-  const cost = programCost(program);
+  const kernel = describeKernel(arch, input);
+  const parameters = parameterCount(arch, input);
   return {
-    input,
-    layers: layerRows(arch, input, 0),
-    steps: program.steps.map((step, index) => stepRow(step, cost.operationsOfSteps[index] ?? 0)),
-    liveMaps: program.slots,
-    mapPixels: program.mapPixels,
-    cost,
-    arch: archToJson(arch),
+    ...{ input, layers: layerRows(arch, input, 0), arch: archToJson(arch), ...kernel },
+    ...(parameters === undefined ? {} : { parameters }),
   };
+}
+
+function describeKernel(arch: Arch, input: Shape): KernelDescription | { readonly noKernel: string } {
+  try {
+    const program = compile(arch, input);
+    const cost = programCost(program);
+    return {
+      steps: program.steps.map((step, index) => stepRow(step, cost.operationsOfSteps[index] ?? 0)),
+      liveMaps: program.slots,
+      mapPixels: program.mapPixels,
+      cost,
+    };
+  } catch (thrown) {
+    if (isNoKernel(thrown)) return { noKernel: thrown.message };
+    throw thrown;
+  }
+}
+
+/**
+ * Numbers that training changes in the finite network of an architecture; undefined where the architecture leaves widths
+ * open, or its branches do not meet. Throws E_SHAPE where it does not fit its input.
+ */
+export function parameterCount(arch: Arch, input: Shape): number | undefined {
+  if (!arch.shape(input).every(Number.isFinite)) return undefined;
+  try {
+    const builder = new NetworkBuilder(input, undefined, 1);
+    arch.network(builder, builder.input, { path: "architecture", name: "", readout: true });
+    const trained = builder.graph.parameters.filter((parameter) => parameter.trained);
+    return trained.reduce((sum, { floats }) => sum + floats, 0);
+  } catch (thrown) {
+    if (thrown instanceof WidefieldError) return undefined;
+    throw thrown;
+  }
 }
 
 function layerRows(layer: Layer, input: Shape, depth: number): LayerRow[] {

@@ -3,7 +3,7 @@
  * fan-in = channels in x height x width of the filter, fan-out = channels out x height x width.
  */
 import * as z from "zod";
-import { parse } from "./schema.ts";
+import { WidefieldError } from "../errors.ts";
 
 /**
  * Of one kind of parameter:
@@ -50,26 +50,27 @@ export type Distribution =
   | { readonly kind: "uniform"; readonly bound: number }
   | { readonly kind: "constant"; readonly value: number };
 
-const lawSchema = z.union(
-  [
-    z.enum(["prior", "pytorch", "xavier", "xavierNormal", "he", "heFanOut"]),
-    z.strictObject({ normal: z.number().min(0) }),
-    z.strictObject({ constant: z.number() }),
-  ],
-  "an initialiser is prior, pytorch, xavier, xavierNormal, he, heFanOut, { normal: deviation } or { constant: value }",
-);
-const byLayerSchema = z
-  .strictObject({ conv: lawSchema.optional(), dense: lawSchema.optional(), bias: lawSchema.optional() })
-  .refine((laws) => Object.keys(laws).length > 0);
-const initialiserSchema = z.union(
-  [lawSchema, byLayerSchema],
-  "init is prior, pytorch, xavier, xavierNormal, he, heFanOut, { normal: deviation }, { constant: value }, or one of " +
-    "these for each of { conv, dense, bias }",
-);
+const lawSchema = z.union([
+  z.enum(["prior", "pytorch", "xavier", "xavierNormal", "he", "heFanOut"]),
+  z.strictObject({ normal: z.number().min(0) }),
+  z.strictObject({ constant: z.number() }),
+]);
+const initialiserSchema = z.union([
+  lawSchema,
+  z
+    .strictObject({ conv: lawSchema.optional(), dense: lawSchema.optional(), bias: lawSchema.optional() })
+    .refine((laws) => Object.keys(laws).length > 0),
+]);
 
 /** Throws E_CONFIG for what is no initialiser. */
 export function checkInitialiser(init: Initialiser): Initialiser {
-  return parse(initialiserSchema, init, "init");
+  const { success } = initialiserSchema.safeParse(init);
+  if (success) return init;
+  throw new WidefieldError(
+    "E_CONFIG",
+    `init is prior, pytorch, xavier, xavierNormal, he, heFanOut, { normal: deviation }, { constant: value }, or one of ` +
+      `these for each of { conv, dense, bias }, not ${JSON.stringify(init)}`,
+  );
 }
 
 /** What a parameter is drawn from; `deviation`: its prior's. */

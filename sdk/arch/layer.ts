@@ -50,8 +50,13 @@ export function noKernel({ type, title }: Layer): never {
   throw new WidefieldError(
     "E_CONFIG",
     `${name} has no kernel: it is a layer of networks that are trained. ${KERNELS}`,
-    { details: { layer: type } },
+    { details: { noKernel: type } },
   );
+}
+
+/** True for what `noKernel` throws. */
+export function isNoKernel(thrown: unknown): thrown is WidefieldError {
+  return thrown instanceof WidefieldError && "noKernel" in thrown.details;
 }
 
 /** The image that a layer asks for, or E_SHAPE with what it got. */

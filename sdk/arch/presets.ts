@@ -4,6 +4,7 @@ import { WidefieldError } from "../errors.ts";
 import { avgPool, conv, dense, flatten, globalAvgPool, identity, relu, repeat, resnet } from "./arch.ts";
 import { serial, sum, type Arch } from "./arch.ts";
 import type { Shape } from "./layer.ts";
+import { trainableArch, type TrainableName } from "./trainable.ts";
 
 export interface Preset {
   /** One line on what it is and where it comes from. */
@@ -42,6 +43,24 @@ function cntk(depth: number, pooled: boolean): Preset {
     },
   };
 }
+
+/** A network that is trained, with relus. */
+function trained(name: TrainableName, summary: string, input: Shape, classes = 10): Preset {
+  return { summary, input, make: () => trainableArch(name, { input, classes }) };
+}
+
+const PAPER = "of Friesen and Domingos 2018, with relus";
+const IMAGENET = [3, 224, 224] as const;
+
+/** Networks that are trained, and have no kernel: `trainableArch` makes them with other activations. */
+const trainables: Readonly<Record<string, Preset>> = {
+  convnet4: trained("convnet4", `the four-layer network for CIFAR-10 ${PAPER}`, CIFAR),
+  convnet8: trained("convnet8", `DoReFa's eight-layer network for CIFAR-10 ${PAPER}`, CIFAR),
+  "convnet8-40": trained("convnet8", `the same network for images of 40 pixels, as of SVHN`, [3, 40, 40]),
+  alexnet_drf: trained("alexnet_drf", `DoReFa's AlexNet for ImageNet ${PAPER}`, IMAGENET, 1000),
+  resnet18: trained("resnet18", `the residual network of 18 layers for ImageNet ${PAPER}`, IMAGENET, 1000),
+  "resnet18-cifar": trained("resnet18", "the residual network of 18 layers for CIFAR-10", CIFAR),
+};
 
 const presets: Readonly<Record<string, Preset>> = {
   "convnet-gp": {
@@ -113,21 +132,26 @@ const families: Readonly<Record<string, (depth: number) => Preset>> = {
 const LISTED_DEPTHS = [11, 14, 21];
 const DEEPEST = 1000;
 
+/** Presets that have a kernel. */
 export const presetNames: readonly string[] = [
   ...Object.keys(presets),
   ...Object.keys(families).flatMap((family) => LISTED_DEPTHS.map((depth) => `${family}-${depth}`)),
 ];
 
+/** Presets of networks that are trained, which have none. */
+export const trainablePresetNames: readonly string[] = Object.keys(trainables);
+
 /** Throws E_CONFIG for a name that is not a preset, with the nearest one. */
 export function presetEntry(name: string): Preset {
-  const entry = Object.hasOwn(presets, name) ? presets[name] : ofFamily(name);
+  const known = { ...presets, ...trainables };
+  const entry = Object.hasOwn(known, name) ? known[name] : ofFamily(name);
   if (entry !== undefined) return entry;
-  const nearest = closest(name, presetNames);
+  const nearest = closest(name, [...presetNames, ...trainablePresetNames]);
   const near = distance(name, nearest) <= Math.max(2, nearest.length / 2) ? `did you mean "${nearest}"? ` : "";
   throw new WidefieldError(
     "E_CONFIG",
     `there is no preset "${name}"; ${near}presets are ${presetNames.join(", ")} (cntk-gap-N and cntk-vanilla-N for any ` +
-      `depth N from 1 to ${DEEPEST}), or give a JSON file`,
+      `depth N from 1 to ${DEEPEST}), ${trainablePresetNames.join(", ")} (to be trained, without a kernel), or give a JSON file`,
   );
 }
 

@@ -1,7 +1,7 @@
 /**
  * JPEG and PNG files as three channels of bytes. What a file is, its first bytes say and not its name: ImageNet has a
- * PNG among its JPEGs. Grey images become three equal channels, CMYK ones RGB, as their decoder does it; transparency is
- * dropped (the colour below it counts), and 16 bits are rounded to 8.
+ * PNG among its JPEGs. Grey images become three equal channels; JPEGs of four inks become RGB, their inks taken to be stored
+ * inverted, as Adobe's programs do; transparency is dropped (the colour below it counts), and 16 bits are rounded to 8.
  */
 import { convertIndexedToRgb, decode as decodePng, hasPngSignature } from "fast-png";
 import { decode as decodeJpeg } from "jpeg-js";

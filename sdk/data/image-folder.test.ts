@@ -5,6 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { flatJpeg } from "../../test/jpeg-files.ts";
 import { mulberry32 } from "../../test/reference/programs.ts";
 import { freshSeed } from "../../test/seed.ts";
 import { nodeFiles } from "../platform/files.node.ts";
@@ -90,6 +91,30 @@ describe("an image", () => {
       return Math.max(most, Math.abs(value - ([pixel % 40, Math.floor(pixel / 40), 128][i % 3] ?? NaN)));
     }, 0);
     expect(worst).toBeLessThan(12);
+  });
+
+  it("as a grey JPEG has three equal channels, and as one of four inks the colours that Adobe means by them", () => {
+    for (let trial = 0; trial < 20; trial++) {
+      const [grey = 0, c = 0, m = 0, y = 0, k = 0] = bytes(5);
+      expect(pixelsOf(decodeImage(flatJpeg([grey])))).toEqual(new Array(192).fill(grey));
+      // Inverted inks: 255 is none.
+      const expected = [(c * k) / 255, (m * k) / 255, (y * k) / 255];
+      // The same inks, upright, as luminance and chrominance, as far as these can say them.
+      const [cyan, magenta, yellow] = [255 - c, 255 - m, 255 - y];
+      const luminance = 0.299 * cyan + 0.587 * magenta + 0.114 * yellow;
+      const chrominance = [128 + (yellow - luminance) / 1.772, 128 + (cyan - luminance) / 1.402];
+      const transformed = [luminance, ...chrominance, k].map((value) => Math.min(255, Math.round(value)));
+      for (const [jpeg, most] of [
+        [flatJpeg([c, m, y, k], 0), 2],
+        [flatJpeg(transformed, 2), 4],
+      ] as const) {
+        const found = pixelsOf(decodeImage(jpeg));
+        expect(found).toHaveLength(192);
+        found.forEach((value, i) => expect(Math.abs(value - (expected[i % 3] ?? NaN))).toBeLessThan(most));
+      }
+    }
+    expect(pixelsOf(decodeImage(flatJpeg([255, 255, 255, 255], 0)))).toEqual(new Array(192).fill(255));
+    expect(decodeImage(flatJpeg([1, 2, 3, 4]))).toContain("4 components");
   });
 
   it("that is cut short, empty or something else does not decode, and it is said why", () => {

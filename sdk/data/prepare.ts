@@ -213,10 +213,13 @@ function writeCut(
   out: Float32Array,
   offset: number,
 ): void {
-  // Column x of the part is column left + x - padding of the image, or of the part read backwards where it is mirrored.
+  // Column c of the part is column left + c - padding of the image, or of the part read backwards where it is mirrored.
   const first = left - padding;
   const step = mirrored ? -1 : 1;
   const start = mirrored ? first + columns - 1 : first;
+  // Columns of the part that lie in the image: from `low` on, and below `high`.
+  const low = Math.max(0, mirrored ? start - width + 1 : -start);
+  const high = Math.min(columns, mirrored ? start + 1 : width - start);
   for (let channel = 0; channel < channels; channel++) {
     const table = data instanceof Uint8Array ? tables[channel] : undefined;
     const centre = mean[channel] ?? NaN;
@@ -225,15 +228,18 @@ function writeCut(
     for (let row = 0; row < rows; row++) {
       const to = offset + (channel * rows + row) * columns;
       const y = top + row - padding;
-      if (y < 0 || y >= height) {
-        out.fill(black, to, to + columns);
-        continue;
-      }
+      const inside = y >= 0 && y < height && low < high;
+      out.fill(black, to, to + (inside ? low : columns));
+      if (!inside) continue;
+      out.fill(black, to + high, to + columns);
       const line = at + channel * channelStep + y * rowStep;
-      for (let column = 0, x = start; column < columns; column++, x += step) {
-        const value = data[line + x * columnStep] ?? NaN;
-        if (x < 0 || x >= width) out[to + column] = black;
-        else out[to + column] = table === undefined ? (value - centre) / scale : (table[value] ?? NaN);
+      let from = line + (start + step * low) * columnStep;
+      if (table === undefined) {
+        for (let column = low; column < high; column++, from += step * columnStep)
+          out[to + column] = ((data[from] ?? NaN) - centre) / scale;
+      } else {
+        for (let column = low; column < high; column++, from += step * columnStep)
+          out[to + column] = table[data[from] ?? 0] ?? NaN;
       }
     }
   }

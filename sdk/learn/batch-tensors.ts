@@ -30,8 +30,8 @@ const MOST_COUNTS = 8;
 
 interface Pair {
   readonly batches: readonly [PlacedBatch, PlacedBatch];
-  /** How often each has been written. */
-  readonly written: [number, number];
+  /** The number of the batch that they were made for. */
+  readonly madeAt: number;
   next: 0 | 1;
 }
 
@@ -40,6 +40,8 @@ export class BatchPlaces {
   private readonly inputShape: readonly number[];
   private readonly classes: number;
   private readonly pairs = new Map<string, Pair>();
+  /** Batches so far. */
+  private count = 0;
 
   /** `inputShape`: the model's. Labels are below `classes`. */
   constructor(device: Device, inputShape: readonly number[], classes: number) {
@@ -59,12 +61,12 @@ export class BatchPlaces {
     const turn = pair.next;
     pair.next = turn === 0 ? 1 : 0;
     const placed = pair.batches[turn];
-    // A tensor that has just been made may have a buffer that commands under way still use.
-    const first = pair.written[turn]++ === 0;
+    // The buffers of new tensors may have had other uses, which have ended for sure once a report behind them is here.
+    const settled = this.count++ >= pair.madeAt + 2;
     const write = (tensor: Tensor | undefined, data: Float32Array | Uint32Array | undefined): void => {
       if (tensor === undefined || data === undefined) return;
-      if (first) tensor.write(data);
-      else tensor.writeUnordered(data);
+      if (settled) tensor.writeUnordered(data);
+      else tensor.write(data);
     };
     write(placed.images, batch.images);
     write(placed.labels, batch.labels);
@@ -83,7 +85,7 @@ export class BatchPlaces {
     const kept = this.pairs.get(key);
     // The last used stand last.
     this.pairs.delete(key);
-    const pair = kept ?? { batches: [this.make(batch), this.make(batch)], written: [0, 0], next: 0 };
+    const pair = kept ?? { batches: [this.make(batch), this.make(batch)], madeAt: this.count, next: 0 };
     this.pairs.set(key, pair);
     const [oldest] = this.pairs;
     if (this.pairs.size > MOST_COUNTS && oldest !== undefined) {

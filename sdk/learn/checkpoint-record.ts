@@ -6,6 +6,7 @@ import * as z from "zod";
 import { manifestChecksum, type Json } from "../covariance/store/manifest.ts";
 import { messageOf, WidefieldError } from "../errors.ts";
 import type { FileSeal, NamedArray } from "../platform/safetensors.ts";
+import { epochSchema, jsonOf, scoresSchema } from "./epoch-json.ts";
 import type { TrainingState } from "./training-state.ts";
 
 /** What tells a run from others, as JSON: architecture, data set, optimiser, seed, ... Two runs with the same one may share a folder. */
@@ -15,16 +16,6 @@ const FORMAT = "widefield checkpoint, version 1";
 
 /** Names of the optimiser's arrays begin with this in the file: "optimiser/layers.0.weights.velocity". */
 const OPTIMISER = "optimiser/";
-
-/** JSON has no word for these; a set without examples has a loss of NaN. */
-const number = z.union([z.number(), z.enum(["NaN", "Infinity", "-Infinity"]).transform(Number)]);
-
-const scoresSchema = z.strictObject({
-  loss: number,
-  accuracy: number.optional(),
-  top5: number.optional(),
-  count: z.int().nonnegative(),
-});
 
 const recordSchema = z.strictObject({
   format: z.literal(FORMAT),
@@ -45,18 +36,7 @@ const recordSchema = z.strictObject({
     bytes: z.int().nonnegative(),
     crc32c: z.string().regex(/^[0-9a-f]{8}$/, "not a CRC-32C"),
   }),
-  history: z.array(
-    z.strictObject({
-      epoch: z.int().positive(),
-      step: z.int().nonnegative(),
-      rate: number,
-      training: scoresSchema,
-      validation: scoresSchema.optional(),
-      test: scoresSchema.optional(),
-      seconds: number,
-      examplesPerSecond: number,
-    }),
-  ),
+  history: z.array(epochSchema),
 });
 
 export type CheckpointRecord = z.infer<typeof recordSchema>;
@@ -87,14 +67,10 @@ export function encodeRecord(state: TrainingState, run: RunIdentity, file: strin
   };
   // Keys in the schema's order: a state that was read gives the same bytes as the one that was written. And through
   // text, which drops what is undefined: the checksum is of what a reader will find.
-  const ordered = recordSchema.parse(JSON.parse(JSON.stringify(record, writable)));
-  const stored = JSON.parse(JSON.stringify(ordered, writable)) as object;
+  const ordered = recordSchema.parse(JSON.parse(jsonOf(record)));
+  const stored = JSON.parse(jsonOf(ordered)) as object;
   const text = JSON.stringify({ ...stored, checksum: manifestChecksum(stored) }, null, 1);
   return new TextEncoder().encode(`${text}\n`);
-}
-
-function writable(_key: string, value: unknown): unknown {
-  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
 }
 
 /** Throws E_CORRUPT, with `advice`, for bytes that are no checkpoint's record or not what was written. */

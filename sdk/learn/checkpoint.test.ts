@@ -2,13 +2,15 @@ import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from "node:fs/pro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { wasmEngine } from "../../test/engines.ts";
 import { diskOf } from "../../test/full-disk.ts";
 import { freshSeed } from "../../test/seed.ts";
 import { RandomStream } from "../engine/rng.ts";
 import { nodeFiles } from "../platform/files.node.ts";
 import type { Files } from "../platform/files.ts";
 import { decodeSafetensors, type NamedArray } from "../platform/safetensors.ts";
-import { CheckpointFolder, loadCheckpoint, type RunIdentity } from "./checkpoint.ts";
+import { CheckpointFolder, loadCheckpoint, restoreCheckpoint, type RunIdentity } from "./checkpoint.ts";
+import { sizeOf, tensor } from "../tensor/tensor.ts";
 import type { EpochRecord, TrainingState } from "./training-state.ts";
 
 const seed = freshSeed();
@@ -159,6 +161,30 @@ describe("a checkpoint", () => {
     await folder.close();
     await expect(folder.save(stateAfter(1))).rejects.toMatchObject({ code: "E_CLOSED" });
     expect(await shown(path)).toEqual([]);
+  });
+
+  it("goes into a model of its own architecture, and is refused by another one's with file and tensors", async () => {
+    const path = await freshFolder();
+    await saved(path, stateAfter(1));
+    const checkpoint = await loadCheckpoint(files, path, "best");
+    await using engine = await wasmEngine();
+    const zeros = (name: string, shape: readonly number[]) => ({
+      name,
+      tensor: tensor(engine, new Float32Array(sizeOf(shape)), shape),
+    });
+    const bias = zeros("layers.0.bias", [5]);
+    const states = [zeros("layers.1.mean", [5])];
+    restoreCheckpoint(checkpoint, { parameters: [zeros("layers.0.weights", [5, 3, 1, 2]), bias], states });
+    expect(await bias.tensor.read()).toEqual(checkpoint.state.parameters[1]?.data);
+    const other = { parameters: [zeros("layers.0.weights", [5, 3, 3, 3]), bias], states: [] };
+    expect(() => restoreCheckpoint(checkpoint, other)).toThrow(
+      expect.objectContaining({
+        code: "E_CONFIG",
+        message: expect.stringMatching(
+          /best\.json: [^]*layers\.0\.weights is \[5, 3, 1, 2\][^]*layers\.1\.mean/,
+        ) as string,
+      }) as Error,
+    );
   });
 
   it("that is not there is named", async () => {

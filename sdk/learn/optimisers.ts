@@ -113,8 +113,10 @@ export function adam(options: AdamOptions = {}): Optimiser {
       weightDecay,
       remembers: ["first", "second"],
       update: ({ device, count, rate, decay, step, gradient, guard, weights, memory: [first, second], spare }) => {
-        // In float64: 1 - beta2^t has lost half of float32's digits in the first steps.
-        const corrections = { rate: rate / (1 - beta1 ** step), root: 1 / Math.sqrt(1 - beta2 ** step) };
+        // In float64: 1 - beta2^t has lost half of float32's digits in the first steps. Of the betas that the kernel has:
+        // 1 - 0.999 in float32 is off by 5e-5 of itself, which would not cancel.
+        const [early, late] = [Math.fround(beta1), Math.fround(beta2)];
+        const corrections = { rate: rate / (1 - early ** step), root: 1 / Math.sqrt(1 - late ** step) };
         const params = { count, decay, beta1, beta2, epsilon, ...corrections };
         device.dispatch(adamStep, params, [gradient, guard, weights, first ?? spare, second ?? spare]);
       },

@@ -80,7 +80,7 @@ export interface TrainOptions {
   readonly signal?: AbortSignal | undefined;
   /** Goes on from here; model and optimiser are overwritten. */
   readonly resume?: TrainingState | undefined;
-  /** More engines with the same model (`data-parallel.ts`): each batch is cut among all of them. */
+  /** More engines with the same model (`data-parallel.ts`): each batch is cut among all. Evaluation stays on the first. */
   readonly replicas?: readonly Replica[] | undefined;
   readonly onProgress?: ((progress: TrainingProgress) => void) | undefined;
   readonly onEpoch?: ((record: EpochRecord) => void | Promise<void>) | undefined;
@@ -121,6 +121,8 @@ export async function train(options: TrainOptions): Promise<TrainingResult> {
   const run = new TrainingRun(options);
   try {
     return await run.run();
+  } catch (thrown) {
+    throw run.told(thrown);
   } finally {
     run.dispose();
   }
@@ -162,13 +164,20 @@ class TrainingRun {
       const record = { ...trained, ...(await this.evaluate(trained.epoch)) };
       this.epoch = record.epoch;
       this.history = [...this.history, record];
-      const improved = isBetter(record.validation, this.best?.scores);
+      const improved = improvement(record.validation, this.best?.scores);
       if (improved !== undefined) this.best = { epoch: record.epoch, scores: improved };
       await this.save(improved !== undefined);
       await onEpoch?.(record);
     }
     const { history, step, best } = this;
     return { history, step, ...(best && { best }) };
+  }
+
+  /** The error of a run that was stopped, wherever that was, with what there is to go on from; others as they are. */
+  told(thrown: unknown): unknown {
+    if (!(thrown instanceof WidefieldError) || thrown.code !== "E_ABORTED") return thrown;
+    const { message, details } = thrown;
+    return new WidefieldError("E_ABORTED", `${message}; ${this.intact}`, { cause: thrown, details });
   }
 
   dispose(): void {
@@ -264,11 +273,10 @@ class TrainingRun {
   private requireGoing(epoch: number, batch: number, batches: number): void {
     const { signal } = this.options;
     if (signal?.aborted !== true) return;
-    throw new WidefieldError(
-      "E_ABORTED",
-      `stopped in epoch ${epoch} after ${batch} of ${batches} batches: ${this.intact}`,
-      { cause: signal.reason, details: { epoch, batch } },
-    );
+    throw new WidefieldError("E_ABORTED", `stopped in epoch ${epoch} after ${batch} of ${batches} batches`, {
+      cause: signal.reason,
+      details: { epoch, batch },
+    });
   }
 
   private get intact(): string {
@@ -277,8 +285,8 @@ class TrainingRun {
   }
 }
 
-/** The scores that are better than the best so far: those given, or none. */
-function isBetter(scores: Scores | undefined, best: Scores | undefined): Scores | undefined {
+/** The scores, where they are better than the best so far. */
+function improvement(scores: Scores | undefined, best: Scores | undefined): Scores | undefined {
   if (scores === undefined) return undefined;
   if (best === undefined) return scores;
   const better =

@@ -27,7 +27,7 @@ export interface SweepTitles {
 }
 
 /** Told apart in print and by most who do not see all colours; shapes say it again. */
-const COLOURS = [BLUE, ORANGE, "#2a8a57", "#b3261e", "#7a4fb5", INK, "#9a7b1c", "#0f8b99", "#c2528b", "#6b7480"];
+export const COLOURS = [BLUE, ORANGE, "#2a8a57", "#b3261e", "#7a4fb5", INK, "#9a7b1c", "#0f8b99", "#c2528b", "#6b7480"];
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"];
 
 type Panel = Extract<TopLevelSpec, { hconcat: unknown[] }>["hconcat"][number];

@@ -46,7 +46,7 @@ function normalised(
       "batch normalisation cannot train on one number a channel: use larger batches",
     );
   const { device } = x;
-  const moments = training ? Tensor.empty(device, [2, channels]) : running.share();
+  const moments = training ? Tensor.empty(device, [2, channels]) : running;
   if (training) device.dispatch(channelMoments, sizes, [x.slot, moments.slot]);
   const coefficients = Tensor.empty(device, [2, channels]);
   // Where nothing is to be updated, a buffer of no meaning: kernels bind each buffer once.
