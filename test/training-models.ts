@@ -1,7 +1,6 @@
 /** Small models for tests of training, built from operations, and data for them. */
 import type { Engine } from "../sdk/engine/engine.ts";
 import { RandomStream, streamAddress } from "../sdk/engine/rng.ts";
-import { deviceOf } from "../sdk/tensor/device.ts";
 import type { Model, ModelParameter, ModelState, Pass } from "../sdk/tensor/model.ts";
 import * as ops from "../sdk/tensor/ops.ts";
 import type { Tensor } from "../sdk/tensor/tensor.ts";
@@ -71,11 +70,6 @@ export function perceptron(engine: Engine, options: PerceptronOptions): Model {
     return layer("second", z, (input) => ops.bias(ops.matmul(input, weights2), bias2));
   };
   return { parameters, states, inputShape: [inputs], outputs, apply };
-}
-
-/** What is allocated by tensors in use: parameters, states, and whatever was forgotten. */
-export function poolBytes(engine: Engine): number {
-  return deviceOf(engine).pool.bytes;
 }
 
 /** Points around a centre for each class; centres are 4.2 apart or more where there are as many inputs as classes. */
