@@ -78,6 +78,25 @@ export { decodeSafetensors, readSafetensors, writeSafetensors, type Safetensors 
 export { epochScalars, scoreScalars, TensorBoard, type TensorBoardOptions } from "./report/tensorboard.ts";
 export { compareSpec, smoothed, trainingSpec, type ComparedRun, type TrainingTitles } from "./report/training-chart.ts";
 
+export {
+  WideRidge,
+  WIDE_ITERATIONS,
+  WIDE_TOLERANCE,
+  type WideRidgeFit,
+  type WideRidgeOptions,
+} from "./learn/wide/ridge.ts";
+export { WideDesign, type Inputs as WideInputs } from "./learn/wide/design.ts";
+export { parameterCount as wideParameterCount, type LinearWideModel } from "./learn/wide/linear-model.ts";
+export { tangentAmplitudes, unitDirections } from "./learn/wide/directions.ts";
+export { MeanFieldNetwork, type MeanFieldOptions } from "./learn/wide/mean-field.ts";
+export { LinearWideNetwork } from "./learn/wide/linear-networks.ts";
+export { MyrtleNetwork, type MyrtleOptions } from "./learn/wide/myrtle.ts";
+export { modelOutputs, summedSquareLoss } from "./learn/wide/outputs.ts";
+export { paperBatch, paperFactor, type WideName } from "./learn/wide/paper.ts";
+export { runWideSweep, type WideSweep } from "./experiments/sweep-wide.ts";
+export { wideLambdas } from "./experiments/wide-lambdas.ts";
+export { PAPER_CG, PAPER_STEPS, type WideModel } from "./experiments/wide-models.ts";
+export { joinSweeps, readSweep, type FinishedSweep } from "./experiments/sweep-join.ts";
 export { recipe, recipes, type Recipe } from "./experiments/ftprop-recipes.ts";
 export { nonlinearity, nonlinearityNames, type TargetPropagation } from "./experiments/nonlinearities.ts";
 export { runTraining, testModel, type TrainExperiment, type TrainExperimentResult } from "./experiments/train.ts";
