@@ -11,8 +11,8 @@
  * A row that holds a NaN, or whose label is none of its classes, has loss NaN and gradient NaN.
  */
 import { buffer } from "./dispatch";
+import { log1p } from "./elementwise/logarithm";
 import { ClassLossParams } from "./generated/kernels";
-import { log1p } from "./math/log";
 import { firstLanes, loadPart, push, storePart, sumLanes, total } from "./pairwise";
 import { largest } from "./reduce";
 import { LEAF, placeOf, sumOfExps } from "./rows/exps";

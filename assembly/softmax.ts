@@ -4,8 +4,8 @@
  * accuracy. `out` may be the same buffer as `a`; a NaN, an infinity or nothing but -infinity makes its row NaN.
  */
 import { buffer } from "./dispatch";
+import { log1p } from "./elementwise/logarithm";
 import { SoftmaxParams } from "./generated/kernels";
-import { log1p } from "./math/log";
 import { largest } from "./reduce";
 import { placeOf, sumOfExps } from "./rows/exps";
 

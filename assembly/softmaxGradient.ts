@@ -3,8 +3,8 @@
  * `sdk/engine/kernels/softmax.ts`). A row is a work item; sums are pairwise. `out` may be the same buffer as `y` or `g`.
  */
 import { buffer } from "./dispatch";
+import { exponential } from "./elementwise/exponential";
 import { SoftmaxGradientParams } from "./generated/kernels";
-import { exp } from "./math/exp";
 import { loadPart, push, storePart, sumLanes, total } from "./pairwise";
 import { LEAF } from "./rows/exps";
 
@@ -57,5 +57,5 @@ function gradientRow(log: bool, y: usize, g: usize, columns: i32, out: usize, st
 // @ts-ignore: decorator
 @inline
 function gradient(log: bool, y: v128, g: v128, sum: v128): v128 {
-  return log ? f32x4.sub(g, f32x4.mul(exp(y), sum)) : f32x4.mul(y, f32x4.sub(g, sum));
+  return log ? f32x4.sub(g, f32x4.mul(exponential(y), sum)) : f32x4.mul(y, f32x4.sub(g, sum));
 }

@@ -15,8 +15,9 @@ const SQUARED_HINGE = 2u;
 const TRUNCATED_HINGE = 3u;
 const LOG_HINGE = 4u;
 
-//# include exp
-//# include log
+//# include special-numbers
+//# include exponential
+//# include logarithm
 //# include row-lanes
 
 struct RowState {
@@ -114,7 +115,7 @@ fn main(
       if (k != state.most.place) { add(&exponentials, exponential(scores[base + k] - state.most.value)); }
     }
     state.others = meetSum(whole(&exponentials), local);
-    state.logarithm = logOfOnePlus(state.others);
+    state.logarithm = logarithmOfOnePlus(state.others);
 
     var hinges: Sum;
     var violating = 0u;
@@ -134,13 +135,13 @@ fn main(
     if (row < params.rows) {
       for (var k = lane; k < params.classes; k += LANES) {
         var slope = params.scale * slopeOf(k, scores[base + k], state);
-        if (invalid) { slope = nan(); }
+        if (invalid) { slope = notANumber(); }
         gradient[base + k] = slope;
       }
       if (lane == 0u) {
         var loss = hinge;
         if (params.operation == CROSS_ENTROPY) { loss = state.most.value - state.score + state.logarithm; }
-        if (invalid) { loss = nan(); }
+        if (invalid) { loss = notANumber(); }
         losses[row] = loss;
         ranks[row] = f32(select(rank, params.classes, unlabelled));
       }

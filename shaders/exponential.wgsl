@@ -10,8 +10,8 @@
 //     softplus x     max(x, 0) + log(1 + E)                    tanh'          4 F / (1 + F (2 + F)), F = E^2
 //     log(1 + E)     2 artanh(s) = E + s (s^2 A(s^2) - E), s = E / (2 + E), A of degree 3, error 4.6e-9
 //
-// Errors are those of the roundings: SWIFTSHADER. Beyond the largest number e^x is infinite; what is below the
-// smallest normal number may be 0. Of NaN they may be anything: ask `isNan`.
+// Errors are those of the roundings (bounds: sdk/engine/conformance/activate.ts). Beyond the largest number e^x is
+// infinite; what is below the smallest normal number may be 0. Of NaN they may be anything: ask `isNan`.
 
 /** x = n ln 2 + r. */
 struct Octaves {

@@ -34,3 +34,14 @@ fn logarithm(x: f32) -> f32 {
   let small = fma(square, -0.5, fma(n, -0.00021219444, f * square * p));
   return fma(n, 0.693359375, f + small);
 }
+
+/**
+ * log(1 + x) for x >= 0. What the sum u = 1 + x loses comes back as its share of the logarithm. u - 1 must not be taken for
+ * x, as a compiler that reassociates would: u goes through its bits.
+ */
+fn logarithmOfOnePlus(x: f32) -> f32 {
+  let bits = bitcast<u32>(1.0 + x);
+  let u = bitcast<f32>(bits);
+  let lost = select(0.0, x - (u - 1.0), x < 16777216.0);
+  return logarithm(u) + lost / u;
+}

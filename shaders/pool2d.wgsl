@@ -5,9 +5,7 @@
 const MAX = 0u; // PoolOperation of the schema
 const NOWHERE = 0xffffffffu; // the place of a window without pixels
 
-fn isNan(x: f32) -> bool {
-  return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
+//# include special-numbers
 
 /** Rows, or columns, [x, y) of a window that lie inside; none where x >= y. */
 fn clip(index: u32, stride: u32, pad: u32, window: u32, size: u32) -> vec2u {

@@ -27,6 +27,9 @@ const GAUSSIAN = 7u;
 
 const HALF_PI = 1.57079632679;
 
+//# include special-numbers
+//# include exponential
+
 fn quintic(u: f32, p0: f32, p1: f32, p2: f32, p3: f32, p4: f32, p5: f32) -> f32 {
   return fma(fma(fma(fma(fma(p5, u, p4), u, p3), u, p2), u, p1), u, p0);
 }
@@ -67,21 +70,6 @@ fn arcCosine(g: f32) -> f32 {
 /** asin(c) for c in [0, 1/2]: c S(c^2). */
 fn arcSine(c: f32) -> f32 {
   return c * quintic(c * c, 0.999999996, 0.166667901, 0.0749443476, 0.0455501853, 0.0238581693, 0.0426356423);
-}
-
-/** exp(x) for x <= 0, to 2e-7 of itself; 0 below exp(-87), where float32 has no more normal numbers. */
-fn exponential(x: f32) -> f32 {
-  let kept = max(x, -87.0);
-  let n = floor(fma(kept, 1.44269504, 0.5));
-  // ln 2 in two parts; multiples of the first are exact.
-  let r = fma(n, 0.000212194440, fma(n, -0.693359375, kept));
-  var e = fma(0.00138368375, r, 0.00837482209);
-  e = fma(e, r, 0.0416682261);
-  e = fma(e, r, 0.166664201);
-  e = fma(e, r, 0.499999921);
-  e = fma(e, r, 1.00000004);
-  e = fma(e, r, 1.0);
-  return select(0.0, e * bitcast<f32>(u32(i32(n) + 127) << 23u), x >= -87.0);
 }
 
 fn power(value: f32, degree: u32) -> f32 {

@@ -24,10 +24,7 @@ struct Best {
 
 var<workgroup> partial: array<Best, ROWS * LANES>;
 
-fn infinity() -> f32 {
-  // A constant expression must not be infinite; params.operation is only there to make this one a run-time value.
-  return bitcast<f32>(0x7f800000u | (params.operation & 0u));
-}
+//# include special-numbers
 
 /** The sum of this lane's elements of the row. */
 fn laneSum(base: u32, lane: u32) -> f32 {

@@ -7,8 +7,6 @@
 const CHUNK = 16u;
 /** Places of the binary counter: 2^20 chunks a lane are more elements than a buffer can hold. */
 const PLACES = 20u;
-const SIGN = 0x80000000u;
-const INFINITY = 0x7f800000u;
 
 var<workgroup> met: array<f32, ROWS * LANES>;
 var<workgroup> places: array<u32, ROWS * LANES>;
@@ -38,19 +36,6 @@ fn whole(sum: ptr<function, Sum>) -> f32 {
     if (((chunks >> place) & 1u) == 1u) { total += (*sum).carry[place]; }
   }
   return total;
-}
-
-fn isNan(x: f32) -> bool {
-  return (bitcast<u32>(x) & ~SIGN) > INFINITY;
-}
-
-// Constant expressions must be finite; params.rows is only there to make these run-time values.
-fn nan() -> f32 {
-  return bitcast<f32>(0x7fc00000u | (params.rows & 0u));
-}
-
-fn infinity() -> f32 {
-  return bitcast<f32>(INFINITY | (params.rows & 0u));
 }
 
 /** The sum of a row's lanes. */

@@ -3,8 +3,9 @@
 //
 // A row that holds a NaN comes out as NaN. A compiler may assume that there is none: its bits are looked at.
 
-//# include exp
-//# include log
+//# include special-numbers
+//# include exponential
+//# include logarithm
 //# include row-lanes
 
 @compute @workgroup_size(ROWS * LANES)
@@ -32,13 +33,13 @@ fn main(
     let others = meetSum(whole(&sum), local);
     let invalid = meetCount(bad, local) > 0u || (bitcast<u32>(most.value) & ~SIGN) == INFINITY;
     let factor = 1.0 / (1.0 + others);
-    let logarithm = logOfOnePlus(others);
+    let logarithm = logarithmOfOnePlus(others);
     if (row < params.rows) {
       for (var k = lane; k < params.columns; k += LANES) {
         let x = a[base + k] - most.value;
         var value = x - logarithm;
         if (params.log == 0u) { value = exponential(x) * factor; }
-        if (invalid) { value = nan(); }
+        if (invalid) { value = notANumber(); }
         out[base + k] = value;
       }
     }

@@ -1,6 +1,7 @@
 // The backward pass of softmax, y (g - sum of g y), and of its logarithm, g - e^y sum of g, row by row.
 
-//# include exp
+//# include special-numbers
+//# include exponential
 //# include row-lanes
 
 @compute @workgroup_size(ROWS * LANES)
@@ -27,7 +28,7 @@ fn main(
       for (var k = lane; k < params.columns; k += LANES) {
         var value = fma(-exponential(y[base + k]), sum, g[base + k]);
         if (params.log == 0u) { value = y[base + k] * (g[base + k] - sum); }
-        if (invalid) { value = nan(); }
+        if (invalid) { value = notANumber(); }
         out[base + k] = value;
       }
     }

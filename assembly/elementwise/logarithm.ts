@@ -43,6 +43,15 @@ export function logarithm(x: v128): v128 {
   return v128.bitselect(value, special, finite);
 }
 
+/** log(1 + x) of one number, x >= 0, to 2e-7 of itself. What the sum 1 + x loses comes back as its share: 1e-10 gives 1e-10. */
+export function log1p(x: f32): f32 {
+  if (!(x < Infinity)) return x;
+  const u: f32 = 1 + x;
+  // Above 2^24 the 1 is what is lost, and it does not count.
+  const lost = x < 16777216 ? x - (u - 1) : 0;
+  return f32x4.extract_lane(logarithm(f32x4.splat(u)), 0) + lost / u;
+}
+
 // @ts-ignore: decorator
 @inline
 function step(sum: v128, x: v128, coefficient: f32): v128 {

@@ -2,7 +2,7 @@
  * What softmax and the losses of class scores share: the sum of e^(x - m) over a row, with m its largest entry. A row's
  * largest term is 1; leaving it out and adding it in a `log1p` keeps the relative accuracy of a small rest.
  */
-import { exp } from "../math/exp";
+import { exponential } from "../elementwise/exponential";
 import { firstLanes, loadPart, push, storePart, sumLanes, total } from "../pairwise";
 
 /** Floats that one vector of running sums takes, 16 in a lane, before it is joined with others pairwise. */
@@ -23,14 +23,14 @@ export function sumOfExps(row: usize, count: i32, most: f32, without: i32, out: 
     let j = k;
     for (; j + 4 <= end; j += 4) {
       const offset = <usize>j << 2;
-      const term = exp(f32x4.sub(v128.load(row + offset), shift));
+      const term = exponential(f32x4.sub(v128.load(row + offset), shift));
       if (out) v128.store(out + offset, term);
       sum = f32x4.add(sum, v128.andnot(term, i32x4.eq(places, left)));
       places = i32x4.add(places, i32x4.splat(4));
     }
     if (j < end) {
       const offset = <usize>j << 2;
-      const term = exp(f32x4.sub(loadPart(row + offset, end - j), shift));
+      const term = exponential(f32x4.sub(loadPart(row + offset, end - j), shift));
       if (out) storePart(out + offset, end - j, term);
       sum = f32x4.add(sum, v128.and(v128.andnot(term, i32x4.eq(places, left)), firstLanes(end - j)));
     }

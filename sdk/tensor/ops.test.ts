@@ -54,6 +54,8 @@ interface Case {
   readonly expected: (inputs: readonly Array64[]) => Array64;
   /** Inputs without a gradient. */
   readonly constant?: readonly number[];
+  /** Tensors that `apply` itself makes beside its result, and leaves to a scope. */
+  readonly own?: number;
 }
 
 const STEP = 1e-5;
@@ -96,7 +98,14 @@ async function check(engine: Engine, test: Case): Promise<void> {
   const tensors = test.inputs.map(({ shape, data }) => tensor(engine, Float32Array.from(data), shape));
   const weightTensor = tensor(engine, Float32Array.from(weights.data), weights.shape);
   const watched = tensors.filter((_, i) => !(test.constant ?? []).includes(i));
-  const out = scope(engine, () => test.apply(tensors));
+  let left = 0;
+  const out = scope(engine, () => {
+    const result = test.apply(tensors);
+    left = result.device.scopes.at(-1)?.size ?? 0;
+    return result;
+  });
+  // Outside of a scope nobody would dispose of more.
+  expect(left, `${test.name}: tensors that it leaves`).toBe(1 + (test.own ?? 0));
   expect(out.shape).toEqual(expected.shape);
   expect(error(await out.read(), expected.data), `${test.name}: values`).toBeLessThan(TOLERANCE);
   const found = gradients(engine, watched, () => ops.sum(ops.multiply(test.apply(tensors), weightTensor)));
@@ -175,6 +184,7 @@ function binaryCases(): Case[] {
     {
       name: "a tensor with itself",
       inputs: [draw([11])],
+      own: 2,
       apply: ([a]) => ops.multiply(a as Tensor, ops.add(a as Tensor, ops.affine(a as Tensor, 2, 1))),
       expected: ([a]) => reference.map(a as Array64, (x) => x * (3 * x + 1)),
     },
@@ -244,6 +254,7 @@ function normalisationCases(): Case[] {
   const address = streamAddress(seed, "dropout", 7);
   const training = shapes.map((shape): Case => ({
     name: `batchNorm of ${shape.join(" x ")}, training`,
+    own: 1,
     inputs: [draw(shape), draw([shape[1] ?? 1]), draw([shape[1] ?? 1])],
     apply: ([x, scale, shift]) => {
       const running = tensor((x as Tensor).device, new Float32Array(2 * (shape[1] ?? 1)), [2, shape[1] ?? 1]);
@@ -260,6 +271,7 @@ function normalisationCases(): Case[] {
     );
     return {
       name: `batchNorm of ${shape.join(" x ")}, inference`,
+      own: 1,
       inputs: [draw(shape), draw([channels]), draw([channels])],
       apply: ([x, scale, shift]) => {
         const running = tensor((x as Tensor).device, Float32Array.from(by.data), by.shape);
@@ -388,6 +400,7 @@ function lossCases(): Case[] {
   const classLosses = names.map((name): Case => ({
     name,
     inputs: [draw([7, 6], [-1, 1])],
+    own: 2, // labels and ranks
     apply: ([x]) => {
       const target = labelTensor((x as Tensor).device, labels);
       return ops.classLoss(x as Tensor, target, name).loss;

@@ -1,7 +1,8 @@
 /**
  * Buffers that tensors come from and go back to. A queue runs its commands in order, so a buffer may be handed out again
- * as soon as the last command that reads it has been appended: nothing waits. After the first step of a loop every buffer
- * that it needs is here, and a step allocates nothing.
+ * as soon as the last command that reads it has been appended: nothing waits. After the first step of a loop nearly every
+ * buffer that it needs is here, and after the first step that allocates nothing none does: as all buffers come back, the
+ * next finds what that one found. (A second or third step may allocate where a small request was served by a larger buffer.)
  */
 import type { Backend, Slot } from "../engine/backend.ts";
 import { WidefieldError } from "../errors.ts";

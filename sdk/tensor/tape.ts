@@ -11,6 +11,7 @@ import { elementwise } from "../engine/kernels/index.ts";
 import { ElementwiseOperation } from "../engine/kernels/elementwise.ts";
 import type { Engine } from "../engine/engine.ts";
 import { deviceOf, type Device } from "./device.ts";
+import { requireAlive, requireSameShape } from "./ops/shapes.ts";
 import { scope, Tensor } from "./tensor.ts";
 
 /**
@@ -53,15 +54,17 @@ export class Tape {
   walk(device: Device, output: Tensor, wanted: ReadonlySet<number>): Map<number, Tensor> {
     const gradients = new Map<number, Tensor>([[output.id, ones(device, output.shape)]]);
     for (let entry = this.entries.pop(); entry !== undefined; entry = this.entries.pop()) {
-      const gradient = gradients.get(entry.output);
-      if (gradient !== undefined) {
+      try {
+        const gradient = gradients.get(entry.output);
+        if (gradient === undefined) continue;
         this.step(device, entry, gradient, gradients);
-        if (!wanted.has(entry.output)) {
-          gradients.delete(entry.output);
-          gradient.dispose();
-        }
+        if (wanted.has(entry.output)) continue;
+        gradients.delete(entry.output);
+        gradient.dispose();
+      } finally {
+        // No longer among the entries: a pass that fails here would leave it to nobody.
+        for (const one of entry.saved) one.dispose();
       }
-      for (const one of entry.saved) one.dispose();
     }
     return gradients;
   }
@@ -126,10 +129,13 @@ export interface Gradients {
 
 /**
  * The value of `forward`, a tensor of one number, and its gradients with respect to `watched`. What `forward` made on the
- * way is disposed of. Throws E_SHAPE where the value has more than one number.
+ * way is disposed of. Throws E_SHAPE where the value has more than one number, and E_CONFIG for tensors of another engine.
  */
 export function gradients(engine: Engine | Device, watched: readonly Tensor[], forward: () => Tensor): Gradients {
   const device = "pool" in engine ? engine : deviceOf(engine);
+  for (const one of watched)
+    if (one.device.engine !== device.engine)
+      throw new WidefieldError("E_CONFIG", "gradients() with respect to a tensor on another engine");
   if (device.tape !== undefined)
     throw new WidefieldError("E_CONFIG", "gradients() inside of gradients(): there are no second derivatives");
   const tape = new Tape(watched);
@@ -143,7 +149,8 @@ export function gradients(engine: Engine | Device, watched: readonly Tensor[], f
       const wanted = new Set(watched.map(({ id }) => id));
       const found = tape.walk(device, value, wanted);
       const all = watched.map((one) => found.get(one.id) ?? filled(device, one.shape, 0));
-      return { value, gradients: all };
+      // A view: what `forward` returned may be a tensor of the caller's, who disposes of this one.
+      return { value: value.share(), gradients: all };
     } finally {
       device.tape = undefined;
       tape.clear();
@@ -159,17 +166,25 @@ export interface CustomGradient {
 }
 
 /**
- * An operation with a gradient of its own making: a straight-through estimator, a target, a fused backward pass.
+ * An operation with a gradient of its own making: a straight-through estimator, a target, a fused backward pass. Throws
+ * E_CONFIG without inputs and for those of different engines; the backward pass E_SHAPE for gradients of other shapes.
  *
  *     const sign = customGradient([z], { forward: ([z]) => ops.sign(z), backward: (g) => [g] });
  */
 export function customGradient(inputs: readonly Tensor[], { forward, backward }: CustomGradient): Tensor {
   const [first] = inputs;
   if (first === undefined) throw new WidefieldError("E_CONFIG", "an operation has at least one input");
-  const output = first.device.paused(() => scope(first.device, () => forward(inputs)));
-  return record(output, inputs, [...inputs, output], (gradient, saved) =>
-    backward(gradient, saved.slice(0, inputs.length), saved.at(-1) ?? gradient),
-  );
+  requireAlive("customGradient", ...inputs);
+  // A view: what `forward` gives may be an input, or another tensor that the tape knows as something else.
+  const output = first.device.paused(() => scope(first.device, () => forward(inputs).share()));
+  return record(output, inputs, [...inputs, output], (gradient, saved) => {
+    const parts = backward(gradient, saved.slice(0, inputs.length), saved.at(-1) ?? gradient);
+    inputs.forEach((input, index) => {
+      const part = parts[index];
+      if (part !== undefined) requireSameShape(`customGradient (input ${index} and its gradient)`, input, part);
+    });
+    return parts;
+  });
 }
 
 /** A tensor of one number everywhere. */

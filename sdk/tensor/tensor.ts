@@ -108,7 +108,8 @@ export class Tensor {
 
   /** The numbers, once everything dispatched so far has run: a copy. */
   async read(): Promise<Float32Array<ArrayBuffer>> {
-    if (this.type !== "f32") throw new Error("labels are not read back");
+    if (this.type !== "f32")
+      throw new WidefieldError("E_CONFIG", "labels are not read back: keep the array they came from");
     return new Float32Array(await this.device.backend.read(this.slot, 0, 4 * this.size));
   }
 
@@ -169,7 +170,8 @@ function asDevice(engine: Engine | Device): Device {
 
 /**
  * Runs `work`, and disposes of every tensor that it made but those in what it returns (a tensor, or tensors in an array
- * or object, one level deep), which belong to the scope around. `work` must not wait: a scope is open on the device.
+ * or object, one level deep), which belong to the scope around. `work` must not wait: a scope is open on the device. Throws
+ * E_CONFIG for work that does.
  */
 export function scope<T>(engine: Engine | Device, work: () => T): T {
   const device = asDevice(engine);
@@ -178,6 +180,13 @@ export function scope<T>(engine: Engine | Device, work: () => T): T {
   let kept: readonly Tensor[] = [];
   try {
     const result = work();
+    if (result instanceof Promise) {
+      result.catch(() => undefined); // it fails for want of its tensors
+      throw new WidefieldError(
+        "E_CONFIG",
+        "the work of a scope must not wait: make tensors in it, and read them after it",
+      );
+    }
     kept = tensorsIn(result);
     return result;
   } finally {

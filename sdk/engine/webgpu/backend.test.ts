@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { elementwise, ElementwiseOperation } from "../kernels/elementwise.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { d, defineKernel } from "../schema.ts";
@@ -51,6 +51,30 @@ describe("the queue", () => {
     expect(gpu.stats()).toMatchObject({ slots: 1, bytes: 4 });
     gpu.free(b);
     expect(gpu.stats()).toMatchObject({ slots: 0, bytes: 0 });
+  });
+  it("binds the same buffers once, whatever the params, and anew where one is another", async () => {
+    const gpu = await open();
+    const bound = vi.spyOn(gpu.device, "createBindGroup");
+    const [a, b] = [gpu.allocate(16, "a"), gpu.allocate(16, "b")];
+    gpu.write(a, 0, Float32Array.of(1, 2, 3, 4));
+    for (let step = 1; step <= 3; step++) {
+      gpu.dispatch(elementwise, { count: 4, operation: affine, alpha: step, beta: 0 }, [a, a, b]);
+      expect([...new Float32Array(await gpu.read(b, 0, 16))]).toEqual([step, 2 * step, 3 * step, 4 * step]);
+    }
+    expect(bound).toHaveBeenCalledTimes(1);
+    gpu.free(b);
+    const c = gpu.allocate(16, "c");
+    gpu.dispatch(elementwise, { count: 4, operation: affine, alpha: 5, beta: 0 }, [a, a, c]);
+    expect([...new Float32Array(await gpu.read(c, 0, 16))]).toEqual([5, 10, 15, 20]);
+    expect(bound).toHaveBeenCalledTimes(2);
+    expect(() => gpu.dispatch(elementwise, { count: 4, operation: affine, alpha: 5, beta: 0 }, [a, a, b])).toThrow(
+      /not allocated/,
+    );
+    // In place, it reads a copy that goes with the submit: that binding is not kept.
+    for (let step = 1; step <= 2; step++)
+      gpu.dispatch(elementwise, { count: 4, operation: affine, alpha: 2, beta: 0 }, [a, a, a]);
+    expect([...new Float32Array(await gpu.read(a, 0, 16))]).toEqual([4, 8, 12, 16]);
+    expect(bound).toHaveBeenCalledTimes(4);
   });
   it("allows empty buffers, reads and dispatches", async () => {
     const gpu = await open();

@@ -12,6 +12,7 @@ import type { FoundAdapter } from "../../platform/platform.ts";
 import type { Backend, BackendInfo, BackendStats, Slot } from "../backend.ts";
 import type { Fields, Geometry, KernelSchema, ParamsOf, WorkgroupLimits } from "../schema.ts";
 import { encodeParams, paramsBytes } from "../schema.ts";
+import { BindGroups } from "./bind-groups.ts";
 import { BufferUsage, MAP_READ } from "./flags.ts";
 import { Faults } from "./faults.ts";
 import { Memory } from "./memory.ts";
@@ -48,6 +49,7 @@ export class WebGpuBackend implements Backend {
   readonly #faults: Faults;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
+  readonly #bindGroups = new BindGroups();
   readonly #limits: WorkgroupLimits;
   readonly #arena: GPUBuffer;
   readonly #arenaView = new DataView(new ArrayBuffer(ARENA_DISPATCHES * PARAMS_STRIDE));
@@ -122,6 +124,7 @@ export class WebGpuBackend implements Backend {
 
   free(slot: Slot): void {
     if (this.#closing !== undefined) return;
+    this.#bindGroups.forget(slot);
     this.#memory.free(slot, this.#pending > 0);
   }
 
@@ -174,9 +177,11 @@ export class WebGpuBackend implements Backend {
       return;
     }
     if (this.#pending === ARENA_DISPATCHES) this.#flush();
-    const bindings = this.#bindings(schema, buffers);
+    const group =
+      this.#bindGroups.get(kernel.name, buffers) ??
+      this.#bind(kernel.name, pipeline, buffers, this.#bindings(schema, buffers));
     encodeParams(kernel, params, this.#arenaView, this.#pending * PARAMS_STRIDE);
-    this.#append(kernel.name, pipeline, bindings, geometry.workgroups);
+    this.#append(kernel.name, pipeline, group, geometry.workgroups);
   }
 
   async finish(): Promise<void> {
@@ -239,23 +244,30 @@ export class WebGpuBackend implements Backend {
     });
   }
 
-  #append(
-    name: string,
-    pipeline: Pipeline,
-    buffers: readonly GPUBuffer[],
-    workgroups: readonly [number, number, number],
-  ): void {
+  /** `slots` as a kernel's bindings; `buffers` are those behind them, but where one is read from a copy. */
+  #bind(name: string, pipeline: Pipeline, slots: readonly Slot[], buffers: readonly GPUBuffer[]): GPUBindGroup {
     // In a scope: a buffer whose allocation failed is told of here again, and the allocation's own fault came first.
-    const group = this.#faults.scoped(`binding ${name}`, [name], () =>
-      this.device.createBindGroup({
-        label: name,
-        layout: pipeline.bindings,
-        entries: [
-          { binding: 0, resource: { buffer: this.#arena, size: pipeline.paramsBytes } },
-          ...buffers.map((buffer, index) => ({ binding: index + 1, resource: { buffer } })),
-        ],
-      }),
+    const group = this.#faults.scoped(
+      `binding ${name}`,
+      [name],
+      () =>
+        this.device.createBindGroup({
+          label: name,
+          layout: pipeline.bindings,
+          entries: [
+            { binding: 0, resource: { buffer: this.#arena, size: pipeline.paramsBytes } },
+            ...buffers.map((buffer, index) => ({ binding: index + 1, resource: { buffer } })),
+          ],
+        }),
+      () => this.#bindGroups.forget(...slots),
     );
+    // Copies live until the next submit only.
+    const lasting = buffers.every((buffer, index) => buffer === this.#memory.buffer(slots[index] as Slot));
+    if (lasting) this.#bindGroups.keep(name, slots, group);
+    return group;
+  }
+
+  #append(name: string, pipeline: Pipeline, group: GPUBindGroup, workgroups: readonly [number, number, number]): void {
     this.#pass ??= this.#recording().beginComputePass({ label: "widefield" });
     this.#pass.setPipeline(pipeline.pipeline);
     this.#pass.setBindGroup(0, group, [this.#pending * PARAMS_STRIDE]);

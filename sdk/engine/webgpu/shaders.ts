@@ -26,7 +26,6 @@ import covariancePixels from "../../../shaders/covariance-pixels.wgsl";
 import dropout from "../../../shaders/dropout.wgsl";
 import elementwise from "../../../shaders/elementwise.wgsl";
 import erf from "../../../shaders/erf.wgsl";
-import exp from "../../../shaders/exp.wgsl";
 import fullCovariance from "../../../shaders/fullCovariance.wgsl";
 import exponential from "../../../shaders/exponential.wgsl";
 import fullMaps from "../../../shaders/full-maps.wgsl";
@@ -36,7 +35,6 @@ import fullState from "../../../shaders/full-state.wgsl";
 import fullVariance from "../../../shaders/fullVariance.wgsl";
 import linePlaces from "../../../shaders/line-places.wgsl";
 import lineWindows from "../../../shaders/line-windows.wgsl";
-import log from "../../../shaders/log.wgsl";
 import logarithm from "../../../shaders/logarithm.wgsl";
 import matmul from "../../../shaders/matmul.wgsl";
 import nonlinearities from "../../../shaders/nonlinearities.wgsl";
@@ -83,7 +81,6 @@ export const shaderSources: ShaderSources = {
   dropout,
   elementwise,
   erf,
-  exp,
   exponential,
   "full-maps": fullMaps,
   "full-nonlinearities": fullNonlinearities,
@@ -93,7 +90,6 @@ export const shaderSources: ShaderSources = {
   fullVariance,
   "line-places": linePlaces,
   "line-windows": lineWindows,
-  log,
   logarithm,
   matmul,
   nonlinearities,

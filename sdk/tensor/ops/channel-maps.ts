@@ -6,13 +6,14 @@ import { Tensor } from "../tensor.ts";
 import { reshape } from "./copies.ts";
 import { affine } from "./elementwise.ts";
 import { sum } from "./reductions.ts";
-import { channelShape, shapeText } from "./shapes.ts";
+import { channelShape, requireFloats, shapeText } from "./shapes.ts";
 
 /**
  * x [batch, channels, ..] plus `factor` times a map [batch, 1, ..] in every channel: how a residual network adds its
  * image. Throws E_SHAPE.
  */
 export function addToChannels(x: Tensor, map: Tensor, factor = 1): Tensor {
+  requireFloats("addToChannels", x, map);
   const { batch, channels, pixels } = channelShape("addToChannels", x);
   const [, , ...sides] = x.shape;
   const wanted = [batch, 1, ...sides];

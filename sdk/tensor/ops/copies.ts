@@ -3,7 +3,7 @@ import { WidefieldError } from "../../errors.ts";
 import { stridedCopy } from "../../engine/kernels/strided-copy.ts";
 import { filled, record } from "../tape.ts";
 import { Tensor } from "../tensor.ts";
-import { axisOf, shapeText, span } from "./shapes.ts";
+import { axisOf, requireFloats, shapeText, span } from "./shapes.ts";
 
 /** The same numbers, in the same order, in another shape; one side may be -1: what is left. A view. Throws E_SHAPE. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
@@ -22,6 +22,7 @@ export function transpose(
   x: Tensor,
   order: readonly number[] = x.shape.map((_, axis) => x.shape.length - 1 - axis),
 ): Tensor {
+  requireFloats("transpose", x);
   const rank = x.shape.length;
   const axes = order.map((axis) => axisOf("transpose", x, axis));
   if (rank > 4 || axes.length !== rank || new Set(axes).size !== rank)
@@ -39,6 +40,7 @@ export function transpose(
 
 /** Entries [begin, begin + size) along an axis. Throws E_SHAPE. */
 export function slice(x: Tensor, axis: number, begin: number, size: number): Tensor {
+  requireFloats("slice", x);
   const along = axisOf("slice", x, axis);
   const side = x.shape[along] ?? 0;
   if (!Number.isSafeInteger(begin) || !Number.isSafeInteger(size) || begin < 0 || size < 0 || begin + size > side)
@@ -60,6 +62,7 @@ export function slice(x: Tensor, axis: number, begin: number, size: number): Ten
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   const [first] = tensors;
   if (first === undefined) throw new WidefieldError("E_SHAPE", "concat takes at least one tensor");
+  requireFloats("concat", ...tensors);
   const along = axisOf("concat", first, axis);
   for (const other of tensors) {
     const fits = other.shape.length === first.shape.length;
@@ -91,6 +94,7 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
 
 /** Zeros (or `value`) around x: pads[k] = [before, after] along axis k, of at most four axes. Throws E_SHAPE. */
 export function pad(x: Tensor, pads: readonly (readonly [number, number])[], value = 0): Tensor {
+  requireFloats("pad", x);
   const whole = pads.every((both) => both.every((count) => Number.isSafeInteger(count) && count >= 0));
   if (x.shape.length > 4 || pads.length !== x.shape.length || !whole)
     throw new WidefieldError(

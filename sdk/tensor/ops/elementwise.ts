@@ -4,10 +4,11 @@ import { activate, activateGradient, ActivateOperation, type ActivateName } from
 import { elementwise, ElementwiseOperation } from "../../engine/kernels/elementwise.ts";
 import { record } from "../tape.ts";
 import { scope, Tensor } from "../tensor.ts";
-import { requireSameShape } from "./shapes.ts";
+import { requireFloats, requireSameShape } from "./shapes.ts";
 
 /** f(x), number by number; p and q as the function says (`sdk/engine/kernels/activate.ts`). */
 export function apply(x: Tensor, name: ActivateName, p = 0, q = 0): Tensor {
+  requireFloats(name, x);
   const params = { count: x.size, operation: ActivateOperation[name], p, q };
   const out = Tensor.empty(x.device, x.shape);
   x.device.dispatch(activate, params, [x.slot, out.slot]);
@@ -85,12 +86,14 @@ export function reciprocal(x: Tensor): Tensor {
 
 /** factor x + offset */
 export function affine(x: Tensor, factor: number, offset = 0): Tensor {
+  requireFloats("affine", x);
   const out = map(x, x, ElementwiseOperation.affine, factor, offset);
   return record(out, [x], [], (g) => [map(g, g, ElementwiseOperation.affine, factor, 0)]);
 }
 
 /** weightA a + weightB b, of one shape. Throws E_SHAPE. */
 export function add(a: Tensor, b: Tensor, weightA = 1, weightB = 1): Tensor {
+  requireFloats("add", a, b);
   requireSameShape("add", a, b);
   const out = map(a, b, ElementwiseOperation.add, weightA, weightB);
   return record(out, [a, b], [], (g, _, needs) => [
@@ -106,6 +109,7 @@ export function subtract(a: Tensor, b: Tensor): Tensor {
 
 /** a b, number by number, of one shape. Throws E_SHAPE. */
 export function multiply(a: Tensor, b: Tensor): Tensor {
+  requireFloats("multiply", a, b);
   requireSameShape("multiply", a, b);
   const out = map(a, b, ElementwiseOperation.multiply, 1, 0);
   return record(out, [a, b], [a, b], (g, [savedA = a, savedB = b], needs) => [

@@ -8,7 +8,7 @@ import { matmul as matmulKernel } from "../../engine/kernels/matmul.ts";
 import { record } from "../tape.ts";
 import { Tensor } from "../tensor.ts";
 import { sumChannels } from "./channel-sums.ts";
-import { channelShape, imageShape, matrixShape, requireVector, shapeText } from "./shapes.ts";
+import { channelShape, imageShape, matrixShape, requireFloats, requireVector, shapeText } from "./shapes.ts";
 
 export interface MatmulOptions {
   readonly transposeA?: boolean | undefined;
@@ -17,6 +17,7 @@ export interface MatmulOptions {
 
 /** op(a) op(b), of matrices; op is the identity or the transpose. Throws E_SHAPE. */
 export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor {
+  requireFloats("matmul", a, b);
   const out = product(a, b, transposeA, transposeB);
   return record(out, [a, b], [a, b], (g, [savedA = a, savedB = b], needs) => [
     needs[0] !== true
@@ -52,6 +53,7 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
 
 /** x plus b[c] in every channel c: of images, or of a matrix whose columns are channels. Throws E_SHAPE. */
 export function bias(x: Tensor, b: Tensor): Tensor {
+  requireFloats("bias", x, b);
   const { batch, channels, pixels } = channelShape("bias", x);
   requireVector("bias", "the bias", b, channels);
   const out = Tensor.empty(x.device, x.shape);
@@ -80,7 +82,7 @@ export interface ConvolutionOptions {
 /**
  * The convolution (correlation, as in PyTorch) of images x [batch, channels, height, width] with weights [out channels,
  * channels, height, width], plus a bias [out channels] where one is given. Throws E_SHAPE, and E_CONFIG for strides and
- * dilations that are not positive whole numbers.
+ * dilations that are not positive whole numbers, and for padding that is not whole.
  */
 export function conv2d(x: Tensor, weights: Tensor, options: ConvolutionOptions = {}, biasOf?: Tensor): Tensor {
   const geometry = convolutionGeometry(x, weights, options);
@@ -106,6 +108,7 @@ export function convolve(
   biasOf: Tensor | undefined,
   geometry: ConvolutionGeometry,
 ): Tensor {
+  requireFloats("conv2d", x, weights, ...(biasOf === undefined ? [] : [biasOf]));
   const [batch, inChannels, inHeight, inWidth] = imageShape("conv2d", x);
   const [outChannels, channels, kernelHeight, kernelWidth] = imageShape("conv2d (weights)", weights);
   if (channels !== inChannels)
@@ -166,6 +169,11 @@ function convolutionGeometry(x: Tensor, weights: Tensor, options: ConvolutionOpt
       : padding.length === 2
         ? [padding[0], padding[1], padding[0], padding[1]]
         : padding;
+  if (![padTop, padLeft, bottom, right].every(Number.isSafeInteger))
+    throw new WidefieldError(
+      "E_CONFIG",
+      `conv2d: padding is in whole pixels, not ${[padTop, padLeft, bottom, right].join(", ")}`,
+    );
   const outHeight = Math.floor((height + padTop + bottom - (kernelHeight - 1) * dilationHeight - 1) / strideHeight) + 1;
   const outWidth = Math.floor((width + padLeft + right - (kernelWidth - 1) * dilationWidth - 1) / strideWidth) + 1;
   if (!(outHeight > 0 && outWidth > 0))

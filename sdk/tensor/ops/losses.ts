@@ -12,7 +12,7 @@ import { scope, Tensor } from "../tensor.ts";
 import { repeatBetween } from "./copies.ts";
 import { affine, square, subtract } from "./elementwise.ts";
 import { mean, sum } from "./reductions.ts";
-import { matrixShape, shapeText } from "./shapes.ts";
+import { matrixShape, requireAlive, requireFloats, shapeText } from "./shapes.ts";
 
 export interface ClassLoss {
   /** The mean over rows, a tensor of []. */
@@ -31,6 +31,8 @@ export interface ClassLoss {
  * hinge of log-softmax. Throws E_SHAPE.
  */
 export function classLoss(scores: Tensor, labels: Tensor, name: ClassLossName = "crossEntropy"): ClassLoss {
+  requireFloats("a class loss", scores);
+  requireAlive("a class loss", scores, labels);
   const [rows, classes] = matrixShape("a class loss", scores);
   if (labels.type !== "u32" || labels.size !== rows)
     throw new WidefieldError(

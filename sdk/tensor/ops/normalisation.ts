@@ -6,8 +6,8 @@ import { dropout as dropoutKernel } from "../../engine/kernels/dropout.ts";
 import type { StreamAddress } from "../../engine/rng.ts";
 import { record } from "../tape.ts";
 import { scope, Tensor } from "../tensor.ts";
-import { copyRun } from "./copies.ts";
-import { channelShape, requireVector, shapeText } from "./shapes.ts";
+import { copyRun, reshape } from "./copies.ts";
+import { channelShape, requireFloats, requireVector, shapeText } from "./shapes.ts";
 
 export interface BatchNormOptions {
   readonly epsilon?: number | undefined;
@@ -33,6 +33,7 @@ function normalised(
   running: Tensor,
   { epsilon = 1e-5, momentum = 0.1, training }: BatchNormOptions,
 ): Tensor {
+  requireFloats("batchNorm", x, scale, shift, running);
   const sizes = channelShape("batchNorm", x);
   const { channels } = sizes;
   requireVector("batchNorm", "the scale", scale, channels);
@@ -83,7 +84,8 @@ function normalised(
  */
 export function dropout(x: Tensor, rate: number, address: StreamAddress, perChannel = false): Tensor {
   if (!(rate >= 0 && rate < 1)) throw new WidefieldError("E_CONFIG", `a dropout's rate is in [0, 1), not ${rate}`);
-  if (rate === 0) return x;
+  requireFloats("dropout", x);
+  if (rate === 0) return reshape(x, x.shape); // never x itself: the caller may dispose of either
   const perGroup = perChannel ? Math.max(1, channelShape("dropout", x).pixels) : 1;
   const params = { count: x.size, perGroup, keep: 1 - rate, ...address };
   const masked = (from: Tensor): Tensor => {

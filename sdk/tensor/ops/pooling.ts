@@ -4,7 +4,7 @@ import { pool2d, pool2dInput, PoolOperation } from "../../engine/kernels/pool2d.
 import { record } from "../tape.ts";
 import { Tensor } from "../tensor.ts";
 import { pairOf, type Pair } from "./linear.ts";
-import { imageShape, shapeText } from "./shapes.ts";
+import { imageShape, requireFloats, shapeText } from "./shapes.ts";
 
 export interface PoolingOptions {
   readonly window: Pair;
@@ -25,12 +25,17 @@ export function avgPool(x: Tensor, options: PoolingOptions): Tensor {
 }
 
 function pool(x: Tensor, { window, stride = window, padding = 0 }: PoolingOptions, operation: number): Tensor {
+  requireFloats("pooling", x);
   const [batch, channels, inHeight, inWidth] = imageShape("pooling", x);
   const [windowHeight, windowWidth] = pairOf("window", window);
   const [strideHeight, strideWidth] = pairOf("stride", stride);
   const [padTop, padLeft] = typeof padding === "number" ? [padding, padding] : padding;
-  if (!(padTop >= 0 && padLeft >= 0 && 2 * padTop <= windowHeight && 2 * padLeft <= windowWidth))
-    throw new WidefieldError("E_CONFIG", `padding of a pool is at most half its window, not ${padTop}, ${padLeft}`);
+  const whole = Number.isSafeInteger(padTop) && Number.isSafeInteger(padLeft);
+  if (!(whole && padTop >= 0 && padLeft >= 0 && 2 * padTop <= windowHeight && 2 * padLeft <= windowWidth))
+    throw new WidefieldError(
+      "E_CONFIG",
+      `padding of a pool is in whole pixels, and at most half its window, not ${padTop}, ${padLeft}`,
+    );
   const outHeight = Math.floor((inHeight + 2 * padTop - windowHeight) / strideHeight) + 1;
   const outWidth = Math.floor((inWidth + 2 * padLeft - windowWidth) / strideWidth) + 1;
   if (!(outHeight > 0 && outWidth > 0))

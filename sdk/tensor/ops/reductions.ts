@@ -8,10 +8,11 @@ import { sumChannels } from "./channel-sums.ts";
 import { repeatBetween, reshape, swapOuter } from "./copies.ts";
 import { affine } from "./elementwise.ts";
 import { maxPool } from "./pooling.ts";
-import { axisOf, span } from "./shapes.ts";
+import { axisOf, requireFloats, span } from "./shapes.ts";
 
 /** The sum over one axis, which goes away; without an axis over everything, a tensor of []. Throws E_SHAPE. */
 export function sum(x: Tensor, axis?: number): Tensor {
+  requireFloats("sum", x);
   const along = axis === undefined ? 0 : axisOf("sum", x, axis);
   const outer = axis === undefined ? 1 : span(x.shape, 0, along);
   const side = axis === undefined ? x.size : (x.shape[along] ?? 0);
@@ -51,6 +52,7 @@ export function logSoftmax(x: Tensor): Tensor {
 }
 
 function normalise(x: Tensor, log: 0 | 1): Tensor {
+  requireFloats("softmax", x);
   const columns = x.shape.at(-1) ?? 1;
   const params = { rows: columns === 0 ? 0 : x.size / columns, columns, log };
   const out = Tensor.empty(x.device, x.shape);

@@ -1,10 +1,40 @@
-/** What operations ask of their inputs' shapes, and how they say no. */
+/** What operations ask of their inputs, and how they say no. */
 import { WidefieldError } from "../../errors.ts";
 import type { Tensor } from "../tensor.ts";
 
 /** "[64, 3, 32, 32]" */
 export function shapeText(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;
+}
+
+/**
+ * What every operation asks first, before it takes memory of its own: tensors that are alive, of float32, and on one
+ * engine (whose slots mean nothing to another). Throws E_CLOSED and E_CONFIG.
+ */
+export function requireFloats(operation: string, ...tensors: readonly Tensor[]): void {
+  requireAlive(operation, ...tensors);
+  for (const { type, shape } of tensors)
+    if (type !== "f32")
+      throw new WidefieldError(
+        "E_CONFIG",
+        `${operation} computes with float32 numbers, and a tensor of ${shapeText(shape)} holds labels`,
+      );
+}
+
+/** Tensors that are alive, and on one engine. Throws E_CLOSED and E_CONFIG. */
+export function requireAlive(operation: string, ...tensors: readonly Tensor[]): void {
+  for (const { isDisposed, shape, device } of tensors) {
+    if (isDisposed)
+      throw new WidefieldError(
+        "E_CLOSED",
+        `${operation}: a tensor of ${shapeText(shape)} has been disposed of; what a scope made lives no longer than the scope`,
+      );
+    if (device.engine !== tensors[0]?.device.engine)
+      throw new WidefieldError(
+        "E_CONFIG",
+        `${operation}: its tensors are on different engines; read() one of them and make it a tensor of the other's engine`,
+      );
+  }
 }
 
 export function requireSameShape(operation: string, a: Tensor, b: Tensor): void {
