@@ -4,7 +4,7 @@ import type { Json } from "../sdk/covariance/store/manifest.ts";
 import { open, type Engine } from "../sdk/engine/engine.ts";
 import { WidefieldError } from "../sdk/errors.ts";
 import { hasTargets } from "../sdk/experiments/nonlinearities.ts";
-import type { TrainImages } from "../sdk/experiments/train-parts.ts";
+import { archOf, type TrainImages } from "../sdk/experiments/train-parts.ts";
 import { runTraining, testModel, type TrainExperimentResult } from "../sdk/experiments/train.ts";
 import type { TrainSettings } from "../sdk/experiments/train-settings.ts";
 import { version } from "../sdk/index.node.ts";
@@ -62,6 +62,8 @@ async function trainAndReport(
 ): Promise<void> {
   const { signal, progress, note } = session;
   const files = await nodeFiles();
+  // A network that these images do not fit is refused before there is a folder for it.
+  archOf(settings, images.source);
   const path = await folderOf(files, settings, options);
   if (path !== undefined) note(`checkpoints and records: ${path}`);
   const started = performance.now();
