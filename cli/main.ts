@@ -5,6 +5,7 @@ import { version, WidefieldError } from "../sdk/index.node.ts";
 import { messageOf } from "../sdk/errors.ts";
 import { archCommand } from "./arch.ts";
 import { benchCommand } from "./bench.ts";
+import { compareCommand } from "./compare.ts";
 import { convergeCommand } from "./converge.ts";
 import { dataCommand } from "./data.ts";
 import { gpCommand } from "./gp.ts";
@@ -37,6 +38,7 @@ const program = new Command("widefield")
   .addCommand(sweepCommand())
   .addCommand(trainCommand())
   .addCommand(recipeCommand())
+  .addCommand(compareCommand())
   .addCommand(archCommand())
   .addCommand(convergeCommand())
   .addCommand(dataCommand())

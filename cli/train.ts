@@ -32,9 +32,10 @@ export function trainCommand(): Command {
 
 /** A run of settings, from wherever they come. */
 export async function runTrain(settings: TrainSettings, options: RunOptions): Promise<void> {
-  const { gpus = [], seed: _, ...rest } = options;
+  const { gpus = [] } = options;
   const [firstGpu, ...otherGpus] = gpus.flatMap((text) => text.split(","));
-  const engineOptions = firstGpu === undefined ? rest : { ...rest, backend: "webgpu" as const, adapter: firstGpu };
+  const engineOptions =
+    firstGpu === undefined ? options : { ...options, backend: "webgpu" as const, adapter: firstGpu };
   await withEngine(engineOptions, async (engine, session) => {
     const replicas: Engine[] = [];
     try {
@@ -60,12 +61,12 @@ async function trainAndReport(
   { engine, replicas, session, settings, images }: Run & { readonly replicas: readonly Engine[] },
   options: RunOptions,
 ): Promise<void> {
-  const { signal, progress, note } = session;
+  const { signal, progress } = session;
   const files = await nodeFiles();
   // A network that these images do not fit is refused before there is a folder for it.
   archOf(settings, images.source);
   const path = await folderOf(files, settings, options);
-  if (path !== undefined) note(`checkpoints and records: ${path}`);
+  if (path !== undefined) session.note(`checkpoints and records: ${path}`);
   const started = performance.now();
   const result = await runTraining({
     ...{ engine, settings, images, replicas, signal },
@@ -84,7 +85,7 @@ async function trainAndReport(
       const detail = `loss ${scores.loss.toFixed(4)}  ${formatRate(examplesPerSecond, "images/s")}`;
       progress.update(`epoch ${epoch}/${epochs}`, (epoch - 1) * batches + batch, epochs * batches, detail);
     },
-    onEpoch: (record) => note(epochText(record)),
+    onEpoch: (record) => session.note(epochText(record)),
   });
   const facts = {
     command: commandLine(),

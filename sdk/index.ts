@@ -19,6 +19,90 @@ export { kernelMatrix, type KernelMatrixOptions } from "./arch/kernel-matrix.ts"
 export type { ImageSet } from "./arch/image-set.ts";
 export { nngp, type KernelKind, type KernelSpec, type Parametrisation } from "./arch/kernel-spec.ts";
 export { network, Network, type NetworkInputs, type NetworkOptions } from "./arch/network.ts";
+export { batchNorm, cabs, clippedRelu, dropout, elu, hardTanh, maxPool } from "./arch/arch.ts";
+export { sigmoid, softplus, staircase, tanh, threshold } from "./arch/arch.ts";
+export type { BatchNormLayerOptions } from "./arch/batch-norm.ts";
+export type { ClippedReluOptions } from "./arch/clipped-relu.ts";
+export type { DropoutOptions } from "./arch/dropout.ts";
+export type { EluOptions } from "./arch/elu.ts";
+export type { MaxPoolOptions } from "./arch/max-pool.ts";
+export type { StaircaseOptions } from "./arch/staircase.ts";
+export type { ThresholdOptions } from "./arch/threshold.ts";
+export type { Initialiser, Law } from "./arch/initialisers.ts";
+export { trainableArch, trainableInit, trainableNames, type TrainableOptions } from "./arch/trainable.ts";
+export { trainablePresetNames } from "./arch/presets.ts";
+export { parameterCount, type KernelDescription } from "./arch/describe.ts";
+
+export { labelTensor, scope, tensor, Tensor } from "./tensor/tensor.ts";
+export { customGradient, gradients, type CustomGradient, type Gradients } from "./tensor/tape.ts";
+export * as ops from "./tensor/ops.ts";
+export type { Model, ModelParameter, ModelState, Pass } from "./tensor/model.ts";
+export { targetFunction, targetRule, targetRuleNames, targetRulesOf, targetRuleTable } from "./tensor/target-rules.ts";
+export type { TargetActivation, TargetRuleOptions, TargetRuleParams, TargetRuleRow } from "./tensor/target-rules.ts";
+
+export { BatchLoader, batches, epochOrder, release } from "./data/batches.ts";
+export type { BadImage, Batch, BatchPlan, EpochPlan, LoaderOptions } from "./data/batches.ts";
+export { datasetSource, fromTargets, problemSource, requireFit } from "./data/batch-source.ts";
+export type { BatchSource, DatasetSourceOptions, NetworkEnds, TargetContent } from "./data/batch-source.ts";
+export { trainingSplit, type SplitOptions, type TrainingSplit } from "./data/splits.ts";
+export { normalisationOf, type Normalisation } from "./data/normalisation.ts";
+export { augmentationOf, type Augmentation } from "./data/augment.ts";
+export { folderSource, openImageFolder, type ImageFolder, type ImageFolderOptions } from "./data/image-folder.ts";
+export { verifyImageFolder, type FolderReport } from "./data/verify-folder.ts";
+
+export { train, type TrainOptions, type TrainingProgress, type TrainingResult } from "./learn/train.ts";
+export type { Checkpointing, Diagnostics, LayerSight } from "./learn/train.ts";
+export { evaluate, type EvaluateOptions, type EvaluationRun } from "./learn/evaluate.ts";
+export { adam, rmsprop, sgd, type Optimiser } from "./learn/optimisers.ts";
+export type { AdamOptions, RmspropOptions, SgdOptions } from "./learn/optimisers.ts";
+export { constantRate, cosine, linearToZero, scheduleFrom, stepDecay, type Schedule } from "./learn/schedules.ts";
+export { arrayData, type TrainingBatch, type TrainingData } from "./learn/training-data.ts";
+export { LOSS_NAMES, type BatchLoss, type CustomLoss, type LossName } from "./learn/training-loss.ts";
+export type { BatchTensors } from "./learn/batch-tensors.ts";
+export type { Replica } from "./learn/data-parallel.ts";
+export { captureModel, restoreModel } from "./learn/training-state.ts";
+export type {
+  BestEpoch,
+  EpochRecord,
+  NamedArray,
+  OptimiserState,
+  Scores,
+  TrainingState,
+} from "./learn/training-state.ts";
+export { CheckpointFolder, loadCheckpoint, restoreCheckpoint, type Checkpoint } from "./learn/checkpoint.ts";
+export type { CheckpointName, RunIdentity } from "./learn/checkpoint.ts";
+export { MetricsLog, readMetrics, type Metrics, type StepMetrics } from "./learn/metrics-log.ts";
+export { Histogram } from "./learn/histogram.ts";
+export { sampleTensor, StepHistograms, type StepHistogramsOptions } from "./learn/step-histograms.ts";
+export { decodeSafetensors, readSafetensors, writeSafetensors, type Safetensors } from "./platform/safetensors.ts";
+export { epochScalars, scoreScalars, TensorBoard, type TensorBoardOptions } from "./report/tensorboard.ts";
+export { compareSpec, smoothed, trainingSpec, type ComparedRun, type TrainingTitles } from "./report/training-chart.ts";
+
+export {
+  WideRidge,
+  WIDE_ITERATIONS,
+  WIDE_TOLERANCE,
+  type WideRidgeFit,
+  type WideRidgeOptions,
+} from "./learn/wide/ridge.ts";
+export { WideDesign, type Inputs as WideInputs } from "./learn/wide/design.ts";
+export { parameterCount as wideParameterCount, type LinearWideModel } from "./learn/wide/linear-model.ts";
+export { tangentAmplitudes, unitDirections } from "./learn/wide/directions.ts";
+export { MeanFieldNetwork, type MeanFieldOptions } from "./learn/wide/mean-field.ts";
+export { LinearWideNetwork } from "./learn/wide/linear-networks.ts";
+export { MyrtleNetwork, type MyrtleOptions } from "./learn/wide/myrtle.ts";
+export { modelOutputs, summedSquareLoss } from "./learn/wide/outputs.ts";
+export { paperBatch, paperFactor, type WideName } from "./learn/wide/paper.ts";
+export { runWideSweep, type WideSweep } from "./experiments/sweep-wide.ts";
+export { wideLambdas } from "./experiments/wide-lambdas.ts";
+export { PAPER_CG, PAPER_STEPS, type WideModel } from "./experiments/wide-models.ts";
+export { joinSweeps, readSweep, type FinishedSweep } from "./experiments/sweep-join.ts";
+export { recipe, recipes, type Recipe } from "./experiments/ftprop-recipes.ts";
+export { nonlinearity, nonlinearityNames, type TargetPropagation } from "./experiments/nonlinearities.ts";
+export { runTraining, testModel, type TrainExperiment, type TrainExperimentResult } from "./experiments/train.ts";
+export type { TestExperiment } from "./experiments/train.ts";
+export type { TrainImages } from "./experiments/train-parts.ts";
+export { trainSettings, type TrainSettings, type TrainSettingsInput } from "./experiments/train-settings.ts";
 
 export { Dataset, fromArrays, type ImageShape, type Selection } from "./data/dataset.ts";
 export { digits } from "./data/digits.ts";

@@ -1,10 +1,9 @@
 /** Small models for tests of training, built from operations, and data for them. */
 import type { Engine } from "../sdk/engine/engine.ts";
 import { RandomStream, streamAddress } from "../sdk/engine/rng.ts";
-import { deviceOf } from "../sdk/tensor/device.ts";
 import type { Model, ModelParameter, ModelState, Pass } from "../sdk/tensor/model.ts";
 import * as ops from "../sdk/tensor/ops.ts";
-import type { Tensor} from "../sdk/tensor/tensor.ts";
+import type { Tensor } from "../sdk/tensor/tensor.ts";
 import { tensor } from "../sdk/tensor/tensor.ts";
 import { arrayData, type Examples, type TrainingData } from "../sdk/learn/training-data.ts";
 
@@ -73,21 +72,15 @@ export function perceptron(engine: Engine, options: PerceptronOptions): Model {
   return { parameters, states, inputShape: [inputs], outputs, apply };
 }
 
-/** What is allocated by tensors in use: parameters, states, and whatever was forgotten. */
-export function poolBytes(engine: Engine): number {
-  return deviceOf(engine).pool.bytes;
-}
-
-/** Points around a centre for each class, well apart. */
+/** Points around a centre for each class; centres are 4.2 apart or more where there are as many inputs as classes. */
 export function clusters(count: number, inputs: number, classes: number, seed: number, spread = 0.3): Examples {
   const random = new RandomStream(seed, "clusters");
-  const centres = random.fillNormal(new Float32Array(classes * inputs));
   const labels = Uint32Array.from({ length: count }, (_, i) => i % classes);
   const images = new Float32Array(count * inputs);
   for (let i = 0; i < images.length; i++) {
     const [row, column] = [Math.floor(i / inputs), i % inputs];
-    const centre = centres[(labels[row] ?? 0) * inputs + column] ?? 0;
-    images[i] = 2 * centre + spread * random.normal();
+    const centre = column % classes === labels[row] ? 3 : 0;
+    images[i] = centre + spread * random.normal();
   }
   return { images, labels };
 }

@@ -3,7 +3,8 @@
  *
  *     K'[p] = weightVariance * mean over the filter's taps of K[p + tap] + biasVariance
  *
- * (Garriga-Alonso et al. 2019, eq. 7), taps outside the image counting zero.
+ * (Garriga-Alonso et al. 2019, eq. 7), taps outside the image counting zero. With `bias` a finite layer has biases though
+ * their variance is 0: they are 0 in the prior, and learnt.
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";

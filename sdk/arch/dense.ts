@@ -3,7 +3,8 @@
  *
  *     K' = weightVariance * K + biasVariance,
  *
- * where behind `flatten` K is the mean over pixels.
+ * where behind `flatten` K is the mean over pixels. With `bias` a finite layer has biases though their variance is 0: they
+ * are 0 in the prior, and learnt.
  */
 import * as z from "zod";
 import type { CovarianceMap, ProgramBuilder } from "../covariance/builder.ts";

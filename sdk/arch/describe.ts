@@ -102,10 +102,11 @@ function layerRows(layer: Layer, input: Shape, depth: number): LayerRow[] {
 
 /** The numbers of a layer's JSON form that shape its kernel and are not in its title. */
 function settingsOf(layer: Layer): string {
-  const { weightVariance, biasVariance, proportions } = layer.toJSON();
+  const { weightVariance, biasVariance, bias, proportions } = layer.toJSON();
   const shares = layer instanceof Mixture && Array.isArray(proportions) ? `proportions ${proportions.join(", ")}` : "";
   const weights = typeof weightVariance === "number" ? `weights ${weightVariance}` : "";
-  const biases = typeof biasVariance === "number" && biasVariance > 0 ? `biases ${biasVariance}` : "";
+  const drawn = typeof biasVariance === "number" && biasVariance > 0 ? `biases ${biasVariance}` : "";
+  const biases = bias === true ? "learnt biases" : drawn;
   return [shares, weights, biases].filter((part) => part !== "").join(", ");
 }
 

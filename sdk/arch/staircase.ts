@@ -1,17 +1,18 @@
 /**
- * staircase: n = `steps` steps of one height from `low` to `high`, at x = 0, 1/(n-1), .., 1, the one at 0 counted as soon as
- * x > 0:
+ * staircase: n = `steps` steps of one height from `low` to `high`. On [0, 1] they stand at x = 0, 1/(n-1), .., 1, the one at 0
+ * counted as soon as x > 0; on another range what goes in is moved and stretched as what comes out is:
  *
- *     y = low + (high - low) clamp(ceil(x (n-1)), 0, n) / n.
+ *     y = low + (high - low) clamp(ceil(u (n-1)), 0, n) / n,  u = (x - low) / (high - low).
  *
  * What goes back is feasible target propagation, as of `threshold`, by one of two readings of the same function:
  *
- * - as one unit (default): `backward` is a rule of staircases (SSTE, SoftHinge, TruncWtHinge). A target is a direction, the
- *   gradient's sign reversed, and the published staircase hands g to its rule as it arrives: so a staircase rescaled to
- *   [low, high] goes back like one on [0, 1], without the factor high - low that a derivative would have.
- * - `summed`, as the mean of n units 1[x > i/(n-1)] (`oldstaircase`): each gets the gradient (high - low) g / n, has a target
- *   of its own, and goes back by a rule of single 0/1 steps at x - i/(n-1); what they give is added. So with `gradScale` the
- *   n parts are weighted by |g| (high - low) / n, and without it each by 1 / batch.
+ * - as one unit (default): `backward` is a rule of staircases (SSTE, SoftHinge, TruncWtHinge) at u. Moving and stretching
+ *   have derivatives as usual, so that a rule weighted by |g| (`gradScale`) gets high - low on the way in and loses it on the
+ *   way out, and one that is divided by the batch size is divided by high - low as well.
+ * - `summed`, as the mean of n units 1[x - low > i (high - low) / (n-1)] (`oldstaircase`): each gets the gradient
+ *   (high - low) g / n, has a target of its own, and goes back by a rule of single 0/1 steps at x - low - i (high - low) /
+ *   (n-1); what they give is added. So with `gradScale` the n parts are weighted by |g| (high - low) / n, and without it each
+ *   by 1 / batch.
  */
 import * as z from "zod";
 import * as ops from "../tensor/ops.ts";
@@ -70,16 +71,24 @@ export class Staircase implements Layer {
   network(builder: NetworkBuilder, x: Activation, place: Place): Activation {
     const { steps, low, high, gradScale, summed } = this.settings;
     const height = high - low;
+    const unit = low === 0 && high === 1;
+    const inward = (z: Tensor): Tensor => (unit ? z : ops.affine(z, 1 / height, -low / height));
     const forward = (z: Tensor): Tensor => {
-      const climbed = ops.apply(z, "staircase", steps);
-      return low === 0 && high === 1 ? climbed : ops.affine(climbed, height, low);
+      const climbed = ops.apply(inward(z), "staircase", steps);
+      return unit ? climbed : ops.affine(climbed, height, low);
     };
     const targets = { rule: ruleOf(this.settings), gradScale };
-    if (!summed) return builder.map(this, place, x, (z) => withTargets(z, forward, targets));
+    if (!summed) {
+      const back = (z: Tensor, g: Tensor): Tensor => {
+        const out = targetGradientOf(inward(z), g, targets);
+        return gradScale || unit ? out : ops.affine(out, 1 / height);
+      };
+      return builder.map(this, place, x, (z) => withTargets(z, forward, targets, back));
+    }
     const backward = (z: Tensor, g: Tensor): Tensor => {
       const each = ops.affine(g, height / steps);
       const parts = Array.from({ length: steps }, (_, i) =>
-        targetGradientOf(i === 0 ? z : ops.affine(z, 1, -i / (steps - 1)), each, targets),
+        targetGradientOf(ops.affine(z, 1, -low - (i * height) / (steps - 1)), each, targets),
       );
       return parts.reduce((sum, part) => ops.add(sum, part));
     };

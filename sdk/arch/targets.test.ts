@@ -97,22 +97,26 @@ describe("staircase", () => {
     ["SSTE", 3],
     ["SoftHinge", 5],
     ["TruncWtHinge", 7],
-  ] as const)("goes back by %s as one unit, on any range as on [0, 1]", async (backward, steps) => {
+  ] as const)("goes back by %s as one unit, moved and stretched from [0, 1] to its range", async (backward, steps) => {
     const { x, g } = inputs();
-    const expected = Array.from(
-      x,
-      (z, i) => slope(backward, "staircase", z, g[i] ?? NaN, steps) * Math.abs(g[i] ?? NaN),
-    );
     for (const [low, high] of [
       [0, 1],
       [-1, 1],
+      [-1, 3],
     ] as const) {
-      const { values, back } = await both(staircase({ steps, backward, low, high }), x, g);
-      expectNear(
-        values,
-        Array.from(x, (z) => low + (high - low) * climbed(z, steps)),
-      );
-      expectNear(back, expected);
+      const unit = (z: number): number => (z - low) / (high - low);
+      for (const gradScale of backward === "SSTE" ? [true] : [true, false]) {
+        const { values, back } = await both(staircase({ steps, backward, low, high, gradScale }), x, g);
+        expectNear(
+          values,
+          Array.from(x, (z) => low + (high - low) * climbed(unit(z), steps)),
+        );
+        const scale = (value: number): number => (gradScale ? Math.abs(value) : 1 / (BATCH * (high - low)));
+        expectNear(
+          back,
+          Array.from(x, (z, i) => slope(backward, "staircase", unit(z), g[i] ?? NaN, steps) * scale(g[i] ?? NaN)),
+        );
+      }
     }
   });
 
@@ -128,12 +132,14 @@ describe("staircase", () => {
       const { values, back } = await both(staircase({ steps, low, high, backward, gradScale, summed: true }), x, g);
       expectNear(
         values,
-        Array.from(x, (z) => low + (high - low) * climbed(z, steps)),
+        Array.from(x, (z) => low + (high - low) * climbed((z - low) / (high - low), steps)),
       );
       const expected = Array.from(x, (z, i) => {
         const each = ((g[i] ?? NaN) * (high - low)) / steps;
         const scale = gradScale ? Math.abs(each) : 1 / BATCH;
-        const parts = Array.from({ length: steps }, (_, k) => slope(backward, "step01", z - k / (steps - 1), each));
+        const parts = Array.from({ length: steps }, (_, k) =>
+          slope(backward, "step01", z - low - (k * (high - low)) / (steps - 1), each),
+        );
         return scale * parts.reduce((a, b) => a + b);
       });
       expectNear(back, expected);

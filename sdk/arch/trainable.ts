@@ -173,5 +173,8 @@ function makeResnet18({ shape, classes, activation, batchNorm: normalised = true
 
 function requireNorm(name: TrainableName, normalised: boolean): void {
   if (!normalised)
-    throw new WidefieldError("E_CONFIG", `${name} has batch norm in its layers: there is no form of it without`);
+    throw new WidefieldError(
+      "E_CONFIG",
+      `${name} has batch norm in its layers, and no form without: leave batchNorm out, or say true (--use-bn)`,
+    );
 }

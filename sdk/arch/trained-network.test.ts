@@ -172,6 +172,26 @@ describe.each([
     expect(applied).toEqual(outputs);
   });
 
+  it("inference is the same in parts of any size, and allocates nothing for fewer inputs than before", async () => {
+    const { arch, input } = imageNetwork();
+    using net = network(engine, arch, { input, seed: 8 });
+    perturb(net);
+    const images = signed(31 * 144);
+    const part = (count: number) => ({ images: images.subarray(0, count * 144), shape: input });
+    const whole = await net.forward(part(31));
+    const { buffers, bytes } = await engine.stats();
+    for (const count of [1, 2, 17, 30])
+      expect(await net.forward(part(count))).toEqual(whole.subarray(0, count * net.outputs));
+    expect(await engine.stats()).toMatchObject({ buffers, bytes });
+    // Room for a few inputs at once.
+    using small = network(engine, arch, { input, seed: 8, memoryBytes: 4 * net.parameterCount + 40_000 });
+    for (const [index, { tensor: held }] of [...net.parameters, ...net.states].entries())
+      [...small.parameters, ...small.states][index]?.tensor.write(await held.read());
+    const { dispatches } = await engine.stats();
+    expect(await small.forward(part(31))).toEqual(whole);
+    expect((await engine.stats()).dispatches - dispatches).toBeGreaterThan(4 * 20);
+  });
+
   it("a training step allocates nothing after the first ones, and leaves nothing behind", async () => {
     const { arch, input } = imageNetwork();
     const net = network(engine, arch, { input, seed: 5 });

@@ -26,6 +26,8 @@ export interface TrainRecordsOptions {
 
 /** Batches from one that event files tell of to the next, as published. */
 const EVENT_STEPS = 200;
+/** Batches from one that the metrics tell of to the next: enough for a curve within an epoch. */
+const METRIC_STEPS = 10;
 
 export class TrainRecords {
   readonly diagnostics: Diagnostics | undefined;
@@ -64,8 +66,10 @@ export class TrainRecords {
   }
 
   /** After a batch; waits for nothing. */
-  step({ step, loss, scores }: Pick<TrainingProgress, "step" | "loss" | "scores">): void {
-    const { board } = this;
+  step(progress: Pick<TrainingProgress, "epoch" | "step" | "rate" | "loss" | "scores">): void {
+    const { board, metrics } = this;
+    const { epoch, step, rate, loss, scores } = progress;
+    if (metrics !== undefined && step % METRIC_STEPS === 0) this.later(() => metrics.step({ epoch, step, rate, loss }));
     if (board === undefined || step % EVENT_STEPS !== 0) return;
     this.later(async () => {
       await board.scalars(step, scoreScalars("train/", { ...scores, loss }));

@@ -54,7 +54,7 @@ export async function fitLeastSquares(
   if (name !== "rf" && name !== "nt") throw new Error(`${name} is no least squares problem`);
   const [train, test] = [setOf(problem, fitting.train), setOf(problem, fitting.test)];
   const linear = { name, width, seed, inputs: problem.dataset.imageFloats, outputs: problem.outputs };
-  using ridge = await WideRidge.open(engine, linear);
+  using ridge = await WideRidge.open(engine, linear, Math.max(train.inputs.count, test.inputs.count));
   const rows = new Map<number, WideFitRow>();
   const { maxIterations, tolerance } = fit;
   const told = ({ iteration, residual }: { readonly iteration: number; readonly residual: number }): void =>

@@ -7,11 +7,11 @@ import type { Problem } from "../data/problem.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { LinearWideNetwork } from "../learn/wide/linear-networks.ts";
-import { MeanFieldNetwork, requireSizes } from "../learn/wide/mean-field.ts";
+import { MeanFieldNetwork } from "../learn/wide/mean-field.ts";
 import { MyrtleNetwork } from "../learn/wide/myrtle.ts";
 import type { WideName } from "../learn/wide/paper.ts";
 import { WIDE_ITERATIONS, WIDE_TOLERANCE } from "../learn/wide/ridge.ts";
-import type { WideNetwork } from "../learn/wide/wide-network.ts";
+import { requireSizes, type WideNetwork } from "../learn/wide/wide-network.ts";
 
 /** Least squares of `rf` and `nt`, by conjugate gradients on the normal equations. */
 export interface ConjugateGradients {

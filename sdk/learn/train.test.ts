@@ -117,12 +117,13 @@ describe("the loop", () => {
   });
 
   it("a loss of one's own sees scores, batch and pass; without ranks there is no accuracy", async () => {
-    const { images } = clusters(20, 4, 1, seed);
+    const { images } = clusters(20, 4, 4, seed);
     const targets = images.map((value) => 0.5 * value);
     const seen: boolean[] = [];
     const { history, best } = await train({
       ...base(),
       model: model(4),
+      optimiser: adam({ rate: 0.003 }),
       data: arrayData({
         inputShape: [4],
         train: { images, targets },

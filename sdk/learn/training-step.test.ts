@@ -169,7 +169,8 @@ describe("two engines", () => {
     const options = { inputs: 5, hidden: 11, outputs: 3 };
     // The last batch has fewer examples than engines.
     const data = listed(batchesOf([9, 8, 7, 1], 5, 3), 5, 3);
-    const common = { data, optimiser: adam({ rate: 0.01 }), epochs: 3, accumulate: 2 };
+    // Adam divides by the gradient's size: where that is all cancellation, rounding would be amplified.
+    const common = { data, optimiser: sgd({ rate: 0.05, momentum: 0.9 }), epochs: 3, accumulate: 2 };
     const whole = perceptron(one, { ...options, seed });
     const single = await train({ ...common, engine: one, model: whole });
     const first = perceptron(a, { ...options, seed });

@@ -38,6 +38,8 @@ export class MemoryPlans {
   constructor(engine: Engine, work: (device: Device, batch: number) => void) {
     this.one = trace(engine, (device) => work(device, 1));
     this.two = trace(engine, (device) => work(device, 2));
+    if (this.one.bytes.length !== this.two.bytes.length)
+      throw new Error("what a computation takes depends on the batch");
   }
 
   plan(batch: number): BufferPlan {

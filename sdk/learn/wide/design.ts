@@ -20,36 +20,10 @@ import { matmul } from "../../engine/kernels/matmul.ts";
 import { WidefieldError } from "../../errors.ts";
 import { runs, type Range } from "../../linalg/range.ts";
 import { tangentAmplitudes, writeDirections } from "./directions.ts";
+import { MOST_ROWS, parameterCount, sizesOf, vectorsOf, type LinearWideModel } from "./linear-model.ts";
+import { requireSizes } from "./wide-network.ts";
 
-/** Random features, or the tangent model with random features. */
-export type LinearWideName = "rf" | "nt";
-
-export interface LinearWideModel {
-  readonly name: LinearWideName;
-  /** Hidden units. */
-  readonly width: number;
-  /** Numbers of an image. */
-  readonly inputs: number;
-  readonly outputs: number;
-  /** Of directions and amplitudes. */
-  readonly seed: number;
-}
-
-/** Numbers that the model learns. */
-export function parameterCount({ name, width, inputs, outputs }: LinearWideModel): number {
-  return (width + 1) * outputs + (name === "nt" ? width * inputs : 0);
-}
-
-/** Rows of a block at most: more gain nothing, and lose digits in sums over a block. */
-const MOST_ROWS = 2048;
-
-/** Part of a wasm memory that one design may take. */
-const WASM_SHARE = 0.75;
-
-/** Vectors that random features, which do not couple outputs, multiply at once. */
-const MOST_VECTORS = 8;
-
-/** Images, [count, inputs]. */
+/** Images, [count, inputs], which stay as they are. */
 export interface Inputs {
   readonly count: number;
   readonly images: Float32Array;
@@ -88,6 +62,8 @@ export class WideDesign {
   private readonly backend: Backend;
   private readonly slots: Slot[] = [];
   private readonly buffers: Buffers;
+  /** The block whose features are on the backend: images of one block are not gone through again for every product. */
+  private held: { readonly images: Float32Array; readonly rows: Range } | undefined;
   private disposed = false;
 
   /**
@@ -102,7 +78,8 @@ export class WideDesign {
     { rows = MOST_ROWS, memoryBytes = engine.memoryBytes }: { readonly rows?: number; readonly memoryBytes?: number },
   ): Promise<WideDesign> {
     engine.assertOpen();
-    requireModel(model);
+    const { name, width, inputs, outputs } = model;
+    requireSizes(name, { width, inputs, outputs });
     const design = new WideDesign(engine.backend, model, rows, memoryBytes);
     try {
       await writeDirections(engine.backend, design.buffers.directions, model);
@@ -137,7 +114,6 @@ export class WideDesign {
     this.load(theta, 1);
     await this.eachBlock(inputs, signal, (rows) => {
       const count = rows.end - rows.begin;
-      this.featuresOf(count);
       this.forward(count, outputs);
       return this.reader(this.buffers.values, count * outputs, (values) => all.set(values, rows.begin * outputs));
     });
@@ -152,7 +128,6 @@ export class WideDesign {
     const total = new Float64Array(this.parameters);
     await this.eachBlock(inputs, signal, (rows) => {
       const count = rows.end - rows.begin;
-      this.featuresOf(count);
       const part = Float32Array.from(r.subarray(rows.begin * outputs, rows.end * outputs));
       this.backend.write(this.buffers.values, 0, part);
       return this.backward(count, 1, total);
@@ -173,7 +148,6 @@ export class WideDesign {
       this.load(x.subarray(begin, end), group);
       await this.eachBlock(inputs, signal, (rows) => {
         const count = rows.end - rows.begin;
-        this.featuresOf(count);
         this.forward(count, group * this.model.outputs);
         return this.backward(count, group, sums);
       });
@@ -210,8 +184,8 @@ export class WideDesign {
   }
 
   /**
-   * Does `work` for each block of rows, whose images are on the backend by then; what it returns settles while the next
-   * block is computed.
+   * Does `work` for each block of rows, whose images and features are on the backend by then; what it returns settles while
+   * the next block is computed.
    */
   private async eachBlock(
     { count, images }: Inputs,
@@ -225,7 +199,13 @@ export class WideDesign {
         await last;
         throw new WidefieldError("E_ABORTED", "stopped", { cause: signal.reason });
       }
-      this.backend.write(this.buffers.images, 0, images.subarray(rows.begin * inputs, rows.end * inputs));
+      const { held } = this;
+      if (held?.images !== images || held.rows.begin !== rows.begin || held.rows.end !== rows.end) {
+        this.held = undefined;
+        this.backend.write(this.buffers.images, 0, images.subarray(rows.begin * inputs, rows.end * inputs));
+        this.featuresOf(rows.end - rows.begin);
+        this.held = { images, rows };
+      }
       const next = work(rows);
       next.catch(() => undefined); // heard when its turn comes
       await last;
@@ -367,42 +347,4 @@ interface Product {
 
 function addTo(total: Float64Array, begin: number, part: Float32Array): void {
   for (let i = 0; i < part.length; i++) total[begin + i] = (total[begin + i] as number) + (part[i] as number);
-}
-
-/** The tangent part of `nt` is as large as W: its vectors go one by one. */
-function vectorsOf({ name }: LinearWideModel): number {
-  return name === "rf" ? MOST_VECTORS : 1;
-}
-
-function requireModel({ name, width, inputs, outputs }: LinearWideModel): void {
-  for (const [what, value] of Object.entries({ width, inputs, outputs }))
-    if (!(Number.isSafeInteger(value) && value >= 1))
-      throw new WidefieldError("E_CONFIG", `${name}: ${what} is a whole number of at least 1, not ${value}`);
-}
-
-/** How many rows a block has, and the bytes that the design then takes. */
-function sizesOf(
-  backend: Backend,
-  model: LinearWideModel,
-  most: number,
-  memoryBytes: number,
-): { readonly rows: number; readonly bytes: number } {
-  const { name, width, inputs, outputs } = model;
-  const { backend: kind, maxBufferBytes } = backend.info;
-  const tangents = name === "nt" ? 1 : 0;
-  const columns = vectorsOf(model) * outputs;
-  const sections = (width + 1) * columns + tangents * width * inputs;
-  // Parameters and sums, with the copies of them that are on their way: of two blocks' sums, and of new parameters.
-  const fixed = 4 * (width * inputs + tangents * outputs * width + 5 * sections);
-  const row = 4 * (1 + 2 * inputs + (2 + 2 * tangents) * width + columns);
-  const budget = kind === "wasm" ? Math.min(memoryBytes, WASM_SHARE * maxBufferBytes) : memoryBytes;
-  const rows = Math.floor(Math.min(most, MOST_ROWS, (budget - fixed) / row, maxBufferBytes / (4 * width)));
-  if (rows >= 1 && 4 * width * inputs <= maxBufferBytes) return { rows, bytes: fixed + rows * row };
-  throw new WidefieldError(
-    "E_MEMORY",
-    `${name} of ${width} units and ${inputs} inputs needs ${Math.ceil((fixed + row) / 2 ** 20)} MiB for its weights and one ` +
-      `image, and ${Math.floor(Math.max(0, budget) / 2 ** 20)} are left (a buffer holds ` +
-      `${Math.floor(maxBufferBytes / 2 ** 20)}): give the engine more memory, or choose a smaller width`,
-    { details: { neededBytes: fixed + row, availableBytes: budget, maxBufferBytes } },
-  );
 }

@@ -6,10 +6,9 @@ import type { Engine } from "../../engine/engine.ts";
 import type { Pass } from "../../tensor/model.ts";
 import { add, apply, bias, matmul, multiply, relu } from "../../tensor/ops.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import type { LinearWideModel } from "./design.ts";
+import type { LinearWideModel } from "./linear-model.ts";
 import { tangentAmplitudes, writeDirections } from "./directions.ts";
-import { requireSizes } from "./mean-field.ts";
-import { WideNetwork } from "./wide-network.ts";
+import { requireSizes, WideNetwork } from "./wide-network.ts";
 
 export class LinearWideNetwork extends WideNetwork {
   readonly inputShape: readonly number[];

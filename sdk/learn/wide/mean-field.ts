@@ -17,7 +17,7 @@ import { WidefieldError } from "../../errors.ts";
 import type { Pass } from "../../tensor/model.ts";
 import { affine, bias, dropout, matmul, relu } from "../../tensor/ops.ts";
 import { sizeOf, type Tensor } from "../../tensor/tensor.ts";
-import { WideNetwork } from "./wide-network.ts";
+import { requireSizes, WideNetwork } from "./wide-network.ts";
 
 export interface MeanFieldOptions {
   /** Numbers of an input. */
@@ -91,11 +91,4 @@ export class MeanFieldNetwork extends WideNetwork {
     pass.observe?.("output", "dense", h, f);
     return f;
   }
-}
-
-/** Throws E_CONFIG for sizes that are not positive whole numbers. */
-export function requireSizes(model: string, sizes: Readonly<Record<string, number>>): void {
-  for (const [name, value] of Object.entries(sizes))
-    if (!(Number.isSafeInteger(value) && value >= 1))
-      throw new WidefieldError("E_CONFIG", `${model}: ${name} is a whole number of at least 1, not ${value}`);
 }

@@ -12,8 +12,7 @@ import { WidefieldError } from "../../errors.ts";
 import type { Pass } from "../../tensor/model.ts";
 import { avgPool, bias, conv2d, flatten, matmul, relu } from "../../tensor/ops.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { requireSizes } from "./mean-field.ts";
-import { WideNetwork } from "./wide-network.ts";
+import { requireSizes, WideNetwork } from "./wide-network.ts";
 
 export interface MyrtleOptions {
   /** [channels, height, width], sides of at least 32. */

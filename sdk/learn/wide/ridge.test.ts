@@ -5,7 +5,8 @@ import { freshSeed } from "../../../test/seed.ts";
 import type { Engine } from "../../engine/engine.ts";
 import { RandomStream } from "../../engine/rng.ts";
 import { dot, euclidean, smallCholesky, smallSolve } from "../../linalg/vectors.ts";
-import { parameterCount, WideDesign, type Inputs, type LinearWideModel } from "./design.ts";
+import { WideDesign, type Inputs } from "./design.ts";
+import { parameterCount, type LinearWideModel } from "./linear-model.ts";
 import { tangentAmplitudes, unitDirections } from "./directions.ts";
 import { WideRidge, type WideRidgeFit } from "./ridge.ts";
 

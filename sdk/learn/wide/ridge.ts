@@ -12,7 +12,8 @@ import { WidefieldError } from "../../errors.ts";
 import { multiShiftCg, type MultiShiftSolution } from "../../linalg/multi-shift-cg.ts";
 import type { LinearOperator } from "../../linalg/operator.ts";
 import { requireLambdas } from "../krr.ts";
-import { WideDesign, type Inputs, type LinearWideModel } from "./design.ts";
+import { WideDesign, type Inputs } from "./design.ts";
+import type { LinearWideModel } from "./linear-model.ts";
 
 /** Iterations and relative residual of Ghorbani et al. 2020. */
 export const WIDE_ITERATIONS = 750;

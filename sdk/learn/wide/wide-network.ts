@@ -4,6 +4,7 @@
  */
 import type { Engine } from "../../engine/engine.ts";
 import { RandomStream } from "../../engine/rng.ts";
+import { WidefieldError } from "../../errors.ts";
 import { deviceOf, type Device } from "../../tensor/device.ts";
 import type { Model, ModelParameter, ModelState, Pass } from "../../tensor/model.ts";
 import { sizeOf, Tensor } from "../../tensor/tensor.ts";
@@ -66,4 +67,11 @@ export abstract class WideNetwork implements Model {
     this.device.scopes.at(-1)?.delete(tensor);
     return tensor;
   }
+}
+
+/** Throws E_CONFIG for sizes that are not positive whole numbers. */
+export function requireSizes(model: string, sizes: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(sizes))
+    if (!(Number.isSafeInteger(value) && value >= 1))
+      throw new WidefieldError("E_CONFIG", `${model}: ${name} is a whole number of at least 1, not ${value}`);
 }
