@@ -4,6 +4,8 @@ import { type FolderPart, type FolderReport, verifyImageFolder } from "../sdk/da
 import { WidefieldError } from "../sdk/errors.ts";
 import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { platform } from "../sdk/platform/platform.ts";
+import { formatRate } from "./format.ts";
+import type { Session } from "./session.ts";
 
 /** What `data list` says of them. */
 export const IMAGE_FOLDER = {
@@ -12,8 +14,11 @@ export const IMAGE_FOLDER = {
   files: ["train/CLASS/*.jpeg", "val/CLASS/*.jpeg"],
 };
 
-/** Decodes all images; the caller prints what is returned, and then lets `refuseBad` throw. */
-export async function verifyFolder(dataDir: string | undefined): Promise<FolderReport> {
+/** Decodes all images; the caller prints what is returned, and then lets `refuseBad` throw. Throws E_ABORTED. */
+export async function verifyFolder(
+  dataDir: string | undefined,
+  { signal, progress }: Pick<Session, "signal" | "progress">,
+): Promise<FolderReport> {
   if (dataDir === undefined || dataDir === "") {
     throw new WidefieldError(
       "E_CONFIG",
@@ -21,7 +26,15 @@ export async function verifyFolder(dataDir: string | undefined): Promise<FolderR
     );
   }
   const folder: ImageFolder = await openImageFolder(dataDir, { files: await nodeFiles() });
-  return verifyImageFolder(folder, { workers: platform().hardwareThreads });
+  const started = performance.now();
+  return verifyImageFolder(folder, {
+    workers: platform().hardwareThreads,
+    signal,
+    onProgress: (done, total) => {
+      const rate = (1000 * done) / (performance.now() - started);
+      progress.update(folder.name, done, total, formatRate(rate, "images/s"));
+    },
+  });
 }
 
 export function folderText({ name, classes, train, test, sha256, bad }: FolderReport): string {

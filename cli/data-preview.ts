@@ -47,11 +47,12 @@ async function preview(name: string, options: PreviewOptions): Promise<void> {
   if (count < 1 || count > MAX_COUNT)
     throw new WidefieldError("E_CONFIG", `--count ${count}: a picture has 1 to ${MAX_COUNT} images in a row`);
   await withEngine(options, async (engine, session) => {
+    const files = await nodeFiles();
     const first = wholeNumber("--first", options.first);
     const ranges = [{ start: first, end: first + count }];
     const plain = name.replace(/-(hf|lf)$/i, "");
     const source = noisy
-      ? (await openProblem(plain, { engine, dataDir: options.dataDir, readFile: readFileFromDisk })).dataset
+      ? (await openProblem(plain, { engine, dataDir: options.dataDir, readFile: readFileFromDisk, files })).dataset
       : (await openProblemFrom(plain, options, engine, session, ranges)).dataset;
     const levels = wanted ?? defaultLevels(name, options.noise, source.shape);
     const strengths = levels.map((level) => noiseLevel(name, options.noise, level, source.shape));

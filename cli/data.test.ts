@@ -138,6 +138,24 @@ describe("widefield data verify imagenet", () => {
     }
   });
 
+  it("stops at Ctrl-C, and leaves no handler of it behind", async () => {
+    const root = await mkdtemp(join(tmpdir(), "verify-"));
+    const before = process.listenerCount("SIGINT");
+    try {
+      const image = encodePng({ width: 224, height: 224, channels: 1, depth: 8, data: new Uint8Array(224 * 224) });
+      await mkdir(join(root, "train/a"), { recursive: true });
+      for (let i = 0; i < 40; i++) await writeFile(join(root, `train/a/${i}.png`), image);
+      const verifying = run("verify", "imagenet", "--data-dir", root, "--quiet");
+      expect(process.listenerCount("SIGINT")).toBe(before + 1);
+      process.emit("SIGINT");
+      const { printed, thrown } = await verifying;
+      expect({ printed, thrown }).toMatchObject({ printed: "", thrown: { code: "E_ABORTED" } });
+      expect(process.listenerCount("SIGINT")).toBe(before);
+    } finally {
+      await rm(root, { recursive: true });
+    }
+  });
+
   it("asks for the folder where none is given", async () => {
     expect((await run("verify", "imagenet")).thrown).toMatchObject({ code: "E_CONFIG" });
   });

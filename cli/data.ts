@@ -14,6 +14,7 @@ import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { dataFetchCommand } from "./data-fetch.ts";
 import { folderText, IMAGE_FOLDER, refuseBad, verifyFolder } from "./data-folder.ts";
 import { previewCommand } from "./data-preview.ts";
+import { withSession, type CommonOptions } from "./session.ts";
 
 export interface DataCommandContext {
   /** Takes whole lines; default: standard output. */
@@ -45,11 +46,11 @@ export function dataCommand(context: DataCommandContext = {}): Command {
     .option("--data-dir <folder>", "the folder that holds the files, packed (.gz) or not")
     .option("--seed <integer>", "for generated datasets", parseSeed)
     .option("--json", "print one JSON object")
-    .option("--quiet", "no notes on stderr (there are none: taken for uniformity)")
-    .action(async (name: string, options: { dataDir?: string; seed?: number; json?: true }) => {
+    .option("--quiet", "no progress on stderr")
+    .action(async (name: string, options: VerifyOptions) => {
       const { dataDir, seed } = options;
       if (name.toLowerCase() === IMAGE_FOLDER.name) {
-        const report = await verifyFolder(dataDir);
+        const report = await withSession(options, (session) => verifyFolder(dataDir, session));
         write(options.json ? `${JSON.stringify(report)}\n` : folderText(report));
         refuseBad(report);
         return;
@@ -68,6 +69,11 @@ export function dataCommand(context: DataCommandContext = {}): Command {
   command.addCommand(dataFetchCommand());
   command.addCommand(previewCommand());
   return command;
+}
+
+interface VerifyOptions extends Pick<CommonOptions, "json" | "quiet"> {
+  readonly dataDir?: string;
+  readonly seed?: number;
 }
 
 function parseSeed(text: string): number {

@@ -12,6 +12,7 @@ import { parseRanges, type Ranges } from "../sdk/data/ranges.ts";
 import { DATASETS, findDataset, loadDataset } from "../sdk/data/registry.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
 import { messageOf, WidefieldError } from "../sdk/errors.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { unionOf } from "./krr-inputs.ts";
 import { addProblemOptions, openProblemFrom, type ProblemInputs } from "./problem-inputs.ts";
 import type { Session } from "./session.ts";
@@ -70,7 +71,7 @@ async function loadPlain({ dataDir, quiet }: DataOptions, name: string, seed: nu
   const log = (line: string) => {
     if (quiet !== true) process.stderr.write(`${line}\n`);
   };
-  return loadDataset(name, { readFile: readFileFromDisk, seed, log, ...dir });
+  return loadDataset(name, { readFile: readFileFromDisk, files: await nodeFiles(), seed, log, ...dir });
 }
 
 /** A preset by its name, else a JSON file: anything with a path separator or a dot is a file. */

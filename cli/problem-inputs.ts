@@ -7,6 +7,7 @@ import { readFileFromDisk } from "../sdk/data/files.ts";
 import type { NoiseGenerator } from "../sdk/data/transforms/noise-rows.ts";
 import type { Engine } from "../sdk/engine/engine.ts";
 import { WidefieldError } from "../sdk/errors.ts";
+import { nodeFiles } from "../sdk/platform/files.node.ts";
 import { positiveNumber, type Session, wholeNumber } from "./session.ts";
 
 /** As the command line gives them; the problem's name is an option or an argument of the command itself. */
@@ -79,6 +80,7 @@ export async function openProblemFrom(
     engine,
     dataDir,
     readFile: readFileFromDisk,
+    files: await nodeFiles(),
     noise,
     level: level === undefined ? undefined : wholeNumber("--level", level),
     rng,

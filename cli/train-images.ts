@@ -35,15 +35,15 @@ export async function openTrainImages(
     const folder = await openImageFolder(dataRoot, { files, log });
     return imagesOf(folderSource(folder), folder.trainCount, await folder.sha256());
   }
+  // Where `widefield data fetch` puts it.
+  const dataDir = dataRoot ?? `data/${ds}`;
   if (download === true && ds !== "digits") {
-    const where = dataRoot === undefined ? {} : { dataDir: dataRoot };
     await fetchDataset(ds, {
-      ...{ files, log, signal: session.signal, ...where },
+      ...{ files, log, dataDir, signal: session.signal },
       onProgress: ({ file, done, total, rate }) => session.progress.update(file, done, total, formatRate(rate, "B/s")),
     });
   }
-  const where = dataRoot === undefined ? {} : { dataDir: dataRoot };
-  const dataset = await loadDataset(ds, { readFile: readFileFromDisk, files, log, ...where });
+  const dataset = await loadDataset(ds, { readFile: readFileFromDisk, files, log, dataDir });
   const resize = ds === "svhn" && arch !== "resnet18" ? { resize: SVHN_PIXELS } : {};
   const source = datasetSource(dataset, { ...resize, ...(aug ? {} : { augmentation: null }) });
   return imagesOf(source, dataset.trainCount, await dataset.sha256());

@@ -5,7 +5,7 @@
 import { Option, type Command } from "commander";
 import { readFile } from "node:fs/promises";
 import { WidefieldError, messageOf } from "../sdk/errors.ts";
-import { nonlinearityNames } from "../sdk/experiments/nonlinearities.ts";
+import { nonlinearity, nonlinearityNames } from "../sdk/experiments/nonlinearities.ts";
 import {
   TRAIN_ARCHS,
   TRAIN_DATASETS,
@@ -182,7 +182,30 @@ export async function settingsOf(
   };
   for (const name of ["arch", "lr"] as const)
     if (merged[name] === undefined) throw new WidefieldError("E_CONFIG", `--${name} is needed: see --help`);
-  return trainSettings(merged as TrainSettingsInput);
+  const settings = trainSettings(merged as TrainSettingsInput);
+  requireNonlinearity(settings, options);
+  return settings;
+}
+
+/** Options that say something of a network's layers. */
+const LAYER_OPTIONS = { nonlin: "--nonlin", tpRule: "--tp-rule", useBn: "--use-bn" } as const;
+
+/** What can be refused of layers is refused before any image is read. Throws E_CONFIG. */
+function requireNonlinearity({ arch, nonlin, tpRule, tpGradScale }: TrainSettings, options: Partial<SettingsOptions>) {
+  if (typeof arch === "string") {
+    nonlinearity(nonlin, { rule: tpRule, gradScale: tpGradScale });
+    return;
+  }
+  const given = (["nonlin", "tpRule", "useBn"] as const).filter((name) => options[name] !== undefined);
+  const flags = [
+    ...given.map((name) => LAYER_OPTIONS[name]),
+    ...(options.tpGradScale === false ? ["--no-tp-grad-scale"] : []),
+  ];
+  if (flags.length === 0) return;
+  throw new WidefieldError(
+    "E_CONFIG",
+    `${flags.join(", ")}: of ${TRAIN_ARCHS.join(", ")} only; an architecture's JSON says itself what its layers are`,
+  );
 }
 
 /** The name of a network, or what stands in a JSON file: anything with a path separator or a dot is one. */

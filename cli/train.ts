@@ -63,7 +63,7 @@ async function trainAndReport(
 ): Promise<void> {
   const { signal, progress } = session;
   const files = await nodeFiles();
-  // What cannot be trained leaves no folder behind.
+  // A network that these images do not fit is refused before there is a folder for it.
   archOf(settings, images.source);
   const path = await folderOf(files, settings, options);
   if (path !== undefined) session.note(`checkpoints and records: ${path}`);

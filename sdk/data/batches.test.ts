@@ -1,4 +1,6 @@
 import fc from "fast-check";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { freshSeed } from "../../test/seed.ts";
 import { RandomStream } from "../engine/rng.ts";
@@ -13,6 +15,16 @@ import { normalisationOf } from "./normalisation.ts";
 import { classification } from "./problems.ts";
 
 installPlatform(nodePlatform);
+
+/** Node hides its collector behind a flag. */
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  // A weak reference holds on to what was just asked of it until this turn has ended.
+  await new Promise((resolve) => setTimeout(resolve));
+  collect();
+}
+
 const seed = freshSeed();
 const random = new RandomStream(seed, "batches.test");
 
@@ -156,6 +168,21 @@ describe("batches", () => {
     const kept: Batch[] = [];
     for await (const batch of batches(plan)) kept.push(batch);
     expect(kept).toEqual(await collected(plan));
+  });
+
+  it("that are not released are collected while their epoch goes on", async () => {
+    const source = datasetSource(dataset("mnist", 400, 1));
+    for (const workers of [0, 1]) {
+      const seen: WeakRef<ArrayBuffer>[] = [];
+      for await (const batch of batches(planOf(source, { workers, normalisation: undefined }))) {
+        seen.push(new WeakRef(batch.images.buffer));
+        if (seen.length < 40) continue;
+        await collectGarbage();
+        expect(seen.filter((buffer) => buffer.deref() !== undefined).length).toBeLessThan(10);
+        break;
+      }
+      expect(seen).toHaveLength(40);
+    }
   });
 
   it("stop when nobody asks any more, and when they are told to", async () => {

@@ -198,7 +198,7 @@ export class BatchLoader {
         fill();
         const first = pending[0];
         if (first === undefined) return;
-        const prepared = await Promise.race([first.done, abort.happened]);
+        const prepared = await abort.before(first.done);
         pending.shift();
         const batch = this.#finish(first, prepared);
         // While the caller computes, workers go on.
@@ -341,22 +341,30 @@ function requirePlan(source: BatchSource, { order, batch, normalisation, epoch }
   );
 }
 
-/** A signal as something to wait for. */
+/** Waiting that a signal ends. */
 function abortOf(name: string, signal: AbortSignal | undefined) {
   const error = () => new WidefieldError("E_ABORTED", `${name}: stopped while preparing batches`);
-  let listener: (() => void) | undefined;
-  const happened = new Promise<never>((_, reject) => {
-    listener = () => reject(error());
-    signal?.addEventListener("abort", listener);
-  });
-  happened.catch(() => undefined);
+  let stop: (() => void) | undefined;
+  const listener = () => stop?.();
+  signal?.addEventListener("abort", listener);
   return {
-    happened,
     check: () => {
       if (signal?.aborted === true) throw error();
     },
-    end: () => {
-      if (listener !== undefined) signal?.removeEventListener("abort", listener);
+    /**
+     * What a promise comes to, or E_ABORTED. A race with one promise of the signal's would hold every batch of the epoch
+     * until its end: what waits for a promise that stays open is kept, with all that it has come to by itself.
+     */
+    before: async <T>(done: Promise<T>): Promise<T> => {
+      try {
+        return await new Promise<T>((resolve, reject) => {
+          stop = () => reject(error());
+          done.then(resolve, reject);
+        });
+      } finally {
+        stop = undefined;
+      }
     },
+    end: () => signal?.removeEventListener("abort", listener),
   };
 }

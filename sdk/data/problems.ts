@@ -9,6 +9,7 @@ import type { ReadFile } from "./idx.ts";
 import type { Problem } from "./problem.ts";
 import { checkRanges, indicesOf, parseRanges, type Ranges } from "./ranges.ts";
 import { DATASETS, findDataset, loadDataset, nearestName } from "./registry.ts";
+import type { LargeFiles } from "./svhn.ts";
 import { synth } from "./synth.ts";
 import { cifar2 } from "./transforms/cifar2.ts";
 import { HIGH_FREQUENCY_MULTIPLIERS, highFrequencyNoise } from "./transforms/high-frequency.ts";
@@ -25,6 +26,8 @@ export interface ProblemOptions {
   readonly dataDir?: string | undefined;
   /** Required for data sets of files. */
   readonly readFile?: ReadFile | undefined;
+  /** As `loadDataset` takes it: files that are large are read in pieces. */
+  readonly files?: LargeFiles | undefined;
   /** For names that do not say it: `mnist` with "hf" is `mnist-hf`. */
   readonly noise?: NoiseKind | undefined;
   /** Index into the paper's noise levels (`noiseLevels`); default 0. */
@@ -189,11 +192,12 @@ function requireLevel(parsed: ProblemName, index: number, shape?: ImageShape): L
   );
 }
 
-async function openImages(base: string, { dataDir, readFile }: ProblemOptions, seed: number): Promise<Dataset> {
+async function openImages(base: string, { dataDir, readFile, files }: ProblemOptions, seed: number): Promise<Dataset> {
   const options = {
     seed,
     ...(dataDir === undefined ? {} : { dataDir }),
     ...(readFile === undefined ? {} : { readFile }),
+    ...(files === undefined ? {} : { files }),
   };
   return base === CIFAR2 ? cifar2(await loadDataset("cifar10", options)) : loadDataset(base, options);
 }

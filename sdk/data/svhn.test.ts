@@ -8,7 +8,9 @@ import { matlabFile, type MatlabArray } from "../../test/matlab-files.ts";
 import { mulberry32 } from "../../test/reference/programs.ts";
 import { freshSeed } from "../../test/seed.ts";
 import { nodeFiles } from "../platform/files.node.ts";
+import { wasmEngine } from "../../test/engines.ts";
 import { memorySource, readMatlab } from "./matlab.ts";
+import { openProblem } from "./problems.ts";
 import { loadDataset } from "./registry.ts";
 import { verifyDataset } from "./verify.ts";
 
@@ -134,6 +136,17 @@ describe("a folder of SVHN", () => {
     expect((await verifyDataset("svhn", memory(content))).files).toEqual(
       report.files.map((file) => ({ ...file, path: file.path.replace(folder, "data") })),
     );
+  });
+
+  it("as a problem is read in pieces too", async () => {
+    const engine = await wasmEngine();
+    try {
+      const options = { engine, dataDir: folder, files: await nodeFiles(), readFile: () => expect.unreachable() };
+      const { dataset } = await openProblem("svhn", options);
+      expect(await dataset.sha256()).toBe(await (await loadDataset("svhn", memory(content))).sha256());
+    } finally {
+      await engine.close();
+    }
   });
 
   it("without extra is taken, which is said; without another file it is refused", async () => {

@@ -2,15 +2,17 @@
  * A training run from settings to scores, in a folder of its own: checkpoints, metrics, event files. `train()` of
  * `sdk/learn/train.ts` is what trains, `train-parts.ts` says what the settings mean.
  */
+import { archToJson } from "../arch/arch.ts";
 import type { Network } from "../arch/network.ts";
+import { differences, type Json } from "../covariance/store/manifest.ts";
 import { requireFit } from "../data/batch-source.ts";
 import { BatchLoader, release, type BadImage, type Batch } from "../data/batches.ts";
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
-import { CheckpointFolder, loadCheckpoint, restoreCheckpoint } from "../learn/checkpoint.ts";
+import { CheckpointFolder, loadCheckpoint, restoreCheckpoint, type Checkpoint } from "../learn/checkpoint.ts";
 import { Evaluator } from "../learn/evaluate.ts";
 import { train, type TrainingProgress, type TrainingResult } from "../learn/train.ts";
-import type { EpochRecord, Scores, TrainingState } from "../learn/training-state.ts";
+import { restoreModel, type EpochRecord, type Scores, type TrainingState } from "../learn/training-state.ts";
 import type { Files } from "../platform/files.ts";
 import {
   archOf,
@@ -88,34 +90,37 @@ export async function runTraining(experiment: TrainExperiment): Promise<TrainExp
     const model = networkOn(engine);
     requireFit(source, { input: source.shape, outputs: model.outputs });
     const replicas = (experiment.replicas ?? []).map((other) => ({ engine: other, model: networkOn(other) }));
+    // Before the folder is made: a name that was mistyped leaves nothing.
+    if (resume && (folder === undefined || (await folder.files.size(`${folder.path}/last.json`)) === undefined))
+      throw new WidefieldError("E_DATA", `${folder?.path ?? "no folder"} holds no checkpoint to go on from`);
     await using checkpoints =
       folder && (await CheckpointFolder.open(folder.files, folder.path, identityOf(settings, arch, images, engine)));
     const found = checkpoints?.found;
-    if (resume && found === undefined)
-      throw new WidefieldError("E_DATA", `${folder?.path ?? "no folder"} holds no checkpoint to go on from`);
     await using loading = await loadingOf(experiment);
     const run = runDataOf(settings, source, split, loading.loader);
     await using records = await recordsOf(experiment, found);
-    const result =
-      found !== undefined && found.epoch >= settings.epochs
-        ? resultOf(found)
-        : await train({
-            ...{ engine, model, data: run.data, replicas, signal, resume: found },
-            ...{ epochs: settings.epochs, accumulate: settings.accumulate, seed: settings.seed },
-            optimiser: optimiserOf(settings),
-            loss: lossNameOf(settings),
-            schedule: scheduleOf(settings),
-            checkpoint: checkpoints && { save: (state, about) => checkpoints.save(state, about) },
-            diagnostics: records.diagnostics,
-            onProgress: (progress) => {
-              records.step(progress);
-              experiment.onProgress?.(progress);
-            },
-            onEpoch: async (record) => {
-              await records.epoch(record);
-              experiment.onEpoch?.(record);
-            },
-          });
+    const done = found !== undefined && found.epoch >= settings.epochs;
+    // Nothing is trained: what is tested has to be the model of the checkpoint all the same.
+    if (done) restoreModel(model, found);
+    const result = done
+      ? resultOf(found)
+      : await train({
+          ...{ engine, model, data: run.data, replicas, signal, resume: found },
+          ...{ epochs: settings.epochs, accumulate: settings.accumulate, seed: settings.seed },
+          optimiser: optimiserOf(settings),
+          loss: lossNameOf(settings),
+          schedule: scheduleOf(settings),
+          checkpoint: checkpoints && { save: (state, about) => checkpoints.save(state, about) },
+          diagnostics: records.diagnostics,
+          onProgress: (progress) => {
+            records.step(progress);
+            experiment.onProgress?.(progress);
+          },
+          onEpoch: async (record) => {
+            await records.epoch(record);
+            experiment.onEpoch?.(record);
+          },
+        });
     const final = settings.testFinalModel ? await finalTest(experiment, model, run, result) : undefined;
     return {
       ...result,
@@ -136,7 +141,10 @@ export interface TestExperiment extends Loading {
   readonly from: string;
 }
 
-/** Scores of a run's model on the test images, and its epoch. Throws as `loadCheckpoint`, `restoreCheckpoint`. */
+/**
+ * Scores of a run's model on the test images, and its epoch. Throws as `loadCheckpoint`, `restoreCheckpoint`; E_MISMATCH
+ * where the model was trained in another architecture, whose tensors might fit and whose scores would be wrong.
+ */
 export async function testModel(
   experiment: TestExperiment,
 ): Promise<{ readonly epoch: number; readonly test: Scores }> {
@@ -144,12 +152,26 @@ export async function testModel(
   const { source } = images;
   const best = (await files.size(`${from}/best.json`)) !== undefined;
   const checkpoint = await loadCheckpoint(files, from, best ? "best" : "last");
-  using model = networkOf(engine, archOf(settings, source), settings, source);
+  const arch = archOf(settings, source);
+  requireSameArch(checkpoint, archToJson(arch) as Json);
+  using model = networkOf(engine, arch, settings, source);
   requireFit(source, { input: source.shape, outputs: model.outputs });
   restoreCheckpoint(checkpoint, model);
   await using loading = await loadingOf(experiment);
   const run = runDataOf(settings, source, splitOf(settings, images), loading.loader);
   return { epoch: checkpoint.state.epoch, test: await scoresOf({ engine, settings, signal }, model, run) };
+}
+
+function requireSameArch({ path, run }: Checkpoint, asked: Json): void {
+  const lines = differences(run["architecture"], asked, "architecture");
+  if (lines.length === 0) return;
+  throw new WidefieldError(
+    "E_MISMATCH",
+    `${path} is of another architecture (stored -> asked for):\n` +
+      lines.map((line) => `  ${line}\n`).join("") +
+      "Give the settings that it was trained with.",
+    { details: { path, differences: lines } },
+  );
 }
 
 /** The best model of the folder where one was kept, else the one that has just been trained. */

@@ -258,7 +258,7 @@ describe("the loop", () => {
       },
     };
     expect((await errorOf(train({ ...base(), data: waiting, checkpoint }))).message).toBe(
-      "stopped while preparing batches; the checkpoint of epoch 1 is as it was",
+      "stopped in epoch 2 (stopped while preparing batches); the checkpoint of epoch 1 is as it was, and the same run goes on from it",
     );
     const other = new AbortController();
     const evaluating: TrainingData = {
@@ -272,7 +272,7 @@ describe("the loop", () => {
       },
     };
     expect((await errorOf(train({ ...base(), data: evaluating, checkpoint, signal: other.signal }))).message).toBe(
-      "stopped after evaluating 0 examples; nothing had been saved yet",
+      "stopped in epoch 1 (stopped after evaluating 0 examples); nothing had been saved yet",
     );
   });
 

@@ -176,8 +176,15 @@ class TrainingRun {
   /** The error of a run that was stopped, wherever that was, with what there is to go on from; others as they are. */
   told(thrown: unknown): unknown {
     if (!(thrown instanceof WidefieldError) || thrown.code !== "E_ABORTED") return thrown;
+    // Data and evaluation stop without knowing of epochs.
     const { message, details } = thrown;
-    return new WidefieldError("E_ABORTED", `${message}; ${this.intact}`, { cause: thrown, details });
+    const epoch = this.epoch + 1;
+    const where = details["epoch"] === undefined ? `stopped in epoch ${epoch} (${message})` : message;
+    const next = this.saved === undefined ? "" : ", and the same run goes on from it";
+    return new WidefieldError("E_ABORTED", `${where}; ${this.intact}${next}`, {
+      cause: thrown,
+      details: { epoch, ...details },
+    });
   }
 
   dispose(): void {

@@ -73,6 +73,9 @@ describe("a safetensors file", () => {
         expect(bits(found.tensors.values())).toEqual(bits(tensors));
         expect({ ...found.metadata }).toEqual({ ...metadata });
         expect(found.verified).toBe(true);
+        // As `readFile` gives it: a Buffer, whose slice() is a view.
+        const { tensors: ofBuffer } = decodeSafetensors(Buffer.from(shifted.buffer, offset), "w");
+        expect(bits(ofBuffer.values())).toEqual(bits(tensors));
       }),
       { seed },
     );

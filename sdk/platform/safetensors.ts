@@ -112,7 +112,8 @@ export function decodeSafetensors(bytes: Uint8Array, path: string): Safetensors 
   const tensors = new Map<string, NamedArray>();
   for (const { name, shape, begin: from, end } of header.entries) {
     const part = payload.subarray(from, end);
-    const { buffer, byteOffset } = part.byteOffset % 4 === 0 ? part : part.slice();
+    // Not slice(): that of a Buffer copies nothing.
+    const { buffer, byteOffset } = part.byteOffset % 4 === 0 ? part : new Uint8Array(part);
     tensors.set(name, { name, shape, data: new Float32Array(buffer, byteOffset, part.length / 4) });
   }
   return { tensors, metadata: header.metadata, verified: header.checksum !== undefined };

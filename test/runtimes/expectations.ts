@@ -16,6 +16,19 @@ export function itKeepsEveryPromise(report: () => SessionReport, adapter: string
     expect(rows.map(({ kernel }) => kernel)).toEqual(expected.map(({ name }) => name));
   });
 
+  it("batches are the same from workers as from the caller's thread", () => {
+    const [own, workers] = report().batches;
+    expect([own?.workers, workers?.workers]).toEqual([0, 2]);
+    expect(own?.sums).toHaveLength(4);
+    expect(workers?.sums).toEqual(own?.sums);
+  });
+
+  it("a network learns", () => {
+    const { losses } = report().training;
+    expect(losses).toHaveLength(3);
+    expect(losses.at(-1)).toBeLessThan(losses[0] ?? 0);
+  });
+
   it("nothing is left allocated, and a closed engine says that it is closed", () => {
     expect(report().leaked).toMatchObject({ buffers: 0, bytes: 0 });
     expect(report().afterClose?.code).toBe("E_CLOSED");
@@ -38,9 +51,10 @@ export function itKeepsEveryPromise(report: () => SessionReport, adapter: string
 export function itGivesTheSameBitsOnAnyThreads(report: () => SessionReport): void {
   it("gives the same bits on any number of threads", () => {
     expect(report().threads.length).toBeGreaterThan(0);
-    for (const { count, info, digests } of report().threads) {
+    for (const { count, info, digests, training } of report().threads) {
       expect(info.threads).toBe(info.adapter === "single" ? 1 : count);
       expect(digests).toEqual(report().digests);
+      expect(training).toEqual(report().training);
     }
   });
 }

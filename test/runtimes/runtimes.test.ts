@@ -26,9 +26,18 @@ interface PageGlobals {
 /** Bits by wasm build, from all runtimes: the plain builds promise one set, the relaxed one another (on one machine). */
 const bits = { plain: new Map<string, readonly string[]>(), relaxed: new Map<string, readonly string[]>() };
 
-function remember(runtime: string, { info, digests }: SessionReport): void {
-  bits[info.adapter === "relaxed" ? "relaxed" : "plain"].set(runtime, digests);
+function remember(runtime: string, { info, digests, training, batches }: SessionReport): void {
+  const { losses, weights } = training;
+  const trained = `training ${losses.join(" ")} ${weights.toString(16)}`;
+  bits[info.adapter === "relaxed" ? "relaxed" : "plain"].set(runtime, [...digests, trained]);
+  batchSums.set(
+    runtime,
+    batches.flatMap(({ sums }) => sums),
+  );
 }
+
+/** Check sums of batches, which do not depend on a backend. */
+const batchSums = new Map<string, readonly number[]>();
 
 /** Runs `start` before the tests of this describe block, and gives its report to them. */
 function reportOf(start: () => Promise<SessionReport>): () => SessionReport {
@@ -152,6 +161,16 @@ describe("wasm in all runtimes", () => {
       const [first] = each.values();
       for (const [runtime, digests] of each) expect({ runtime, digests }).toEqual({ runtime, digests: first });
     }
+  });
+});
+
+describe("batches in all runtimes", () => {
+  it("are the same, whoever prepares them", () => {
+    const [first, ...others] = [...batchSums];
+    expect(others.map(([runtime]) => runtime)).toEqual(
+      expect.arrayContaining(["Deno", "a page with cross-origin isolation"]),
+    );
+    for (const [runtime, sums] of others) expect({ runtime, sums }).toEqual({ runtime, sums: first?.[1] });
   });
 });
 

@@ -1,6 +1,7 @@
 import type { BackendInfo } from "../../sdk/engine/backend.ts";
 import type * as Conformance from "../../sdk/engine/conformance/conformance.ts";
-import type { EngineStats, open, OpenOptions } from "../../sdk/engine/engine.ts";
+import type { EngineStats, OpenOptions } from "../../sdk/engine/engine.ts";
+import type * as Widefield from "../../sdk/index.ts";
 
 export interface Refusal {
   readonly code: string;
@@ -14,12 +15,22 @@ export interface SessionOptions extends OpenOptions {
   readonly kernels?: readonly string[];
 }
 
+/** What a few epochs of a small network come to. */
+export interface TrainingReport {
+  readonly losses: readonly number[];
+  /** Check sum of the weights. */
+  readonly weights: number;
+}
+
 export interface SessionReport {
   readonly info: BackendInfo;
   readonly rows: readonly Conformance.RowResult[];
   /** "kernel hash", one a kernel. */
   readonly digests: readonly string[];
-  /** After the suite, before close(). */
+  /** Check sums of the same batches, from the caller's thread and from two workers. */
+  readonly batches: readonly { readonly workers: number; readonly sums: readonly number[] }[];
+  readonly training: TrainingReport;
+  /** After all this, before close(). */
   readonly leaked: EngineStats;
   /** What finish() came to that was waiting when the engine closed, and one that came later. */
   readonly whileClosing: Refusal | undefined;
@@ -28,6 +39,7 @@ export interface SessionReport {
     readonly count: number;
     readonly info: BackendInfo;
     readonly digests: readonly string[];
+    readonly training: TrainingReport;
   }[];
   /** open() with an adapter's name that none has, and with "webgpu" and no name. */
   readonly noAdapter: Refusal | undefined;
@@ -40,7 +52,7 @@ export interface SessionReport {
 }
 
 export function session(
-  widefield: { open: typeof open },
+  widefield: typeof Widefield,
   conformance: typeof Conformance,
   options: SessionOptions,
 ): Promise<SessionReport>;
