@@ -5,6 +5,7 @@
 import { WidefieldError } from "../errors.ts";
 import type { Model, Pass } from "../tensor/model.ts";
 import { scope, type Tensor } from "../tensor/tensor.ts";
+import type { ModelArrays } from "./training-state.ts";
 
 /** The batch whose loss is not finite. */
 export interface Diverged {
@@ -59,6 +60,27 @@ export async function explainDivergence(
   return new WidefieldError("E_DIVERGED", lines.join("\n  "), {
     details: { step, epoch, batch, rate, layer: layer?.what, parameter: parameter?.what },
   });
+}
+
+/**
+ * The E_DIVERGED of a model whose arrays are not finite between two epochs, undefined where all are: gradients may overflow
+ * where the loss that they are of does not, and behind the last step of an epoch comes no loss that would tell.
+ */
+export function divergedArrays(
+  { parameters, states }: ModelArrays,
+  { step, epoch, intact }: Pick<Diverged, "step" | "epoch" | "intact">,
+): WidefieldError | undefined {
+  for (const { name, data } of [...parameters, ...states]) {
+    const fault = faultIn(name, data);
+    if (fault === undefined) continue;
+    const lines = [
+      `the losses of epoch ${epoch} are finite, and the model behind it (step ${step}) is not:`,
+      `not finite: ${fault.text}`,
+      `it is not saved, and ${intact}: a lower rate, or smaller initial weights, may help`,
+    ];
+    return new WidefieldError("E_DIVERGED", lines.join("\n  "), { details: { step, epoch, parameter: name } });
+  }
+  return undefined;
 }
 
 interface Replay {

@@ -6,12 +6,14 @@ import { clusterData, clusters, perceptron, weightsOf } from "../../test/trainin
 import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import * as ops from "../tensor/ops.ts";
+import { customGradient } from "../tensor/tape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { evaluate } from "./evaluate.ts";
 import { adam, rmsprop, sgd } from "./optimisers.ts";
 import { stepDecay } from "./schedules.ts";
 import { train, type TrainOptions } from "./train.ts";
 import { arrayData, type TrainingData } from "./training-data.ts";
-import { LOSS_NAMES } from "./training-loss.ts";
+import { LOSS_NAMES, type CustomLoss } from "./training-loss.ts";
 import type { TrainingState } from "./training-state.ts";
 
 const seed = freshSeed();
@@ -274,6 +276,57 @@ describe("the loop", () => {
     expect((await errorOf(train({ ...base(), data: evaluating, checkpoint, signal: other.signal }))).message).toBe(
       "stopped in epoch 1 (stopped after evaluating 0 examples); nothing had been saved yet",
     );
+  });
+
+  describe("a model that is not finite behind losses that are", () => {
+    /** The usual loss, whose gradient is infinite in one step. */
+    const bursting =
+      (at: number): CustomLoss =>
+      (scores, { labels }, { training, step }) => {
+        const { loss, ranks } = ops.classLoss(scores, labels ?? scores);
+        const infinite = training && step === at;
+        const backward = (g: Tensor): Tensor[] => [infinite ? ops.reciprocal(ops.affine(g, 0)) : g];
+        return { loss: customGradient([loss], { forward: ([x = loss]) => ops.affine(x, 1), backward }), ranks };
+      };
+
+    it("is not saved after the last step of an epoch: the checkpoint before it stays the last", async () => {
+      const states: TrainingState[] = [];
+      const saving = { save: keeping(states) };
+      // Four batches an epoch: step 7 is the second one's last, and no loss comes behind it.
+      const error = await errorOf(train({ ...base(), epochs: 5, loss: bursting(7), checkpoint: saving }));
+      expect(error.code).toBe("E_DIVERGED");
+      expect(error.message).toMatch(
+        /^the losses of epoch 2 are finite, and the model behind it \(step 8\) is not:\n {2}not finite: first\.weights: \d+ of 24/,
+      );
+      expect(error.message).toContain("the checkpoint of epoch 1 is as it was");
+      expect(error.details).toEqual({ step: 8, epoch: 2, parameter: "first.weights" });
+      expect(states.map(({ epoch }) => epoch)).toEqual([1]);
+      expect(states[0]?.best?.epoch).toBe(1);
+    });
+
+    it("is not given back by a run that saves nothing", async () => {
+      expect((await errorOf(train({ ...base(), loss: bursting(7) }))).message).toContain("nothing had been saved yet");
+    });
+
+    it("is told by the next loss within an epoch, with the parameter", async () => {
+      const { code, message } = await errorOf(train({ ...base(), loss: bursting(5) }));
+      expect([code, message]).toEqual(["E_DIVERGED", expect.stringContaining("not finite: parameter first.weights")]);
+    });
+  });
+
+  it("an evaluation whose loss is not finite is never the best", async () => {
+    let evaluations = 0;
+    const { history, best } = await train({
+      ...{ ...base(), epochs: 3 },
+      loss: (scores, { labels }, { training }) => {
+        const { loss } = ops.classLoss(scores, labels ?? scores);
+        const first = !training && evaluations++ < 2;
+        return { loss: first ? ops.log(ops.affine(loss, 0, -1)) : loss };
+      },
+    });
+    // Two batches an evaluation, the first of which is NaN.
+    expect(history.map(({ validation }) => Number.isFinite(validation?.loss))).toEqual([false, true, true]);
+    expect(best?.epoch).toBeGreaterThan(1);
   });
 
   describe("refuses, before anything runs,", () => {

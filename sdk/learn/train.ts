@@ -12,6 +12,7 @@ import { WidefieldError } from "../errors.ts";
 import type { Model } from "../tensor/model.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { DataParallelStep, synchronise, type Replica } from "./data-parallel.ts";
+import { divergedArrays } from "./divergence.ts";
 import { Evaluator } from "./evaluate.ts";
 import { oneBehind } from "./one-behind.ts";
 import type { Optimiser } from "./optimisers.ts";
@@ -114,7 +115,7 @@ export interface TrainingResult {
  * Throws, before anything runs, E_SHAPE and E_DATA where data does not meet the model, E_CONFIG for options that cannot be
  * meant and for a state of another model. While it runs: E_DATA and E_SHAPE for a batch that does not fit, E_DIVERGED at the
  * first loss that is not finite (the message names the first layer where something is not; the weights are those before that
- * step), E_ABORTED by the signal, and what data and hooks throw. What was saved last stays as it is.
+ * step), and where a model that would be saved, or given back, has weights or running statistics that are not; E_ABORTED by the signal, and what data and hooks throw. What was saved last stays as it is.
  */
 export async function train(options: TrainOptions): Promise<TrainingResult> {
   requireTrainable(options);
@@ -253,20 +254,23 @@ class TrainingRun {
 
   private async save(best: boolean): Promise<void> {
     const { checkpoint, epochs, model } = this.options;
+    const { epoch, step, history, intact } = this;
+    const due = checkpoint !== undefined && (best || epoch % (checkpoint.every ?? 1) === 0);
+    if (!due && epoch !== epochs) return;
+    const arrays = await captureModel(model);
+    const diverged = divergedArrays(arrays, { epoch, step, intact });
+    if (diverged !== undefined) throw diverged;
     if (checkpoint === undefined) return;
-    const { every = 1, save } = checkpoint;
-    if (!best && this.epoch % every !== 0 && this.epoch !== epochs) return;
-    const { epoch, step, history } = this;
     const optimiser = await this.stepper.capture();
     const state = {
       epoch,
       step,
-      ...(await captureModel(model)),
+      ...arrays,
       optimiser,
       history,
       ...(this.best && { best: this.best }),
     };
-    await save(state, { best });
+    await checkpoint.save(state, { best });
     this.saved = epoch;
   }
 
@@ -292,9 +296,9 @@ class TrainingRun {
   }
 }
 
-/** The scores, where they are better than the best so far. */
+/** The scores, where they are better than the best so far; those of a loss that is not finite never are. */
 function improvement(scores: Scores | undefined, best: Scores | undefined): Scores | undefined {
-  if (scores === undefined) return undefined;
+  if (scores === undefined || !Number.isFinite(scores.loss)) return undefined;
   if (best === undefined) return scores;
   const better =
     scores.accuracy === undefined || best.accuracy === undefined
