@@ -170,8 +170,8 @@ function asDevice(engine: Engine | Device): Device {
 
 /**
  * Runs `work`, and disposes of every tensor that it made but those in what it returns (a tensor, or tensors in an array
- * or object, one level deep), which belong to the scope around. `work` must not wait: a scope is open on the device. Throws
- * E_CONFIG for work that does.
+ * or object, one level deep), which belong to the scope around. `work` must not wait: a scope is open on the device. It may
+ * return the promise of a read that it has asked for.
  */
 export function scope<T>(engine: Engine | Device, work: () => T): T {
   const device = asDevice(engine);
@@ -180,13 +180,6 @@ export function scope<T>(engine: Engine | Device, work: () => T): T {
   let kept: readonly Tensor[] = [];
   try {
     const result = work();
-    if (result instanceof Promise) {
-      result.catch(() => undefined); // it fails for want of its tensors
-      throw new WidefieldError(
-        "E_CONFIG",
-        "the work of a scope must not wait: make tensors in it, and read them after it",
-      );
-    }
     kept = tensorsIn(result);
     return result;
   } finally {
