@@ -5,7 +5,7 @@
 import { Option, type Command } from "commander";
 import { readFile } from "node:fs/promises";
 import { WidefieldError, messageOf } from "../sdk/errors.ts";
-import { nonlinearityNames } from "../sdk/experiments/nonlinearities.ts";
+import { nonlinearity, nonlinearityNames } from "../sdk/experiments/nonlinearities.ts";
 import {
   TRAIN_ARCHS,
   TRAIN_DATASETS,
@@ -73,7 +73,10 @@ export function addSettingsOptions(command: Command): Command {
   const named = (flags: string, text: string, names: readonly string[]) => new Option(flags, text).choices(names);
   return command
     .addOption(named("--ds <name>", "data set to train on (default: cifar10)", TRAIN_DATASETS))
-    .option("--arch <name|file>", `network: ${TRAIN_ARCHS.join(", ")}, or an architecture's JSON file`)
+    .option(
+      "--arch <name|file>",
+      `network: ${TRAIN_ARCHS.join(", ")}, or an architecture's JSON file (layers without a width have 100)`,
+    )
     .option("--nonlin <name>", `its nonlinearity: ${nonlinearityNames.join(", ")}`)
     .option("--tp-rule <name>", `how hard thresholds go back: ${targetRuleNames.join(", ")} (default: SoftHinge)`)
     .option("--no-tp-grad-scale", "divide target propagation's losses by the batch size, in place of weighting by |g|")
@@ -142,7 +145,10 @@ function given<T extends object>(entries: T): Partial<{ [K in keyof T]: Exclude<
   return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined)) as never;
 }
 
-/** Settings of the options, over those of `base` (a recipe's). Throws E_CONFIG. */
+/**
+ * Settings of the options, over those of `base` (a recipe's). Throws E_CONFIG, also for a nonlinearity that cannot be: before
+ * images are fetched.
+ */
 export async function settingsOf(
   options: Partial<SettingsOptions> & Pick<RunOptions, "seed">,
   base?: TrainSettings,
@@ -182,7 +188,26 @@ export async function settingsOf(
   };
   for (const name of ["arch", "lr"] as const)
     if (merged[name] === undefined) throw new WidefieldError("E_CONFIG", `--${name} is needed: see --help`);
-  return trainSettings(merged as TrainSettingsInput);
+  const settings = trainSettings(merged as TrainSettingsInput);
+  const { nonlin, tpRule: rule, tpGradScale: gradScale } = settings;
+  if (typeof settings.arch === "string") nonlinearity(nonlin, { rule, gradScale });
+  else requireNoLayers(options);
+  return settings;
+}
+
+/** Throws E_CONFIG for options that choose layers of named networks. */
+function requireNoLayers({ arch = "", nonlin, tpRule, tpGradScale, useBn }: Partial<SettingsOptions>): void {
+  const flags = [
+    ...(nonlin === undefined ? [] : ["--nonlin"]),
+    ...(tpRule === undefined ? [] : ["--tp-rule"]),
+    ...(tpGradScale === false ? ["--no-tp-grad-scale"] : []),
+    ...(useBn === undefined ? [] : ["--use-bn"]),
+  ];
+  if (flags.length === 0) return;
+  throw new WidefieldError(
+    "E_CONFIG",
+    `${flags.join(", ")}: for ${TRAIN_ARCHS.join(", ")}; the layers of ${arch} are all in the file`,
+  );
 }
 
 /** The name of a network, or what stands in a JSON file: anything with a path separator or a dot is one. */
