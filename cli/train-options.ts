@@ -73,7 +73,10 @@ export function addSettingsOptions(command: Command): Command {
   const named = (flags: string, text: string, names: readonly string[]) => new Option(flags, text).choices(names);
   return command
     .addOption(named("--ds <name>", "data set to train on (default: cifar10)", TRAIN_DATASETS))
-    .option("--arch <name|file>", `network: ${TRAIN_ARCHS.join(", ")}, or an architecture's JSON file`)
+    .option(
+      "--arch <name|file>",
+      `network: ${TRAIN_ARCHS.join(", ")}, or an architecture's JSON file (layers without a width have 100)`,
+    )
     .option("--nonlin <name>", `its nonlinearity: ${nonlinearityNames.join(", ")}`)
     .option("--tp-rule <name>", `how hard thresholds go back: ${targetRuleNames.join(", ")} (default: SoftHinge)`)
     .option("--no-tp-grad-scale", "divide target propagation's losses by the batch size, in place of weighting by |g|")
@@ -142,7 +145,10 @@ function given<T extends object>(entries: T): Partial<{ [K in keyof T]: Exclude<
   return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined)) as never;
 }
 
-/** Settings of the options, over those of `base` (a recipe's). Throws E_CONFIG. */
+/**
+ * Settings of the options, over those of `base` (a recipe's). Throws E_CONFIG, also for a nonlinearity that cannot be: before
+ * images are fetched.
+ */
 export async function settingsOf(
   options: Partial<SettingsOptions> & Pick<RunOptions, "seed">,
   base?: TrainSettings,
@@ -183,28 +189,24 @@ export async function settingsOf(
   for (const name of ["arch", "lr"] as const)
     if (merged[name] === undefined) throw new WidefieldError("E_CONFIG", `--${name} is needed: see --help`);
   const settings = trainSettings(merged as TrainSettingsInput);
-  requireNonlinearity(settings, options);
+  const { nonlin, tpRule: rule, tpGradScale: gradScale } = settings;
+  if (typeof settings.arch === "string") nonlinearity(nonlin, { rule, gradScale });
+  else requireNoLayers(options);
   return settings;
 }
 
-/** Options that say something of a network's layers. */
-const LAYER_OPTIONS = { nonlin: "--nonlin", tpRule: "--tp-rule", useBn: "--use-bn" } as const;
-
-/** What can be refused of layers is refused before any image is read. Throws E_CONFIG. */
-function requireNonlinearity({ arch, nonlin, tpRule, tpGradScale }: TrainSettings, options: Partial<SettingsOptions>) {
-  if (typeof arch === "string") {
-    nonlinearity(nonlin, { rule: tpRule, gradScale: tpGradScale });
-    return;
-  }
-  const given = (["nonlin", "tpRule", "useBn"] as const).filter((name) => options[name] !== undefined);
+/** Throws E_CONFIG for options that choose layers of named networks. */
+function requireNoLayers({ arch = "", nonlin, tpRule, tpGradScale, useBn }: Partial<SettingsOptions>): void {
   const flags = [
-    ...given.map((name) => LAYER_OPTIONS[name]),
-    ...(options.tpGradScale === false ? ["--no-tp-grad-scale"] : []),
+    ...(nonlin === undefined ? [] : ["--nonlin"]),
+    ...(tpRule === undefined ? [] : ["--tp-rule"]),
+    ...(tpGradScale === false ? ["--no-tp-grad-scale"] : []),
+    ...(useBn === undefined ? [] : ["--use-bn"]),
   ];
   if (flags.length === 0) return;
   throw new WidefieldError(
     "E_CONFIG",
-    `${flags.join(", ")}: of ${TRAIN_ARCHS.join(", ")} only; an architecture's JSON says itself what its layers are`,
+    `${flags.join(", ")}: for ${TRAIN_ARCHS.join(", ")}; the layers of ${arch} are all in the file`,
   );
 }
 

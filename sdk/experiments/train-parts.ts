@@ -124,19 +124,20 @@ export function identityOf(
   settings: TrainSettings,
   arch: Arch,
   { source, digest }: TrainImages,
-  engine: Engine,
+  [engine, ...replicas]: readonly [Pick<Engine, "info">, ...Pick<Engine, "info">[]],
 ): RunIdentity {
   const { epochs, warmup, schedule } = settings;
   // What only looks at the model, and what stands below in another form.
   const others = new Set(["epochs", "warmup", "schedule", "arch", "plotTest", "testBatch", "testFinalModel"]);
   const decisive = Object.fromEntries(Object.entries(settings).filter(([name]) => !others.has(name)));
-  const { backend, adapter } = engine.info;
+  const placeOf = ({ info: { backend, adapter } }: Pick<Engine, "info">) => ({ backend, adapter });
   return {
     ...decisive,
     schedule: schedule === "steps" ? { kind: schedule } : { kind: schedule, epochs, warmup },
     architecture: archToJson(arch) as Json,
     data: { name: source.name, sha256: digest },
-    // Resumed bits are those of an uninterrupted run on one backend only.
-    backend: { backend, adapter },
+    // Resumed bits are those of an uninterrupted run on one backend only, and of batches that are cut in as many parts.
+    backend: placeOf(engine),
+    ...(replicas.length === 0 ? {} : { replicas: replicas.map(placeOf) }),
   };
 }

@@ -6,6 +6,7 @@
 import * as z from "zod";
 import { closest, distance } from "fastest-levenshtein";
 import { WidefieldError } from "../errors.ts";
+import { targetRuleNames } from "../tensor/target-rules.ts";
 
 export const TRAIN_DATASETS = ["mnist", "cifar10", "cifar100", "svhn", "imagenet", "digits"] as const;
 export const TRAIN_ARCHS = ["convnet4", "convnet8", "alexnet_drf", "resnet18"] as const;
@@ -40,7 +41,7 @@ export const trainSettingsSchema = z.strictObject({
   momentum: z
     .number("momentum is a number")
     .min(0, "momentum must not be negative")
-    .max(1, "momentum must be at most 1")
+    .lt(1, "momentum must be below 1")
     .default(0.9),
   wtdecay: z.number("wtdecay is a number").min(0, "wtdecay must not be negative").default(0),
   /** Factor of the rate at each of `lrDecayEpochs`, which are counted from 1: the rate changes before that epoch. */
@@ -80,7 +81,11 @@ export function trainSettings(input: TrainSettingsInput): TrainSettings {
     const lines = result.error.issues.map(({ message }) => message);
     throw new WidefieldError("E_CONFIG", lines.join("\n"), { cause: result.error });
   }
-  const { arch } = result.data;
+  const { arch, tpRule, schedule, warmup } = result.data;
+  if (warmup > 0 && schedule !== "cosine")
+    throw new WidefieldError("E_CONFIG", `warmup goes with the schedule cosine, not with ${schedule}`);
+  if (!targetRuleNames.some((name) => name === tpRule))
+    throw new WidefieldError("E_CONFIG", unknownName("rule of target propagation", tpRule, targetRuleNames));
   if (typeof arch === "string" && !TRAIN_ARCHS.some((name) => name === arch))
     throw new WidefieldError("E_CONFIG", unknownName("architecture to train", arch, TRAIN_ARCHS));
   return result.data;

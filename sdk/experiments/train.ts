@@ -2,7 +2,7 @@
  * A training run from settings to scores, in a folder of its own: checkpoints, metrics, event files. `train()` of
  * `sdk/learn/train.ts` is what trains, `train-parts.ts` says what the settings mean.
  */
-import { archToJson } from "../arch/arch.ts";
+import { archToJson, type Arch } from "../arch/arch.ts";
 import type { Network } from "../arch/network.ts";
 import { differences, type Json } from "../covariance/store/manifest.ts";
 import { requireFit } from "../data/batch-source.ts";
@@ -11,8 +11,9 @@ import type { Engine } from "../engine/engine.ts";
 import { WidefieldError } from "../errors.ts";
 import { CheckpointFolder, loadCheckpoint, restoreCheckpoint, type Checkpoint } from "../learn/checkpoint.ts";
 import { Evaluator } from "../learn/evaluate.ts";
-import { train, type TrainingProgress, type TrainingResult } from "../learn/train.ts";
-import { restoreModel, type EpochRecord, type Scores, type TrainingState } from "../learn/training-state.ts";
+import { train, type Checkpointing, type TrainingProgress, type TrainingResult } from "../learn/train.ts";
+import { restoreModel, type EpochRecord, type ModelArrays } from "../learn/training-state.ts";
+import type { Scores, TrainingState } from "../learn/training-state.ts";
 import type { Files } from "../platform/files.ts";
 import {
   archOf,
@@ -90,17 +91,23 @@ export async function runTraining(experiment: TrainExperiment): Promise<TrainExp
     const model = networkOn(engine);
     requireFit(source, { input: source.shape, outputs: model.outputs });
     const replicas = (experiment.replicas ?? []).map((other) => ({ engine: other, model: networkOn(other) }));
-    // Before the folder is made: a name that was mistyped leaves nothing.
-    if (resume && (folder === undefined || (await folder.files.size(`${folder.path}/last.json`)) === undefined))
-      throw new WidefieldError("E_DATA", `${folder?.path ?? "no folder"} holds no checkpoint to go on from`);
-    await using checkpoints =
-      folder && (await CheckpointFolder.open(folder.files, folder.path, identityOf(settings, arch, images, engine)));
+    if (resume) await requireCheckpoint(folder);
+    const identity = identityOf(settings, arch, images, [engine, ...(experiment.replicas ?? [])]);
+    await using checkpoints = folder && (await CheckpointFolder.open(folder.files, folder.path, identity));
     const found = checkpoints?.found;
     await using loading = await loadingOf(experiment);
     const run = runDataOf(settings, source, split, loading.loader);
     await using records = await recordsOf(experiment, found);
+    // Without a folder the best model is kept here, where it is asked for.
+    let best: ModelArrays | undefined;
+    const keepBest: Checkpointing = {
+      every: settings.epochs,
+      save: (state, about) => {
+        if (about.best) best = state;
+        return Promise.resolve();
+      },
+    };
     const done = found !== undefined && found.epoch >= settings.epochs;
-    // Nothing is trained: what is tested has to be the model of the checkpoint all the same.
     if (done) restoreModel(model, found);
     const result = done
       ? resultOf(found)
@@ -110,7 +117,12 @@ export async function runTraining(experiment: TrainExperiment): Promise<TrainExp
           optimiser: optimiserOf(settings),
           loss: lossNameOf(settings),
           schedule: scheduleOf(settings),
-          checkpoint: checkpoints && { save: (state, about) => checkpoints.save(state, about) },
+          checkpoint:
+            checkpoints === undefined
+              ? settings.testFinalModel
+                ? keepBest
+                : undefined
+              : { save: (state, about) => checkpoints.save(state, about) },
           diagnostics: records.diagnostics,
           onProgress: (progress) => {
             records.step(progress);
@@ -121,7 +133,9 @@ export async function runTraining(experiment: TrainExperiment): Promise<TrainExp
             experiment.onEpoch?.(record);
           },
         });
-    const final = settings.testFinalModel ? await finalTest(experiment, model, run, result) : undefined;
+    const final = settings.testFinalModel
+      ? await finalTest(experiment, model, run, { ...result, kept: best })
+      : undefined;
     return {
       ...result,
       ...(final && { final }),
@@ -142,8 +156,8 @@ export interface TestExperiment extends Loading {
 }
 
 /**
- * Scores of a run's model on the test images, and its epoch. Throws as `loadCheckpoint`, `restoreCheckpoint`; E_MISMATCH
- * where the model was trained in another architecture, whose tensors might fit and whose scores would be wrong.
+ * Scores of a run's model on the test images, and its epoch. Throws E_MISMATCH, line by line, where the settings' architecture
+ * is not the model's, activations and all; and as `loadCheckpoint`, `restoreCheckpoint`.
  */
 export async function testModel(
   experiment: TestExperiment,
@@ -153,7 +167,7 @@ export async function testModel(
   const best = (await files.size(`${from}/best.json`)) !== undefined;
   const checkpoint = await loadCheckpoint(files, from, best ? "best" : "last");
   const arch = archOf(settings, source);
-  requireSameArch(checkpoint, archToJson(arch) as Json);
+  requireArch(checkpoint, from, arch);
   using model = networkOf(engine, arch, settings, source);
   requireFit(source, { input: source.shape, outputs: model.outputs });
   restoreCheckpoint(checkpoint, model);
@@ -162,29 +176,38 @@ export async function testModel(
   return { epoch: checkpoint.state.epoch, test: await scoresOf({ engine, settings, signal }, model, run) };
 }
 
-function requireSameArch({ path, run }: Checkpoint, asked: Json): void {
-  const lines = differences(run["architecture"], asked, "architecture");
+/** Weights of two architectures may have the same shapes: those of a step and of a relu do. */
+function requireArch({ path, run }: Checkpoint, folder: string, arch: Arch): void {
+  const lines = differences(run["architecture"], archToJson(arch) as Json, "architecture");
   if (lines.length === 0) return;
   throw new WidefieldError(
     "E_MISMATCH",
-    `${path} is of another architecture (stored -> asked for):\n` +
+    `${folder} holds a model of another architecture (stored -> asked for):\n` +
       lines.map((line) => `  ${line}\n`).join("") +
-      "Give the settings that it was trained with.",
+      "Give the options that it was trained with.",
     { details: { path, differences: lines } },
   );
 }
 
-/** The best model of the folder where one was kept, else the one that has just been trained. */
+/** Before anything is made there. Throws E_DATA. */
+async function requireCheckpoint(folder: TrainExperiment["folder"]): Promise<void> {
+  if (folder !== undefined && (await folder.files.size(`${folder.path}/last.json`)) !== undefined) return;
+  throw new WidefieldError("E_DATA", `${folder?.path ?? "no folder"} holds no checkpoint to go on from`);
+}
+
+/** The best model where it is not the one that has just been trained, or read: of the folder, else `kept`. */
 async function finalTest(
   { engine, settings, folder, signal }: TrainExperiment,
   model: Network,
   run: RunData,
-  { best, history }: TrainingResult,
+  { best, history, kept }: TrainingResult & { readonly kept: ModelArrays | undefined },
 ): Promise<{ readonly epoch: number; readonly test: Scores }> {
   const trained = history.at(-1)?.epoch ?? 0;
-  const kept = folder !== undefined && best !== undefined && best.epoch !== trained;
-  if (kept) restoreCheckpoint(await loadCheckpoint(folder.files, folder.path, "best"), model);
-  const epoch = kept ? best.epoch : trained;
+  const epoch = best?.epoch ?? trained;
+  if (epoch !== trained) {
+    if (folder !== undefined) restoreCheckpoint(await loadCheckpoint(folder.files, folder.path, "best"), model);
+    else if (kept !== undefined) restoreModel(model, kept);
+  }
   return { epoch, test: await scoresOf({ engine, settings, signal }, model, run) };
 }
 
