@@ -18,7 +18,7 @@ import { runKrrSweep } from "./sweep-krr.ts";
 import { bestOfSweep, type SweepRow } from "./sweep-row.ts";
 import { runWideSweep, wideCells, type WideSweep } from "./sweep-wide.ts";
 import { wideLambdas } from "./wide-lambdas.ts";
-import { PAPER_CG, PAPER_STEPS, type WideModel } from "./wide-models.ts";
+import { PAPER_CG, PAPER_STEPS, wideLine, type WideModel } from "./wide-models.ts";
 
 const seed = freshSeed();
 const cg = { ...PAPER_CG, tolerance: 1e-6 };
@@ -208,6 +208,28 @@ describe("several sweeps in one figure", () => {
     ]);
   });
 
+  it("keep models apart whose lines have one name, and join the ridges and levels of one model", async () => {
+    const [first, second, third] = [await place(), await place(), await place()];
+    const model: WideModel = { ...nn, fit: { ...steps, rate: 1e-3, epochs: 2 } };
+    await sweep(first, { levels: [0], model, lambdas: [1e-4] });
+    await sweep(second, { levels: [0], model, lambdas: [1e-3] });
+    await sweep(third, { levels: [0], model: { ...model, seed: seed + 1 }, lambdas: [1e-3] });
+    const read = async (...paths: string[]) => {
+      const sweeps = [];
+      for (const path of paths) sweeps.push(await readSweep(files, path));
+      return bestOfSweep(joinSweeps(sweeps).rows).map(({ line }) => line);
+    };
+    expect(await read(first, second)).toEqual(["nn 16"]);
+    expect(await read(first, third)).toEqual([`nn 16 (${first})`, `nn 16 (${third})`]);
+  });
+
+  it("have lines that tell losses and dropout apart", () => {
+    const lines = [nn, { ...nn, dropout: 0.5 }, { ...nn, fit: { ...steps, loss: "crossEntropy" as const } }].map(
+      wideLine,
+    );
+    expect(lines).toEqual(["nn 16", "nn 16 dropout 0.5", "nn 16 cross-entropy"]);
+  });
+
   it("are refused where they are of other images, or of no sweep", async () => {
     const [first, second, third] = [await place(), await place(), await place()];
     await sweep(first, { levels: [0] });
@@ -236,7 +258,10 @@ describe("the paper's ridges", () => {
     expect(ends(wideLambdas("myrtle", "cifar10-lf"))).toEqual([10, -5, -2]);
     expect(ends(wideLambdas("nn", "synth"))).toEqual([25, -8, -2]);
     expect(wideLambdas("nn", "synth")[15]).toBeCloseTo(10 ** -4.8, 12);
-    expect(ends(wideLambdas("nn", "fmnist", 2))).toEqual([10, -7, -5]);
+    expect(ends(wideLambdas("nn", "fmnist-lf", 2))).toEqual([10, -7, -5]);
+    expect(ends(wideLambdas("nn", "fmnist", 3))).toEqual([20, -6, -2]);
+    expect(ends(wideLambdas("nn", "mnist-hf", 2))).toEqual([20, -6, -2]);
+    expect(ends(wideLambdas("nn", "synth", 2))).toEqual([25, -8, -2]);
     expect(ends(wideLambdas("nn", "cifar2-hf", 2))).toEqual([20, -6, -2]);
     expect(wideCells({ levels: [7], model: nn, lambdas: wideLambdas("nn", "fmnist") })[0]?.name).toBe(
       "level-07.nn-16-l0.000001",
