@@ -5,8 +5,10 @@ import { wasmEngine } from "../../test/engines.ts";
 import { freshFolder } from "../../test/kernel-job-fixtures.ts";
 import { digitsProblem } from "../../test/regression-problem.ts";
 import { freshSeed } from "../../test/seed.ts";
+import { Dataset } from "../data/dataset.ts";
 import type { Problem } from "../data/problem.ts";
 import type { Engine } from "../engine/engine.ts";
+import { RandomStream } from "../engine/rng.ts";
 import { regressionScores } from "../learn/regression-scores.ts";
 import { unitDirections } from "../learn/wide/directions.ts";
 import { dot, smallCholesky, smallSolve } from "../linalg/vectors.ts";
@@ -48,6 +50,25 @@ function sweep(path: string, changes: Partial<WideSweep> = {}) {
 /** What does not depend on the clock. */
 const timeless = (rows: readonly SweepRow[]) =>
   rows.map(({ seconds, ...row }) => ({ ...row, timed: Object.keys(seconds) }));
+
+/** Digits of ten sorts of brightness in three channels. */
+function colourProblem(of: number): Problem {
+  const problem = digitsProblem(of);
+  const { name, classes, trainCount, testCount, labels } = problem.dataset;
+  const shape = { channels: 3, height: 32, width: 32 };
+  const dataset = new Dataset({
+    ...{ name, shape, classes, trainCount, testCount, labels, digest: () => problem.dataset.sha256() },
+    writeImage: (index, out, offset) => {
+      const noise = new RandomStream(of, "colour", index).fillNormal(new Float32Array(3 * 32 * 32));
+      const bright = (labels[index] ?? 0) / 5 - 0.9;
+      out.set(
+        noise.map((value) => 0.3 * value + bright),
+        offset,
+      );
+    },
+  });
+  return { ...problem, dataset };
+}
 
 /** Predictions of `rf` by its kernel among images, K = R R' + 1 with n lambda on its diagonal, in float64. */
 function byKernel(problem: Problem, lambda: number): Float64Array {
@@ -143,6 +164,20 @@ describe("a sweep of trained networks", () => {
     // One-hot targets less a tenth have squares of 0.9.
     expect(train?.squaredError).toBeLessThan(0.9);
     expect(train?.accuracy).toBeGreaterThan(0.1);
+  });
+
+  it("trains the CNN on images of 3 x 32 x 32, with the paper's batches, to less than it starts at", async () => {
+    const open = (level: number) => Promise.resolve(colourProblem(seed + level));
+    const squaredErrors = async (epochs: number) => {
+      const model: WideModel = { name: "myrtle", width: 6, seed, fit: { ...PAPER_STEPS, rate: 0.01, epochs } };
+      const options = { levels: [0], model, lambdas: [1e-4], train: "0:20", test: "200:210", open };
+      const { rows } = await sweep(await place(), options);
+      expect(rows[0]).toMatchObject({ cell: "level-00.myrtle-6-l0.0001", line: "myrtle 6", method: "sgd" });
+      expect(rows[0]?.fits[0]?.test?.accuracy).toBeGreaterThanOrEqual(0);
+      return rows[0]?.fits[0]?.train?.squaredError ?? NaN;
+    };
+    // The rate of the first epoch is 0.
+    expect(await squaredErrors(16)).toBeLessThan(await squaredErrors(1));
   });
 
   it("records a loss that diverges as a failure, and goes on", async () => {
