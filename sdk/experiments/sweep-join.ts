@@ -55,8 +55,11 @@ function parsed<T>(path: string, bytes: Uint8Array, parse: (value: unknown) => T
 }
 
 /**
- * All rows of sweeps of one problem, in the order given. Throws E_MISMATCH where they are of other images, which no figure
- * could compare: another problem, other ranges, or other data at a level.
+ * All rows of sweeps of one problem, in the order given. A line that folders have in common is one where they divided its
+ * levels or ridges; where its models differ, in a seed, in epochs, each folder's gets its path behind its name.
+ *
+ * Throws E_MISMATCH where they are of other images, which no figure could compare: another problem, other ranges, or other
+ * data at a level.
  */
 export function joinSweeps(sweeps: readonly FinishedSweep[]): FinishedSweep {
   const [first, ...others] = sweeps;
@@ -76,9 +79,27 @@ export function joinSweeps(sweeps: readonly FinishedSweep[]): FinishedSweep {
       "E_MISMATCH",
       `${first.path} and ${other.path} are sweeps of other images, and a figure of both would compare nothing:\n` +
         [...new Set(lines)].map((line) => `  ${line}\n`).join("") +
-        "Choose sweeps of one problem with the same --train and --test.",
+        "Choose sweeps of one problem with the same --train, --test, --rng, --noise-seed and files.",
       { details: { paths: [first.path, other.path], differences: lines } },
     );
   }
-  return { ...first, rows: sweeps.flatMap(({ rows }) => rows) };
+  return { ...first, rows: sweeps.flatMap((sweep) => rowsApart(sweep, sweeps)) };
+}
+
+/** A sweep's rows, whose lines do not run into another sweep's of the same name. */
+function rowsApart(sweep: FinishedSweep, sweeps: readonly FinishedSweep[]): SweepRow[] {
+  const lines = new Set(sweep.rows.map(({ line }) => line));
+  const shared = new Set(
+    [...lines].filter((line) => {
+      const own = modelsOf(sweep, line);
+      return sweeps.some((other) => ![own, ""].includes(modelsOf(other, line)));
+    }),
+  );
+  return sweep.rows.map((row) => (shared.has(row.line) ? { ...row, line: `${row.line} (${sweep.path})` } : row));
+}
+
+/** All models of a line; "" for a line that the sweep does not have. */
+function modelsOf({ rows }: FinishedSweep, line: string): string {
+  const models = rows.flatMap((row) => (row.line === line ? [JSON.stringify(row.model)] : []));
+  return [...new Set(models)].sort().join("\n");
 }

@@ -5,8 +5,10 @@ import { wasmEngine } from "../../test/engines.ts";
 import { freshFolder } from "../../test/kernel-job-fixtures.ts";
 import { digitsProblem } from "../../test/regression-problem.ts";
 import { freshSeed } from "../../test/seed.ts";
+import { Dataset } from "../data/dataset.ts";
 import type { Problem } from "../data/problem.ts";
 import type { Engine } from "../engine/engine.ts";
+import { RandomStream } from "../engine/rng.ts";
 import { regressionScores } from "../learn/regression-scores.ts";
 import { unitDirections } from "../learn/wide/directions.ts";
 import { dot, smallCholesky, smallSolve } from "../linalg/vectors.ts";
@@ -18,7 +20,7 @@ import { runKrrSweep } from "./sweep-krr.ts";
 import { bestOfSweep, type SweepRow } from "./sweep-row.ts";
 import { runWideSweep, wideCells, type WideSweep } from "./sweep-wide.ts";
 import { wideLambdas } from "./wide-lambdas.ts";
-import { PAPER_CG, PAPER_STEPS, type WideModel } from "./wide-models.ts";
+import { PAPER_CG, PAPER_STEPS, wideLine, type WideModel } from "./wide-models.ts";
 
 const seed = freshSeed();
 const cg = { ...PAPER_CG, tolerance: 1e-6 };
@@ -48,6 +50,25 @@ function sweep(path: string, changes: Partial<WideSweep> = {}) {
 /** What does not depend on the clock. */
 const timeless = (rows: readonly SweepRow[]) =>
   rows.map(({ seconds, ...row }) => ({ ...row, timed: Object.keys(seconds) }));
+
+/** Digits of ten sorts of brightness in three channels. */
+function colourProblem(of: number): Problem {
+  const problem = digitsProblem(of);
+  const { name, classes, trainCount, testCount, labels } = problem.dataset;
+  const shape = { channels: 3, height: 32, width: 32 };
+  const dataset = new Dataset({
+    ...{ name, shape, classes, trainCount, testCount, labels, digest: () => problem.dataset.sha256() },
+    writeImage: (index, out, offset) => {
+      const noise = new RandomStream(of, "colour", index).fillNormal(new Float32Array(3 * 32 * 32));
+      const bright = (labels[index] ?? 0) / 5 - 0.9;
+      out.set(
+        noise.map((value) => 0.3 * value + bright),
+        offset,
+      );
+    },
+  });
+  return { ...problem, dataset };
+}
 
 /** Predictions of `rf` by its kernel among images, K = R R' + 1 with n lambda on its diagonal, in float64. */
 function byKernel(problem: Problem, lambda: number): Float64Array {
@@ -145,6 +166,20 @@ describe("a sweep of trained networks", () => {
     expect(train?.accuracy).toBeGreaterThan(0.1);
   });
 
+  it("trains the CNN on images of 3 x 32 x 32, with the paper's batches, to less than it starts at", async () => {
+    const open = (level: number) => Promise.resolve(colourProblem(seed + level));
+    const squaredErrors = async (epochs: number) => {
+      const model: WideModel = { name: "myrtle", width: 6, seed, fit: { ...PAPER_STEPS, rate: 0.01, epochs } };
+      const options = { levels: [0], model, lambdas: [1e-4], train: "0:20", test: "200:210", open };
+      const { rows } = await sweep(await place(), options);
+      expect(rows[0]).toMatchObject({ cell: "level-00.myrtle-6-l0.0001", line: "myrtle 6", method: "sgd" });
+      expect(rows[0]?.fits[0]?.test?.accuracy).toBeGreaterThanOrEqual(0);
+      return rows[0]?.fits[0]?.train?.squaredError ?? NaN;
+    };
+    // The rate of the first epoch is 0.
+    expect(await squaredErrors(16)).toBeLessThan(await squaredErrors(1));
+  });
+
   it("records a loss that diverges as a failure, and goes on", async () => {
     const model: WideModel = { ...nn, fit: { ...steps, rate: 1e6, epochs: 6 } };
     const { rows } = await sweep(await place(), { levels: [0], model, lambdas: [1e-4, 1e-3] });
@@ -208,6 +243,28 @@ describe("several sweeps in one figure", () => {
     ]);
   });
 
+  it("keep models apart whose lines have one name, and join the ridges and levels of one model", async () => {
+    const [first, second, third] = [await place(), await place(), await place()];
+    const model: WideModel = { ...nn, fit: { ...steps, rate: 1e-3, epochs: 2 } };
+    await sweep(first, { levels: [0], model, lambdas: [1e-4] });
+    await sweep(second, { levels: [0], model, lambdas: [1e-3] });
+    await sweep(third, { levels: [0], model: { ...model, seed: seed + 1 }, lambdas: [1e-3] });
+    const read = async (...paths: string[]) => {
+      const sweeps = [];
+      for (const path of paths) sweeps.push(await readSweep(files, path));
+      return bestOfSweep(joinSweeps(sweeps).rows).map(({ line }) => line);
+    };
+    expect(await read(first, second)).toEqual(["nn 16"]);
+    expect(await read(first, third)).toEqual([`nn 16 (${first})`, `nn 16 (${third})`]);
+  });
+
+  it("have lines that tell losses and dropout apart", () => {
+    const lines = [nn, { ...nn, dropout: 0.5 }, { ...nn, fit: { ...steps, loss: "crossEntropy" as const } }].map(
+      wideLine,
+    );
+    expect(lines).toEqual(["nn 16", "nn 16 dropout 0.5", "nn 16 cross-entropy"]);
+  });
+
   it("are refused where they are of other images, or of no sweep", async () => {
     const [first, second, third] = [await place(), await place(), await place()];
     await sweep(first, { levels: [0] });
@@ -236,7 +293,10 @@ describe("the paper's ridges", () => {
     expect(ends(wideLambdas("myrtle", "cifar10-lf"))).toEqual([10, -5, -2]);
     expect(ends(wideLambdas("nn", "synth"))).toEqual([25, -8, -2]);
     expect(wideLambdas("nn", "synth")[15]).toBeCloseTo(10 ** -4.8, 12);
-    expect(ends(wideLambdas("nn", "fmnist", 2))).toEqual([10, -7, -5]);
+    expect(ends(wideLambdas("nn", "fmnist-lf", 2))).toEqual([10, -7, -5]);
+    expect(ends(wideLambdas("nn", "fmnist", 3))).toEqual([20, -6, -2]);
+    expect(ends(wideLambdas("nn", "mnist-hf", 2))).toEqual([20, -6, -2]);
+    expect(ends(wideLambdas("nn", "synth", 2))).toEqual([25, -8, -2]);
     expect(ends(wideLambdas("nn", "cifar2-hf", 2))).toEqual([20, -6, -2]);
     expect(wideCells({ levels: [7], model: nn, lambdas: wideLambdas("nn", "fmnist") })[0]?.name).toBe(
       "level-07.nn-16-l0.000001",

@@ -86,6 +86,7 @@ export async function fitStepByStep(
   using network = await openWideNetwork(engine, model, problem);
   const linear = model.name === "rf" || model.name === "nt";
   const classified = loss === "crossEntropy";
+  const batch = (epoch: number): number => fit.batch ?? paperBatch(model.name, fitting.problemName, epoch);
   await runTraining({
     ...{ engine, model: network, epochs, signal, seed: model.seed },
     data: arrayData({
@@ -96,7 +97,7 @@ export async function fitStepByStep(
         ...(classified ? { labels: train.labels } : {}),
       },
       classes: classified ? problem.outputs : 0,
-      batch: fit.batch ?? ((epoch) => paperBatch(model.name, fitting.problemName, epoch)),
+      batch,
       seed: model.seed,
     }),
     loss: classified ? "crossEntropy" : summedSquareLoss,
@@ -106,7 +107,7 @@ export async function fitStepByStep(
       onProgress?.({ label: "training", detail: `loss ${scores.loss.toPrecision(4)}`, done: epoch, total: epochs }),
   });
   const scores = async ({ inputs, targets }: Set) => {
-    const outputs = await modelOutputs(engine, network, inputs);
+    const outputs = await modelOutputs(engine, network, inputs, batch(epochs));
     const predictions = classified ? lessAPart(outputs, problem.outputs) : outputs;
     return scoresJson(regressionScores(predictions, targets, problem.outputs, problem.decision));
   };

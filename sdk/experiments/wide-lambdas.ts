@@ -4,7 +4,7 @@ import { geometric } from "./krr-lambdas.ts";
 
 /**
  * The paper's grid for a model and a problem, named as on the command line. `hidden`: layers of `nn`. Problems that the
- * paper does not have take Fashion-MNIST's, other kinds of CIFAR cifar2's.
+ * paper does not have take Fashion-MNIST's of one hidden layer, other kinds of CIFAR cifar2's.
  */
 export function wideLambdas(model: WideName, problem: string, hidden = 1): readonly number[] {
   const base = baseName(problem);
@@ -19,6 +19,6 @@ export function wideLambdas(model: WideName, problem: string, hidden = 1): reado
       return geometric(-5, -2, 10);
     case "nn":
       if (synth) return [...geometric(-8, -5, 15), ...geometric(-4.8, -4, 5), ...geometric(-3.8, -2, 5)];
-      return hidden === 2 && !cifar ? geometric(-7, -5, 10) : geometric(-6, -2, 20);
+      return hidden === 2 && base === "fmnist" ? geometric(-7, -5, 10) : geometric(-6, -2, 20);
   }
 }

@@ -30,7 +30,10 @@ export interface GradientSteps {
   readonly batch?: number | undefined;
 }
 
-/** The squared error summed over outputs, or cross-entropy, of problems with classes. */
+/**
+ * The squared error summed over outputs, or cross-entropy, of problems with classes: what is then recorded as squared error
+ * is that of the probabilities (Brier's score).
+ */
 export type WideLoss = "square" | "crossEntropy";
 
 export interface WideModel {
@@ -92,10 +95,12 @@ export function requireProblem(
     );
 }
 
-/** The line of a chart: "nn 4096x2", "rf 4096", "nt 512 adam". */
-export function wideLine({ name, width, hidden = 1, fit }: WideModel): string {
+/** The line of a chart: "nn 4096x2", "rf 4096", "nt 512 adam", "nn 4096 dropout 0.5 cross-entropy". */
+export function wideLine({ name, width, hidden = 1, dropout = 0, fit }: WideModel): string {
   const steps = fit.solver === "steps" && (name === "rf" || name === "nt") ? " adam" : "";
-  return `${name} ${width}${hidden > 1 ? `x${hidden}` : ""}${steps}`;
+  const dropped = dropout > 0 ? ` dropout ${dropout}` : "";
+  const loss = fit.solver === "steps" && fit.loss === "crossEntropy" ? " cross-entropy" : "";
+  return `${name} ${width}${hidden > 1 ? `x${hidden}` : ""}${steps}${dropped}${loss}`;
 }
 
 /** All its parameters, for records. */

@@ -57,7 +57,7 @@ interface Shift {
 }
 
 /**
- * Solves for every lambda (each at least 0; any order, repeats allowed). Memory: four vectors for each lambda. Errors as
+ * Solves for every lambda (each at least 0; any order, repeats allowed). Memory: five vectors for each lambda. Errors as
  * in `cg`, and E_CONFIG for a grid without any. The smallest lambda decides the number of iterations: where it stagnates,
  * or leaves the matrix singular, the grid fails; the error's details then say which `lambda` it was, and which had
  * arrived (`arrived`), so that the rest can be asked for again. A solution whose residual turns out too large is

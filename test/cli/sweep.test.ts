@@ -1,7 +1,8 @@
-/** `widefield sweep rf`, `nn`, `chart` as processes. */
-import { readdir } from "node:fs/promises";
+/** `widefield sweep rf`, `nn`, `chart` as processes; one that is killed. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { wasm, widefield, workspace } from "./run.ts";
+import { start, wasm, widefield, workspace } from "./run.ts";
 
 const space = workspace();
 const sets = ["--noise", "hf", "--train", "0:60", "--test", "60000:60040"];
@@ -26,6 +27,30 @@ describe("widefield sweep", () => {
       ...["nn 20 at 0", "nn 20 at 7"],
     ]);
     expect((await readdir(chart)).sort()).toEqual(["errors.png", "errors.svg", "errors.vl.json", "report.html"]);
+  });
+
+  it("killed in the middle of a fit goes on with the next command, and keeps the cells that were finished", async () => {
+    const grid = ["--levels", "0", "--lambda", "1e-5:1e-2:3", "--width", "64", "--epochs", "120"];
+    const args = ["sweep", "nn", ...wasm, ...sets, ...grid];
+    const path = space.path("killed");
+    const running = start(...args, "--out", path);
+    running.process.stderr?.on("data", (chunk: Buffer) => {
+      if (chunk.toString().includes("1 of 3")) running.process.kill("SIGKILL");
+    });
+    expect((await running.outcome).code).toBeNull();
+    const cellsOf = async () => {
+      const names = (await readdir(join(path, "cells"))).filter((name) => name.endsWith(".json")).sort();
+      return Promise.all(names.map(async (name) => [name, await readFile(join(path, "cells", name), "utf8")]));
+    };
+    const finished = await cellsOf();
+    expect(finished.length).toBeGreaterThan(0);
+    expect(finished.length).toBeLessThan(3);
+    const again = await widefield(...args, "--out", path);
+    expect(again).toMatchObject({ code: 0 });
+    expect(again.stderr).toContain(`${finished.length} of 3 fits were finished already`);
+    const all = await cellsOf();
+    expect(all).toHaveLength(3);
+    expect(all).toEqual(expect.arrayContaining(finished));
   });
 
   it("prints the paper's grids, and refuses options of another way to fit and unknown folders", async () => {

@@ -35,6 +35,23 @@ export function vectorsOf({ name }: LinearWideModel): number {
   return name === "rf" ? MOST_VECTORS : 1;
 }
 
+/** Bytes that a design takes whatever its blocks, and those of each row of a block. */
+function bytesOf(model: LinearWideModel): { readonly fixed: number; readonly row: number } {
+  const { name, width, inputs, outputs } = model;
+  const tangents = name === "nt" ? 1 : 0;
+  const columns = vectorsOf(model) * outputs;
+  const sections = (width + 1) * columns + tangents * width * inputs;
+  // Parameters and sums, with the copies of them that are on their way: of two blocks' sums, and of new parameters.
+  const fixed = 4 * (width * inputs + tangents * outputs * width + 5 * sections);
+  return { fixed, row: 4 * (1 + 2 * inputs + (2 + 2 * tangents) * width + columns) };
+}
+
+/** Bytes of a design whose blocks have one row. */
+export function leastBytes(model: LinearWideModel): number {
+  const { fixed, row } = bytesOf(model);
+  return fixed + row;
+}
+
 /** How many rows a block has, and the bytes that the design then takes. */
 export function sizesOf(
   backend: Backend,
@@ -42,14 +59,9 @@ export function sizesOf(
   most: number,
   memoryBytes: number,
 ): { readonly rows: number; readonly bytes: number } {
-  const { name, width, inputs, outputs } = model;
+  const { name, width, inputs } = model;
   const { backend: kind, maxBufferBytes } = backend.info;
-  const tangents = name === "nt" ? 1 : 0;
-  const columns = vectorsOf(model) * outputs;
-  const sections = (width + 1) * columns + tangents * width * inputs;
-  // Parameters and sums, with the copies of them that are on their way: of two blocks' sums, and of new parameters.
-  const fixed = 4 * (width * inputs + tangents * outputs * width + 5 * sections);
-  const row = 4 * (1 + 2 * inputs + (2 + 2 * tangents) * width + columns);
+  const { fixed, row } = bytesOf(model);
   const budget = kind === "wasm" ? Math.min(memoryBytes, WASM_SHARE * maxBufferBytes) : memoryBytes;
   const rows = Math.floor(Math.min(most, MOST_ROWS, (budget - fixed) / row, maxBufferBytes / (4 * width)));
   if (rows >= 1 && 4 * width * inputs <= maxBufferBytes) return { rows, bytes: fixed + rows * row };

@@ -1,6 +1,7 @@
 /**
  * `rf` and `nt` (`design.ts`) as models that are trained step by step. Everything that they learn starts at zero. Weight
- * decay is of the output weights V of `rf`, and of G of `nt`.
+ * decay lambda is the penalty lambda |V|^2 of the output weights of `rf`, or lambda |G|^2 of `nt`: without the half that
+ * weight decay has by itself, so that a ridge is the same number here and in least squares (`ridge.ts`).
  */
 import type { Engine } from "../../engine/engine.ts";
 import type { Pass } from "../../tensor/model.ts";
@@ -9,6 +10,9 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import type { LinearWideModel } from "./linear-model.ts";
 import { tangentAmplitudes, writeDirections } from "./directions.ts";
 import { requireSizes, WideNetwork } from "./wide-network.ts";
+
+/** The gradient of lambda |V|^2 is 2 lambda V. */
+const DECAY = 2;
 
 export class LinearWideNetwork extends WideNetwork {
   readonly inputShape: readonly number[];
@@ -35,12 +39,12 @@ export class LinearWideNetwork extends WideNetwork {
     this.outputs = outputs;
     const tangent = name === "nt";
     this.directions = this.constant([width, inputs]);
-    this.weights = this.parameter("output.weights", [width, outputs], { value: 0 }, { decay: tangent ? 0 : 1 });
+    this.weights = this.parameter("output.weights", [width, outputs], { value: 0 }, { decay: tangent ? 0 : DECAY });
     this.biases = this.parameter("output.bias", [outputs], { value: 0 }, { decay: 0 });
     if (!tangent) return;
     const amplitudes = this.constant([outputs, width]);
     amplitudes.write(tangentAmplitudes(seed, outputs, width));
-    this.tangent = { amplitudes, weights: this.parameter("tangent", [width, inputs], { value: 0 }, { decay: 1 }) };
+    this.tangent = { amplitudes, weights: this.parameter("tangent", [width, inputs], { value: 0 }, { decay: DECAY }) };
   }
 
   apply(x: Tensor, pass: Pass): Tensor {

@@ -6,14 +6,17 @@ import type { Engine } from "../../engine/engine.ts";
 import { RandomStream } from "../../engine/rng.ts";
 import { multiply, sum } from "../../tensor/ops.ts";
 import { gradients } from "../../tensor/tape.ts";
+import type { Model } from "../../tensor/model.ts";
 import { tensor } from "../../tensor/tensor.ts";
 import { tangentAmplitudes, unitDirections } from "./directions.ts";
+import type { BatchTensors } from "../batch-tensors.ts";
 import { WideDesign } from "./design.ts";
 import { LinearWideNetwork } from "./linear-networks.ts";
 import { MeanFieldNetwork } from "./mean-field.ts";
 import { MyrtleNetwork } from "./myrtle.ts";
-import { modelOutputs } from "./outputs.ts";
+import { modelOutputs, summedSquareLoss } from "./outputs.ts";
 import { paperBatch, paperFactor } from "./paper.ts";
+import { WideRidge, type WideRidgeFit } from "./ridge.ts";
 import type { WideNetwork } from "./wide-network.ts";
 
 const seed = freshSeed();
@@ -195,6 +198,32 @@ describe.each(["rf", "nt"] as const)("%s", (name) => {
     own.forEach((value, i) => expect(value).toBeCloseTo(linear[i] as number, 4));
   });
 
+  it("has at the solution of least squares no gradient of what both ways of fitting penalise", async () => {
+    const [count, lambda] = [12, 0.3];
+    const [images, targets] = [normals("images", count * 5), normals("targets", count * 3)];
+    using ridge = await WideRidge.open(engine, model);
+    const fits = ridge.fits({ count, images }, Float64Array.from(targets), { lambdas: [lambda], tolerance: 1e-6 });
+    const theta = ((await fits.next()).value as WideRidgeFit).theta;
+    using network = await LinearWideNetwork.open(engine, model);
+    let at = 0;
+    for (const { tensor: one } of network.parameters)
+      one.write(Float32Array.from(theta.subarray(at, (at += one.size))));
+    expect(at).toBe(theta.length);
+    using x = tensor(engine, images, [count, 5]);
+    using y = tensor(engine, targets, [count, 3]);
+    const batch = { targets: y } as BatchTensors;
+    const pass = { training: true, seed: 0, step: 0 };
+    for (const { tensor: one, decay = 1 } of network.parameters.filter((parameter) => parameter.decay !== 0)) {
+      const { gradients: found } = gradients(engine, [one], () => summedSquareLoss(network.apply(x, pass), batch).loss);
+      const [gradient, weights] = [(await found[0]?.read()) ?? new Float32Array(), await one.read()];
+      const size = weights.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      weights.forEach((value, i) => {
+        expect(Math.abs((gradient[i] as number) + decay * lambda * value)).toBeLessThan(1e-3 * lambda * size);
+      });
+      for (const one of found) one.dispose();
+    }
+  });
+
   it("is penalised where the paper penalises it", async () => {
     using network = await LinearWideNetwork.open(engine, model);
     const penalised = network.parameters.filter(({ decay }) => decay !== 0).map((one) => one.name);
@@ -277,6 +306,25 @@ function pooled(x: Float64Array, channels: number, height: number, breadth: numb
     return (pixel(0, 0) + pixel(0, 1) + pixel(1, 0) + pixel(1, 1)) / 4;
   });
 }
+
+describe("outputs", () => {
+  it("are the same however many images go through a model at once, and never more than are asked for", async () => {
+    using network = new MeanFieldNetwork(engine, { inputs: 4, width: 8, outputs: 2, seed });
+    const images = normals("images", 4 * 700);
+    const counts: (number | undefined)[] = [];
+    const counting: Model = {
+      ...{ inputShape: [4], outputs: 2, parameters: network.parameters, states: [] },
+      apply: (x, pass) => {
+        counts.push(x.shape[0]);
+        return network.apply(x, pass);
+      },
+    };
+    const few = await modelOutputs(engine, counting, { count: 700, images }, 300);
+    const many = await modelOutputs(engine, counting, { count: 700, images }, 10_000);
+    expect(counts).toEqual([300, 300, 100, 512, 188]);
+    few.forEach((value, i) => expect(value).toBeCloseTo(many[i] as number, 5));
+  });
+});
 
 describe("the paper's pace", () => {
   it("rises for fifteen epochs to twice the rate, then falls along a cosine to a fifteenth", () => {

@@ -7,15 +7,21 @@ import type { BatchTensors } from "../batch-tensors.ts";
 import type { BatchLoss } from "../training-loss.ts";
 import type { Inputs } from "./design.ts";
 
-/** Images that go through a model at once. */
+/** Images that go through a model at once, at most. */
 const BATCH = 512;
 
-/** A model's outputs in inference, [count, outputs]. */
-export async function modelOutputs(engine: Engine, model: Model, { count, images }: Inputs): Promise<Float64Array> {
+/** A model's outputs in inference, [count, outputs]. `most`: images at once; what training had room for, inference has. */
+export async function modelOutputs(
+  engine: Engine,
+  model: Model,
+  { count, images }: Inputs,
+  most = BATCH,
+): Promise<Float64Array> {
+  const batch = Math.min(most, BATCH);
   const floats = images.length / count;
   const all = new Float64Array(count * model.outputs);
-  for (let begin = 0; begin < count; begin += BATCH) {
-    const end = Math.min(count, begin + BATCH);
+  for (let begin = 0; begin < count; begin += batch) {
+    const end = Math.min(count, begin + batch);
     const read = scope(engine, () => {
       const x = tensor(engine, images.subarray(begin * floats, end * floats), [end - begin, ...model.inputShape]);
       // A read is asked for where the tensor stands in the queue, so that it may be disposed of behind it.

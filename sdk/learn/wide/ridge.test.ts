@@ -2,11 +2,12 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { gpuEngine, wasmEngine } from "../../../test/engines.ts";
 import { freshSeed } from "../../../test/seed.ts";
+import type { Backend } from "../../engine/backend.ts";
 import type { Engine } from "../../engine/engine.ts";
 import { RandomStream } from "../../engine/rng.ts";
 import { dot, euclidean, smallCholesky, smallSolve } from "../../linalg/vectors.ts";
 import { WideDesign, type Inputs } from "./design.ts";
-import { parameterCount, type LinearWideModel } from "./linear-model.ts";
+import { leastBytes, parameterCount, sizesOf, type LinearWideModel } from "./linear-model.ts";
 import { tangentAmplitudes, unitDirections } from "./directions.ts";
 import { WideRidge, type WideRidgeFit } from "./ridge.ts";
 
@@ -217,6 +218,44 @@ describe("fits", () => {
 });
 
 describe("memory", () => {
+  it.each<LinearWideModel>([
+    // Most of it is weights: more than half of the budget.
+    { name: "rf", width: 10_000, inputs: 60, outputs: 1, seed },
+    // Most of it is vectors.
+    { name: "nt", width: 600, inputs: 60, outputs: 2, seed },
+  ])("is used up to the last of it by $name, one lambda at a time", async (model) => {
+    const { name, outputs } = model;
+    const [least, vectors] = [leastBytes(model), 13 * 8 * parameterCount(model)];
+    const inputs = inputsOf(5, 60);
+    const targets = normals("targets", 5 * outputs);
+    const lambdas = [1, 10];
+    const thetas: Float64Array[] = [];
+    for (const budget of [least + vectors, 4 * (least + vectors)]) {
+      await using engine = await wasmEngine({ variant: "threads", threads: 2 }, budget + 2 ** 16);
+      using ridge = await WideRidge.open(engine, model);
+      const fits = await allFits(ridge.fits(inputs, targets, { lambdas, tolerance: 1e-6 }));
+      thetas.push(fits[1]?.theta ?? new Float64Array());
+    }
+    expect(distance(thetas[0] as Float64Array, thetas[1] as Float64Array)).toBeLessThan(1e-4);
+    await using small = await wasmEngine({ variant: "threads", threads: 2 }, least + vectors - 2 ** 16);
+    await expect(WideRidge.open(small, model)).rejects.toMatchObject({
+      code: "E_MEMORY",
+      message: expect.stringMatching(
+        new RegExp(
+          `^${name} of ${model.width} units, .* needs \\d+ MiB for its weights .* \\d+ MiB for the vectors .* the budget is`,
+        ),
+      ) as string,
+    });
+  });
+
+  it("holds random features of 321,126 units on 784 inputs in 2 GiB, and refuses tangents of them there", async () => {
+    const rf: LinearWideModel = { name: "rf", width: 321_126, inputs: 784, outputs: 10, seed };
+    const wasm = { info: { backend: "wasm", maxBufferBytes: 2 ** 32 - 2 ** 26 } } as Backend;
+    expect(leastBytes(rf) + 13 * 8 * parameterCount(rf)).toBeLessThan(2 ** 31);
+    expect(sizesOf(wasm, rf, 60_000, 2 ** 31).rows).toBeGreaterThan(100);
+    expect(() => sizesOf(wasm, { ...rf, name: "nt" }, 60_000, 2 ** 31)).toThrow(/^nt of 321126 units and 784 inputs/);
+  });
+
   it("decides the rows of a block, down to one, and refuses what does not fit with the bytes", async () => {
     const model: LinearWideModel = { name: "rf", width: 20_000, inputs: 30, outputs: 2, seed };
     await using engine = await wasmEngine({ variant: "threads", threads: 2 }, 2 ** 26);

@@ -13,7 +13,8 @@ import { multiShiftCg, type MultiShiftSolution } from "../../linalg/multi-shift-
 import type { LinearOperator } from "../../linalg/operator.ts";
 import { requireLambdas } from "../krr.ts";
 import { WideDesign, type Inputs } from "./design.ts";
-import type { LinearWideModel } from "./linear-model.ts";
+import { leastBytes, parameterCount, type LinearWideModel } from "./linear-model.ts";
+import { requireSizes } from "./wide-network.ts";
 
 /** Iterations and relative residual of Ghorbani et al. 2020. */
 export const WIDE_ITERATIONS = 750;
@@ -55,27 +56,33 @@ export interface WideRidgeFit {
 export class WideRidge {
   readonly design: WideDesign;
   /** Bytes that the host may hold in vectors of parameters. */
-  private readonly vectorBytes: number;
+  private readonly hostBytes: number;
 
-  /** Throws E_CONFIG, and E_MEMORY where the model does not fit beside the vectors of one lambda. */
+  /** Throws E_CONFIG, and E_MEMORY where the budget does not hold the model and the vectors of one lambda. */
   static async open(engine: Engine, model: LinearWideModel, rows?: number): Promise<WideRidge> {
-    // Half of the budget is the backend's: more rows a block gain little, and more lambdas at once spare whole passes.
-    const memoryBytes = engine.memoryBytes / 2;
+    const { memoryBytes: budget } = engine;
+    const { name, width, inputs, outputs } = model;
+    requireSizes(name, { width, inputs, outputs });
+    const [least, vectors] = [leastBytes(model), vectorBytes(model)];
+    if (!(least + vectors <= budget)) throw tooLarge(model, least, vectors, budget);
+    // Half of the budget is the backend's: more rows a block gain little, and more lambdas at once spare whole passes. What
+    // does not fit so has one lambda at a time.
+    const rest = budget - vectors;
+    const memoryBytes = least > budget / 2 ? rest : Math.min(budget / 2, rest);
     const design = await WideDesign.open(engine, model, { memoryBytes, ...(rows === undefined ? {} : { rows }) });
-    return new WideRidge(design, engine.memoryBytes - design.bytes);
+    return new WideRidge(design, budget - design.bytes);
   }
 
-  private constructor(design: WideDesign, vectorBytes: number) {
+  private constructor(design: WideDesign, hostBytes: number) {
     this.design = design;
-    this.vectorBytes = vectorBytes;
+    this.hostBytes = hostBytes;
   }
 
   /**
    * Fits for every lambda, the largest first; those that memory does not hold at once are solved for in groups. `targets`:
    * [count, outputs].
    *
-   * Throws E_CONFIG, E_SHAPE, E_ABORTED, E_NOT_POSITIVE_DEFINITE where lambda = 0 leaves the equations singular, and
-   * E_MEMORY where not one lambda fits.
+   * Throws E_CONFIG, E_SHAPE, E_ABORTED, and E_NOT_POSITIVE_DEFINITE where lambda = 0 leaves the equations singular.
    */
   async *fits(inputs: Inputs, targets: Float64Array, options: WideRidgeOptions): AsyncGenerator<WideRidgeFit> {
     const { maxIterations = WIDE_ITERATIONS, tolerance = WIDE_TOLERANCE, signal, onProgress } = options;
@@ -108,18 +115,26 @@ export class WideRidge {
   }
 
   private groupSize(): number {
-    const vectors = Math.floor(this.vectorBytes / (8 * this.design.parameters)) - COMMON_VECTORS;
-    const lambdas = Math.floor(vectors / VECTORS_A_LAMBDA);
-    if (lambdas >= 1) return lambdas;
-    const needed = 8 * this.design.parameters * (COMMON_VECTORS + VECTORS_A_LAMBDA);
-    throw new WidefieldError(
-      "E_MEMORY",
-      `conjugate gradients for ${this.design.parameters} parameters need ${Math.ceil(needed / 2 ** 20)} MiB of vectors, and ` +
-        `${Math.floor(Math.max(0, this.vectorBytes) / 2 ** 20)} are left beside the model: raise the budget, or choose a ` +
-        "smaller width",
-      { details: { neededBytes: needed, memoryBytes: this.vectorBytes } },
-    );
+    const vectors = this.hostBytes / (8 * this.design.parameters);
+    return Math.max(1, Math.floor((vectors - COMMON_VECTORS) / VECTORS_A_LAMBDA));
   }
+}
+
+/** Bytes of the vectors of parameters that conjugate gradients hold for one lambda. */
+function vectorBytes(model: LinearWideModel): number {
+  return 8 * parameterCount(model) * (COMMON_VECTORS + VECTORS_A_LAMBDA);
+}
+
+function tooLarge(model: LinearWideModel, least: number, vectors: number, budget: number): WidefieldError {
+  const { name, width, inputs, outputs } = model;
+  const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
+  return new WidefieldError(
+    "E_MEMORY",
+    `${name} of ${width} units, ${inputs} inputs and ${outputs} outputs needs ${mebibytes(least)} MiB for its weights and ` +
+      `one image, and ${mebibytes(vectors)} MiB for the vectors of conjugate gradients; the budget is ` +
+      `${Math.floor(budget / 2 ** 20)} MiB: raise it, or choose a smaller width`,
+    { details: { neededBytes: least + vectors, memoryBytes: budget } },
+  );
 }
 
 /** A'A / n. */
