@@ -107,7 +107,7 @@ describe("widefield train", () => {
     const other = await widefield(...train("--arch", space.path("tanh.json"), "--test-model", folder));
     expect(other).toMatchObject({ code: 1, stdout: "" });
     expect(other.stderr).toMatch(
-      /last\.json is of another architecture .*\n +architecture\.layers\[1\]\.type: relu -> tanh/,
+      /holds a model of another architecture .*\n +architecture\.layers\[1\]\.type: relu -> tanh/,
     );
   });
 
@@ -181,7 +181,7 @@ describe("widefield train refuses", () => {
     [
       "layers' options beside a JSON file",
       1,
-      /--nonlin, --use-bn: of convnet4/,
+      /--nonlin, --use-bn: for convnet4/,
       () => named(...net(), "--nonlin", "relu", "--use-bn"),
     ],
     [
