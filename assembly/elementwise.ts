@@ -5,7 +5,6 @@
  * same buffer as `a` or `b`. Cost: the memory traffic.
  */
 import { buffer } from "./dispatch";
-import { erf } from "./elementwise/erf";
 import { ElementwiseParams } from "./generated/kernels";
 
 /** `ElementwiseOperation` of the schema. */
@@ -14,9 +13,6 @@ const AFFINE: u32 = 1;
 const ADD: u32 = 2;
 const MULTIPLY: u32 = 3;
 const RELU: u32 = 4;
-const STEP: u32 = 5;
-const LEAKY_RELU: u32 = 6;
-const ABS: u32 = 7;
 
 export function elementwise(params: usize, buffers: usize, begin: i32, end: i32, scratch: usize): void {
   const p = changetype<ElementwiseParams>(params);
@@ -54,9 +50,6 @@ function apply(operation: u32, alpha: v128, beta: v128, a: usize, b: usize): v12
   const zero = f32x4.splat(0);
   // pmax(x, 0) is x where it is NaN.
   if (operation == RELU) return f32x4.mul(alpha, f32x4.pmax(x, zero));
-  // No comparison holds for NaN: an overflow further up must not pass for a 0.
-  if (operation == STEP) return v128.bitselect(x, v128.and(alpha, f32x4.gt(x, zero)), f32x4.ne(x, x));
-  if (operation == LEAKY_RELU) return f32x4.mul(alpha, v128.bitselect(x, f32x4.mul(beta, x), f32x4.gt(x, zero)));
-  if (operation == ABS) return f32x4.mul(alpha, f32x4.abs(x));
-  return f32x4.mul(alpha, erf(x));
+  // step: no comparison holds for NaN, and an overflow further up must not pass for a 0.
+  return v128.bitselect(x, v128.and(alpha, f32x4.gt(x, zero)), f32x4.ne(x, x));
 }

@@ -3,18 +3,14 @@
 // Adjacent lanes take adjacent elements; the grid strides over what exceeds 65,535 workgroups. Eight bytes read, four
 // written and a few instructions an element: bound by memory bandwidth whatever is done here.
 //
-// NaN comes out as NaN, so that an overflow further up is seen and not taken for a 0: relu, step and erf ask for the bits.
+// NaN comes out as NaN, so that an overflow further up is seen and not taken for a 0: relu and step ask for the bits.
 
 const FILL = 0u;
 const AFFINE = 1u;
 const ADD = 2u;
 const MULTIPLY = 3u;
 const RELU = 4u;
-const STEP = 5u;
-const LEAKY_RELU = 6u;
-const ABS = 7u;
 
-//# include erf
 //# include special-numbers
 
 @compute @workgroup_size(PER_WORKGROUP)
@@ -30,10 +26,8 @@ fn main(
       case ADD: { value = fma(params.alpha, a[i], params.beta * b[i]); }
       case MULTIPLY: { value = fma(params.alpha * a[i], b[i], params.beta); }
       case RELU: { value = params.alpha * select(a[i], 0.0, isNegative(a[i])); }
-      case STEP: { value = select(select(0.0, params.alpha, a[i] > 0.0), a[i], isNan(a[i])); }
-      case LEAKY_RELU: { value = params.alpha * select(params.beta * a[i], a[i], a[i] > 0.0); }
-      case ABS: { value = params.alpha * abs(a[i]); }
-      default: { value = params.alpha * select(erf(a[i]), a[i], isNan(a[i])); }
+      // step
+      default: { value = select(select(0.0, params.alpha, a[i] > 0.0), a[i], isNan(a[i])); }
     }
     out[i] = value;
   }

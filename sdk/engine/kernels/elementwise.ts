@@ -18,12 +18,6 @@ export const ElementwiseOperation = {
   relu: 4,
   /** out = alpha where a > 0, else 0 */
   step: 5,
-  /** out = alpha a where a > 0, else alpha beta a */
-  leakyRelu: 6,
-  /** out = alpha |a| */
-  abs: 7,
-  /** out = alpha erf(a), to 1.5e-7 |alpha| and to 2e-7 of itself */
-  erf: 8,
 } as const;
 
 const PER_WORKGROUP = 256;
