@@ -81,14 +81,18 @@ function sweepWideCommand(name: WideName, description: string): Command {
       .option("--iterations <n>", `of conjugate gradients, at most (default: ${PAPER_CG.maxIterations})`)
       .option("--tolerance <x>", `relative residual at which they stop (default: ${PAPER_CG.tolerance})`);
   command
-    .option("--epochs <n>", `of training step by step (default: ${PAPER_STEPS.epochs})`)
+    .option(
+      "--epochs <n>",
+      `of training step by step; in the first the paper's rate is 0 (default: ${PAPER_STEPS.epochs})`,
+    )
     .option("--rate <x>", `learning rate, before the paper's schedule (default: ${PAPER_STEPS.rate})`)
     .option("--batch <n>", "images of a batch (default: the paper's, by problem and epoch)")
     .addOption(
-      new Option("--loss <name>", "of training step by step; square: summed over outputs (default: square)").choices([
-        "square",
-        "cross-entropy",
-      ]),
+      new Option(
+        "--loss <name>",
+        "of training step by step; square: summed over outputs; cross-entropy: the squared errors that are recorded are " +
+          "the probabilities' (default: square)",
+      ).choices(["square", "cross-entropy"]),
     );
   return addSweepOptions(command).action((options: SweepWideOptions, self: Command) => run(name, options, self));
 }

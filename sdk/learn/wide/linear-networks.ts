@@ -27,7 +27,12 @@ export class LinearWideNetwork extends WideNetwork {
   /** Draws directions and amplitudes. Throws E_CONFIG, E_MEMORY. */
   static async open(engine: Engine, model: LinearWideModel): Promise<LinearWideNetwork> {
     const network = new LinearWideNetwork(engine, model);
-    await writeDirections(engine.backend, network.directions.slot, model);
+    try {
+      await writeDirections(engine.backend, network.directions.slot, model);
+    } catch (error) {
+      network.dispose();
+      throw error;
+    }
     return network;
   }
 

@@ -47,7 +47,7 @@ export class MeanFieldNetwork extends WideNetwork {
   private readonly layers: readonly Layer[];
   private readonly output: Layer;
 
-  /** Throws E_CONFIG. */
+  /** Throws E_CONFIG, E_MEMORY. */
   constructor(engine: Engine, options: MeanFieldOptions) {
     const { inputs, width, hidden = 1, outputs, dropout: dropped = 0, seed = engine.seed } = options;
     requireSizes("nn", { inputs, width, hidden, outputs });

@@ -35,7 +35,7 @@ export class MyrtleNetwork extends WideNetwork {
   private readonly layers: readonly { readonly filters: Tensor; readonly bias: Tensor; readonly pools: number }[];
   private readonly output: { readonly weights: Tensor; readonly bias: Tensor };
 
-  /** Throws E_CONFIG, and E_SHAPE for images that the five pools leave nothing of. */
+  /** Throws E_CONFIG, E_MEMORY, and E_SHAPE for images that the five pools leave nothing of. */
   constructor(engine: Engine, { input, width, outputs, seed = engine.seed }: MyrtleOptions) {
     const [channels, height, breadth] = input;
     requireSizes("myrtle", { channels, height, breadth, width, outputs });

@@ -6,6 +6,7 @@ import type { Engine } from "../../engine/engine.ts";
 import { RandomStream } from "../../engine/rng.ts";
 import { multiply, sum } from "../../tensor/ops.ts";
 import { gradients } from "../../tensor/tape.ts";
+import { deviceOf } from "../../tensor/device.ts";
 import type { Model } from "../../tensor/model.ts";
 import { tensor } from "../../tensor/tensor.ts";
 import { tangentAmplitudes, unitDirections } from "./directions.ts";
@@ -306,6 +307,23 @@ function pooled(x: Float64Array, channels: number, height: number, breadth: numb
     return (pixel(0, 0) + pixel(0, 1) + pixel(1, 0) + pixel(1, 1)) / 4;
   });
 }
+
+describe("widths that do not fit", () => {
+  it.each<[string, (width: number) => WideNetwork | Promise<WideNetwork>]>([
+    ["nn", (width) => new MeanFieldNetwork(engine, { inputs: 8, width, hidden: 2, outputs: 10, seed })],
+    ["myrtle", (width) => new MyrtleNetwork(engine, { input: [3, 32, 32], width, outputs: 10, seed })],
+    ["nt", (width) => LinearWideNetwork.open(engine, { name: "nt", width, inputs: 4000, outputs: 10, seed })],
+  ])("are refused by %s with the bytes, and leave none behind", async (_, open) => {
+    const bytes = () => {
+      deviceOf(engine).pool.trim();
+      return engine.backend.stats().bytes;
+    };
+    const before = bytes();
+    for (const width of [40_000, 2_000_000_000])
+      await expect((async () => open(width))()).rejects.toMatchObject({ code: "E_MEMORY" });
+    expect(bytes()).toBe(before);
+  });
+});
 
 describe("outputs", () => {
   it("are the same however many images go through a model at once, and never more than are asked for", async () => {

@@ -35,22 +35,23 @@ export abstract class WideNetwork implements Model {
     this.dispose();
   }
 
-  /** A parameter: normal with the standard deviation given, or the same number everywhere. */
+  /** A parameter: normal with the standard deviation given, or the same number everywhere. Throws E_MEMORY. */
   protected parameter(
     name: string,
     shape: readonly number[],
     initial: { readonly deviation: number } | { readonly value: number },
     factors: Pick<ModelParameter, "rate" | "decay">,
   ): Tensor {
+    // Before its numbers: what the backend has no room for may be more than an array can hold.
+    const tensor = this.made(shape);
+    this.parameters.push({ name, tensor, ...factors });
     const values = new Float32Array(sizeOf(shape));
     if ("value" in initial) values.fill(initial.value);
     else {
       new RandomStream(this.seed, `wide ${name}`).fillNormal(values);
       for (let i = 0; i < values.length; i++) values[i] = initial.deviation * (values[i] as number);
     }
-    const tensor = this.made(shape);
     tensor.write(values);
-    this.parameters.push({ name, tensor, ...factors });
     return tensor;
   }
 
@@ -61,11 +62,16 @@ export abstract class WideNetwork implements Model {
     return tensor;
   }
 
-  /** A tensor that no scope disposes of. */
+  /** A tensor that no scope disposes of. Where there is no room for it, those before it go too: nobody else will free them. */
   private made(shape: readonly number[]): Tensor {
-    const tensor = Tensor.empty(this.device, shape);
-    this.device.scopes.at(-1)?.delete(tensor);
-    return tensor;
+    try {
+      const tensor = Tensor.empty(this.device, shape);
+      this.device.scopes.at(-1)?.delete(tensor);
+      return tensor;
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
   }
 }
 
