@@ -34,6 +34,8 @@ export class TrainRecords {
   private readonly metrics: MetricsLog | undefined;
   private readonly board: TensorBoard | undefined;
   private readonly histograms: StepHistograms | undefined;
+  /** Losses of an epoch's batches since the last line of metrics: single ones are noise. */
+  private since = { epoch: 0, sum: 0, count: 0 };
   /** Event files are written behind the steps; what failed comes out at the epoch's end. */
   private writing: Promise<void> = Promise.resolve();
   private failed: { readonly thrown: unknown } | undefined;
@@ -69,7 +71,14 @@ export class TrainRecords {
   step(progress: Pick<TrainingProgress, "epoch" | "step" | "rate" | "loss" | "scores">): void {
     const { board, metrics } = this;
     const { epoch, step, rate, loss, scores } = progress;
-    if (metrics !== undefined && step % METRIC_STEPS === 0) this.later(() => metrics.step({ epoch, step, rate, loss }));
+    // A run that goes on begins with an epoch, and so does the mean.
+    const before = this.since.epoch === epoch ? this.since : { sum: 0, count: 0 };
+    const since = { epoch, sum: before.sum + loss, count: before.count + 1 };
+    this.since = since;
+    if (metrics !== undefined && step % METRIC_STEPS === 0) {
+      this.since = { epoch, sum: 0, count: 0 };
+      this.later(() => metrics.step({ epoch, step, rate, loss: since.sum / since.count }));
+    }
     if (board === undefined || step % EVENT_STEPS !== 0) return;
     this.later(async () => {
       await board.scalars(step, scoreScalars("train/", { ...scores, loss }));

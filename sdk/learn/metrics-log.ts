@@ -13,12 +13,13 @@ import { replaceFile, type Files, type ScratchFile } from "../platform/files.ts"
 import { epochSchema, jsonOf, numberSchema } from "./epoch-json.ts";
 import type { EpochRecord } from "./training-state.ts";
 
-/** One batch. */
+/** One batch, or the batches since the line before. */
 export interface StepMetrics {
   readonly epoch: number;
   /** Batches in all epochs, with this one. */
   readonly step: number;
   readonly rate: number;
+  /** The mean, where it is of several batches. */
   readonly loss: number;
   readonly accuracy?: number | undefined;
   readonly top5?: number | undefined;
