@@ -47,7 +47,7 @@ describe("open", () => {
     await using engine = await open({ backend: "wasm", threads: 3, memory: "0.5 GiB", seed: 7 });
     expect(engine).toMatchObject({ memoryBytes: 2 ** 29, seed: 7, threads: 3 });
     expect(engine.info.maxBufferBytes).toBeLessThanOrEqual(2 ** 29);
-    expect(await engine.stats()).toEqual({ buffers: 0, bytes: 0, dispatches: 0 });
+    expect(await engine.stats()).toEqual({ buffers: 0, bytes: 0, allocations: 0, dispatches: 0, submits: 0 });
   });
 });
 
