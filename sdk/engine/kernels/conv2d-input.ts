@@ -6,7 +6,8 @@
  *
  * in float32; geometry as in `conv2d.ts`, whose output has the shape of `gradient`.
  */
-import { d, defineKernel } from "../schema.ts";
+import { defineKernel } from "../schema.ts";
+import { convolutionSizes } from "./conv2d.ts";
 
 /** Pixels of one phase of the input, counted over the whole batch, of one workgroup. */
 const TILE_PIXELS = 64;
@@ -63,23 +64,7 @@ function wasmBlocks(size: Size): number {
 
 export const conv2dInput = defineKernel({
   name: "conv2dInput",
-  params: {
-    batch: d.u32,
-    inChannels: d.u32,
-    inHeight: d.u32,
-    inWidth: d.u32,
-    outChannels: d.u32,
-    outHeight: d.u32,
-    outWidth: d.u32,
-    kernelHeight: d.u32,
-    kernelWidth: d.u32,
-    strideHeight: d.u32,
-    strideWidth: d.u32,
-    dilationHeight: d.u32,
-    dilationWidth: d.u32,
-    padTop: d.i32,
-    padLeft: d.i32,
-  },
+  params: convolutionSizes,
   buffers: [
     /** [batch, outChannels, outHeight, outWidth] */
     { name: "gradient", access: "read", element: "f32" },

@@ -8,6 +8,7 @@
  * gradient is the sum of the parts (`channelSums`), and depends on their number alone: not on the threads.
  */
 import { d, defineKernel } from "../schema.ts";
+import { convolutionSizes } from "./conv2d.ts";
 
 export interface Conv2dWeightsSize {
   readonly batch: number;
@@ -46,21 +47,7 @@ export function weightParts(size: Conv2dWeightsSize): number {
 export const conv2dWeights = defineKernel({
   name: "conv2dWeights",
   params: {
-    batch: d.u32,
-    inChannels: d.u32,
-    inHeight: d.u32,
-    inWidth: d.u32,
-    outChannels: d.u32,
-    outHeight: d.u32,
-    outWidth: d.u32,
-    kernelHeight: d.u32,
-    kernelWidth: d.u32,
-    strideHeight: d.u32,
-    strideWidth: d.u32,
-    dilationHeight: d.u32,
-    dilationWidth: d.u32,
-    padTop: d.i32,
-    padLeft: d.i32,
+    ...convolutionSizes,
     parts: d.u32,
   },
   buffers: [

@@ -40,25 +40,30 @@ function wasmBlocks(size: Size): number {
   return blocks(pixels);
 }
 
+/** Params that a convolution and its gradients share. */
+export const convolutionSizes = {
+  batch: d.u32,
+  inChannels: d.u32,
+  inHeight: d.u32,
+  inWidth: d.u32,
+  outChannels: d.u32,
+  outHeight: d.u32,
+  outWidth: d.u32,
+  kernelHeight: d.u32,
+  kernelWidth: d.u32,
+  strideHeight: d.u32,
+  strideWidth: d.u32,
+  dilationHeight: d.u32,
+  dilationWidth: d.u32,
+  /** Zeros in front of the first row, and of the first column. */
+  padTop: d.i32,
+  padLeft: d.i32,
+};
+
 export const conv2d = defineKernel({
   name: "conv2d",
   params: {
-    batch: d.u32,
-    inChannels: d.u32,
-    inHeight: d.u32,
-    inWidth: d.u32,
-    outChannels: d.u32,
-    outHeight: d.u32,
-    outWidth: d.u32,
-    kernelHeight: d.u32,
-    kernelWidth: d.u32,
-    strideHeight: d.u32,
-    strideWidth: d.u32,
-    dilationHeight: d.u32,
-    dilationWidth: d.u32,
-    /** Zeros in front of the first row, and of the first column. */
-    padTop: d.i32,
-    padLeft: d.i32,
+    ...convolutionSizes,
     /** 0: there is no bias, and its buffer (which may be any) is never read. */
     useBias: d.u32,
   },
