@@ -10,7 +10,6 @@ import { WidefieldError } from "../errors.ts";
 import { Abs } from "./abs.ts";
 import { AvgPool, avgPoolSchema, type AvgPoolOptions } from "./avg-pool.ts";
 import { BatchNorm, batchNormSchema, type BatchNormLayerOptions } from "./batch-norm.ts";
-import { Cabs } from "./cabs.ts";
 import { ClippedRelu, clippedReluSchema, type ClippedReluOptions } from "./clipped-relu.ts";
 import { Conv, convSchema, type ConvOptions } from "./conv.ts";
 import { Dense, denseSchema, type DenseOptions } from "./dense.ts";
@@ -19,24 +18,21 @@ import { Elu, eluSchema, type EluOptions } from "./elu.ts";
 import { Erf } from "./erf.ts";
 import { Flatten } from "./flatten.ts";
 import { GlobalAvgPool } from "./global-avg-pool.ts";
-import { HardTanh } from "./hard-tanh.ts";
 import { Identity } from "./identity.ts";
 import { formatShape, isImage, type Layer, type LayerJson, type Shape } from "./layer.ts";
 import { LeakyRelu, leakyReluSchema, type LeakyReluOptions } from "./leaky-relu.ts";
 import { requireModest } from "./limits.ts";
 import { MaxPool, maxPoolSchema, type MaxPoolOptions } from "./max-pool.ts";
 import { Mixture, mixtureSchema } from "./mixture.ts";
+import { PlainActivation } from "./plain-activations.ts";
 import { Relu, reluSchema, type ReluOptions } from "./relu.ts";
 import { Repeat, repeatSchema } from "./repeat.ts";
 import { makeResnet, makeResnetBlock, type ResnetBlockOptions, type ResnetOptions } from "./resnet.ts";
 import { branchesSchema, parse } from "./schema.ts";
 import { Serial } from "./serial.ts";
-import { Sigmoid } from "./sigmoid.ts";
-import { Softplus } from "./softplus.ts";
 import { Staircase, staircaseSchema, type StaircaseOptions } from "./staircase.ts";
 import { Step, stepSchema, type StepOptions } from "./step.ts";
 import { Sum } from "./sum.ts";
-import { Tanh } from "./tanh.ts";
 import { Threshold, thresholdSchema, type ThresholdOptions } from "./threshold.ts";
 
 /** A layer, which may be a whole network: architectures compose. */
@@ -135,22 +131,22 @@ export function elu(options: EluOptions = {}): Elu {
 }
 
 /** 1 / (1 + e^-x) */
-export function sigmoid(): Sigmoid {
-  return new Sigmoid();
+export function sigmoid(): PlainActivation {
+  return new PlainActivation("sigmoid");
 }
 
 /** log(1 + e^x) */
-export function softplus(): Softplus {
-  return new Softplus();
+export function softplus(): PlainActivation {
+  return new PlainActivation("softplus");
 }
 
-export function tanh(): Tanh {
-  return new Tanh();
+export function tanh(): PlainActivation {
+  return new PlainActivation("tanh");
 }
 
 /** min(max(x, -1), 1) */
-export function hardTanh(): HardTanh {
-  return new HardTanh();
+export function hardTanh(): PlainActivation {
+  return new PlainActivation("hardTanh");
 }
 
 /** min(max(x, 0), max) */
@@ -159,8 +155,8 @@ export function clippedRelu(options: ClippedReluOptions = {}): ClippedRelu {
 }
 
 /** min(|x|, 1) */
-export function cabs(): Cabs {
-  return new Cabs();
+export function cabs(): PlainActivation {
+  return new PlainActivation("cabs");
 }
 
 /** 0 or 1, or -1 or 1 by the sign of x, trained by target propagation: see `threshold.ts`. */

@@ -3,7 +3,6 @@ import { messageOf, WidefieldError } from "../errors.ts";
 import { Abs, absSchema } from "./abs.ts";
 import { AvgPool, avgPoolSchema } from "./avg-pool.ts";
 import { BatchNorm, batchNormSchema } from "./batch-norm.ts";
-import { Cabs, cabsSchema } from "./cabs.ts";
 import { ClippedRelu, clippedReluSchema } from "./clipped-relu.ts";
 import { Conv, convSchema } from "./conv.ts";
 import { Dense, denseSchema } from "./dense.ts";
@@ -12,24 +11,21 @@ import { Elu, eluSchema } from "./elu.ts";
 import { Erf, erfSchema } from "./erf.ts";
 import { Flatten, flattenSchema } from "./flatten.ts";
 import { GlobalAvgPool, globalAvgPoolSchema } from "./global-avg-pool.ts";
-import { HardTanh, hardTanhSchema } from "./hard-tanh.ts";
 import { Identity, identitySchema } from "./identity.ts";
 import type { Layer } from "./layer.ts";
 import { LeakyRelu, leakyReluSchema } from "./leaky-relu.ts";
 import { requireModest } from "./limits.ts";
 import { MaxPool, maxPoolSchema } from "./max-pool.ts";
 import { Mixture, mixtureSchema } from "./mixture.ts";
+import { PlainActivation, plainNames, plainSchema } from "./plain-activations.ts";
 import { Relu, reluSchema } from "./relu.ts";
 import { Repeat, repeatSchema } from "./repeat.ts";
 import { makeResnet, makeResnetBlock } from "./resnet.ts";
 import { branchesSchema, parse } from "./schema.ts";
 import { Serial } from "./serial.ts";
-import { Sigmoid, sigmoidSchema } from "./sigmoid.ts";
-import { Softplus, softplusSchema } from "./softplus.ts";
 import { Staircase, staircaseSchema } from "./staircase.ts";
 import { Step, stepSchema } from "./step.ts";
 import { Sum } from "./sum.ts";
-import { Tanh, tanhSchema } from "./tanh.ts";
 import { Threshold, thresholdSchema } from "./threshold.ts";
 
 /** From an object's JSON form to a layer, by its `type`. `path` names the place for messages. */
@@ -61,14 +57,15 @@ const readers: Readonly<Record<string, (json: unknown, path: string) => Layer>> 
   maxPool: (json, path) => new MaxPool(parse(maxPoolSchema, json, path)),
   dropout: (json, path) => new Dropout(parse(dropoutSchema, json, path)),
   elu: (json, path) => new Elu(parse(eluSchema, json, path)),
-  sigmoid: (json, path) => plain(parse(sigmoidSchema, json, path), new Sigmoid()),
-  softplus: (json, path) => plain(parse(softplusSchema, json, path), new Softplus()),
-  tanh: (json, path) => plain(parse(tanhSchema, json, path), new Tanh()),
-  hardTanh: (json, path) => plain(parse(hardTanhSchema, json, path), new HardTanh()),
   clippedRelu: (json, path) => new ClippedRelu(parse(clippedReluSchema, json, path)),
-  cabs: (json, path) => plain(parse(cabsSchema, json, path), new Cabs()),
   threshold: (json, path) => new Threshold(parse(thresholdSchema, json, path)),
   staircase: (json, path) => new Staircase(parse(staircaseSchema, json, path)),
+  ...Object.fromEntries(
+    plainNames.map((name) => [
+      name,
+      (json: unknown, path: string) => plain(parse(plainSchema(name), json, path), new PlainActivation(name)),
+    ]),
+  ),
 };
 
 /** A layer without settings, once its JSON has been checked. */
