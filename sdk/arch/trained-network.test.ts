@@ -111,9 +111,10 @@ describe.each([
       const at = (parameters: ReadonlyMap<string, Array64>) =>
         trainedOutput(json, parameters, array64(shape, data), TRAINING);
       const expected = at(arrays);
-      // Float32 may put a number right at a kink on the other side: such draws are passed over.
-      if (expected.margin < 1e-5 && attempt < 20) continue;
-      expect(expected.margin).toBeGreaterThanOrEqual(1e-5);
+      // Float32, or the step of a difference, may put a number near a kink on its other side, all the more behind batch norms
+      // of little variance: such draws are passed over.
+      if (expected.margin < 1e-4 && attempt < 20) continue;
+      expect(expected.margin).toBeGreaterThanOrEqual(1e-4);
       const watched = net.parameters.map((one) => one.tensor);
       const found = scope(engine, () => {
         const x = tensor(engine, data, shape);
