@@ -241,7 +241,7 @@ describe("on two threads", () => {
     const data = signed(30 * 36);
     const labels = Uint32Array.from({ length: 30 }, (_, i) => i % 3);
     const losses: number[] = [];
-    for (let step = 0; step < 12; step++) {
+    for (let step = 0; step < 40; step++) {
       const found = scope(engine, () => {
         const x = tensor(engine, data, [30, 1, 6, 6]);
         const { value, gradients: all } = gradients(
